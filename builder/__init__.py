@@ -1,0 +1,1 @@
+"""From a derivation to registered outputs: scheduling, sandboxes, logs."""

@@ -1,0 +1,1 @@
+"""Verbs that may build. One file per verb."""

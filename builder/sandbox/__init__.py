@@ -1,0 +1,1 @@
+"""The private world in which a builder runs: a printable plan, and the child that executes it."""

@@ -1,0 +1,1 @@
+"""The Nix language: from text to values to derivations."""

@@ -1,0 +1,1 @@
+"""Verbs that evaluate. One file per verb."""

@@ -1,0 +1,1 @@
+"""The compiled heart of the evaluator: lexer, parser, nodes, values and the hot builtins."""

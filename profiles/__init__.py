@@ -1,0 +1,1 @@
+"""From a declared profile to the generation that is live."""

@@ -1,0 +1,1 @@
+"""Verbs that manage profiles and channels. One file per verb."""

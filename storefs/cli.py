@@ -1,0 +1,208 @@
+"""The one entry point: from a command line to a verb's module, and from its outcome to an exit status.
+
+`nix-build`, `verglas mount`, `nix store gc` and all the others start here. Verb `x y` is the file
+`<package>/commands/x_y.py` or `x.py` of the topmost package that has one; it offers `COMMAND`, a table of
+`storefs.options`, and `run(invocation) -> int`. Finding it by file name costs 1 ms where entry-point metadata costs 40.
+This module imports no package above `storefs` by name, and is the only one that prints errors and exits.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from storefs import logs
+from storefs.config import load_config
+from storefs.errors import StoreError, UsageError
+from storefs.options import parse
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import NoReturn
+
+    from storefs.options import Command, Invocation
+
+    Verb = tuple[Command, Callable[[Invocation], int]]
+
+VERSION = "0.1.0"
+NIX_VERSION = "2.8.0"  # the release whose behaviour the drop-in commands have; scripts compare it
+PACKAGES = ("profiles", "evaluator", "builder", "storefs")
+
+# `nix` has folders where we have plain verbs.
+_NIX_ALIASES = {
+    "develop": "develop",
+    "derivation show": "show_derivation",
+    "show-derivation": "show_derivation",
+    "hash file": "hash_file",
+    "hash path": "hash_path",
+    "store gc": "gc",
+    "store cat": "cat",
+    "store ls": "ls",
+    "store verify": "verify",
+    "store repair": "repair",
+    "store optimise": "optimise",
+    "store ping": "ping",
+    "store delete": "delete",
+    "store sign": "sign",
+    "store add-file": "add_file",
+    "store add-path": "add_path",
+    "store dump-path": "dump_path",
+    "store diff-closures": "diff_closures",
+}
+
+
+def main() -> NoReturn:
+    """Run the program named by argv[0] and end the process with its exit status."""
+    status = run_command(sys.argv)
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        status = status or 1
+    try:
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        pass
+    # No interpreter shutdown: freeing a large evaluation object by object would take longer than the evaluation.
+    os._exit(status)
+
+
+def run_command(argv: list[str], environ: Mapping[str, str] | None = None) -> int:
+    """Run one command line in this process and return its exit status; every failure is printed, none escapes.
+
+    Args:
+        argv: the program's name and its arguments.
+        environ: the environment; this process's own if None.
+    """
+    debugging = "--debug" in argv
+    try:
+        return _dispatch(argv, environ)
+    except StoreError as error:
+        if debugging:
+            _print_traceback()
+        logs.error(str(error))
+        return error.exit_code
+    except KeyboardInterrupt:
+        logs.error("interrupted by the user")
+        return 1
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; keep the interpreter from complaining about it at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
+    except OSError as error:
+        if debugging:
+            _print_traceback()
+        where = f" '{os.fsdecode(error.filename)}'" if isinstance(error.filename, (str, bytes)) else ""
+        logs.error(f"{error.strerror or error}{where}")
+        return 1
+    except Exception as error:  # a bug: the promise is that no traceback reaches a user who did not ask for one
+        if debugging:
+            _print_traceback()
+        logs.error(f"internal error, please report it: {type(error).__name__}: {error} (--debug shows where)")
+        return 1
+
+
+def _dispatch(argv: list[str], environ: Mapping[str, str] | None) -> int:
+    program, arguments = os.path.basename(argv[0]), argv[1:]
+    if program in {"verglas", "nix"}:
+        if not arguments or arguments[0] in {"--help", "-h", "--version", "help"}:
+            return _overview(program, arguments)
+        (command, run), arguments = _find_verb(program, arguments)
+    else:
+        if arguments == ["--version"]:
+            print(f"{program} (Nix) {NIX_VERSION}")  # noqa: T201
+            return 0
+        command, run = _load(program.replace("-", "_")) or _no_such_verb(program)
+    invocation = parse(command, arguments, program)
+    if invocation.flag("--help"):
+        from storefs.help import help_text
+
+        sys.stdout.write(help_text(command))
+        return 0
+    if invocation.flag("--version"):
+        print(f"{program} (Nix) {NIX_VERSION}")  # noqa: T201
+        return 0
+    logs.sink.level = _verbosity(invocation)
+    invocation.config = load_config(environ, invocation.settings, invocation.value("--store"))
+    logs.sink.colour = not invocation.config.variable("NO_COLOR") and sys.stderr is not None and sys.stderr.isatty()
+    logs.sink.json = invocation.value("--log-format") == "internal-json"
+    return run(invocation)
+
+
+def _verbosity(invocation: Invocation) -> int:
+    if invocation.flag("--debug"):
+        return logs.VOMIT
+    return max(0, min(logs.VOMIT, logs.INFO + invocation.count("--verbose") - invocation.count("--quiet")))
+
+
+def _find_verb(program: str, arguments: list[str]) -> tuple[Verb, list[str]]:
+    """Find the verb that the leading words name, the longest name first."""
+    words = []
+    for word in arguments[:3]:
+        if word.startswith("-") or not word.replace("-", "").isalnum():
+            break
+        words.append(word)
+    for count in range(len(words), 0, -1):
+        spoken = " ".join(words[:count])
+        name = _NIX_ALIASES.get(spoken) if program == "nix" else None
+        verb = _load(name or spoken.replace(" ", "_").replace("-", "_"))
+        if verb is not None:
+            return verb, arguments[count:]
+    return _no_such_verb(arguments[0]), []
+
+
+def _load(name: str) -> Verb | None:
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    for package in PACKAGES:
+        if os.path.exists(f"{root}/{package}/commands/{name}.py"):
+            from importlib import import_module
+
+            module = import_module(f"{package}.commands.{name}")
+            return module.COMMAND, module.run
+    return None
+
+
+def verb_names() -> list[str]:
+    """Return the file names of all verbs, without packages: for help, completions and tests. Lists four directories."""
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    names: set[str] = set()
+    for package in PACKAGES:
+        names.update(file[:-3] for file in os.listdir(f"{root}/{package}/commands") if file.endswith(".py"))
+    return sorted(names - {"__init__"})
+
+
+def load_verb(name: str) -> Verb:
+    """Import one verb by its file name.
+
+    Raises:
+        UsageError: there is none of this name.
+    """
+    return _load(name) or _no_such_verb(name)
+
+
+def _no_such_verb(name: str) -> NoReturn:
+    import difflib
+
+    spoken = [verb.replace("_", "-") for verb in verb_names()]
+    near = difflib.get_close_matches(name, spoken, 1)
+    hint = f"; did you mean '{near[0]}'?" if near else "; 'verglas --help' lists the commands"
+    raise UsageError(f"'{name}' is not a recognised command{hint}")
+
+
+def _overview(program: str, arguments: list[str]) -> int:
+    if "--version" in arguments:
+        print(f"nix (Nix) {NIX_VERSION}" if program == "nix" else f"verglas {VERSION} (Nix {NIX_VERSION})")  # noqa: T201
+        return 0
+    lines = [f"Usage: {program} COMMAND [OPTION...]", "", "Commands:"]
+    for name in verb_names():
+        if not name.startswith("nix_"):
+            lines.append(f"  {name.replace('_', ' '):<22} {load_verb(name)[0].summary}")
+    lines += ["", f"'{program} COMMAND --help' shows the options of one of them."]
+    print("\n".join(lines))  # noqa: T201
+    return 0 if arguments else 1
+
+
+def _print_traceback() -> None:
+    import traceback
+
+    traceback.print_exc()

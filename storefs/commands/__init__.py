@@ -1,0 +1,1 @@
+"""Verbs that need nothing above the store. One file per verb."""

@@ -1,0 +1,259 @@
+"""Where everything is and how it is set: directories from the environment, settings from nix.conf.
+
+The only module that reads the environment. A `Config` is passed on, never looked up; `load_config` is called by
+`storefs.cli` and by tests. The rules are those of Nix 2.8 (its manual, "Common Environment Variables" and "nix.conf").
+"""
+
+from __future__ import annotations
+
+import os
+
+from storefs.errors import UsageError
+from storefs.logs import warn
+from storefs.settings import DEFAULTS, canonical_name, kind_of, parse_lines, parse_value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from storefs.settings import Value
+
+DEFAULT_STORE_DIR = "/nix/store"
+DEFAULT_STATE_DIR = "/nix/var/nix"
+DEFAULT_LOG_DIR = "/nix/var/log/nix"
+DEFAULT_CONF_DIR = "/etc/nix"
+
+
+class Config:
+    """One run's directories and settings. Made by `load_config`; treated as immutable.
+
+    Attributes:
+        store_dir: the logical store directory, the one inside store paths (`/nix/store`).
+        root: '' or the directory of a chroot store, below which the physical directories lie.
+        state_dir, log_dir, conf_dir: physical directories.
+        store_uri: what `--store` or NIX_REMOTE asked for: 'auto', 'local', 'daemon', 'unix://...', a URI.
+    """
+
+    __slots__ = (
+        "_environ",
+        "_overrides",
+        "conf_dir",
+        "log_dir",
+        "root",
+        "state_dir",
+        "store_dir",
+        "store_uri",
+        "values",
+    )
+
+    def __init__(self, environ: Mapping[str, str], values: dict[str, Value], store_uri: str) -> None:
+        self._environ = environ
+        self.values = values
+        self._overrides: dict[str, str] = {}
+        self.store_dir = _directory(environ, ("NIX_STORE_DIR", "NIX_STORE"), DEFAULT_STORE_DIR)
+        self.conf_dir = _directory(environ, ("NIX_CONF_DIR",), DEFAULT_CONF_DIR)
+        self.root, self.store_uri = _chroot_of(store_uri)
+        if self.root:
+            self.state_dir = self.root + DEFAULT_STATE_DIR
+            self.log_dir = self.root + DEFAULT_LOG_DIR
+        else:
+            state = environ.get("NIX_STATE_DIR") or _default_state_dir(environ, self.store_uri)
+            self.state_dir = os.path.abspath(state)
+            log = DEFAULT_LOG_DIR if self.state_dir == DEFAULT_STATE_DIR else self.state_dir + "/log"
+            self.log_dir = _directory(environ, ("NIX_LOG_DIR",), log)
+
+    @property
+    def verglas_dir(self) -> str:
+        """The directory of our own state: the LMDB environment, the blobs, the reserve, the mounts' sockets."""
+        return self.state_dir + "/verglas"
+
+    @property
+    def physical_store_dir(self) -> str:
+        """Where the store directory lies on this machine: below `root` for a chroot store."""
+        return self.root + self.store_dir
+
+    def variable(self, name: str, default: str = "") -> str:
+        """Return an environment variable of this run; an unset one gives `default`."""
+        return self._environ.get(name, default)
+
+    def environment(self) -> dict[str, str]:
+        """Return a copy of the whole environment, for a program that is started on the user's behalf."""
+        return dict(self._environ)
+
+    @property
+    def home(self) -> str:
+        """The user's home directory."""
+        return self._environ.get("HOME") or os.path.expanduser("~")
+
+    def xdg(self, kind: str) -> str:
+        """Return the user's XDG base directory for 'config', 'data', 'state' or 'cache'."""
+        fallback = {"config": ".config", "data": ".local/share", "state": ".local/state", "cache": ".cache"}[kind]
+        return self._environ.get(f"XDG_{kind.upper()}_HOME") or f"{self.home}/{fallback}"
+
+    def boolean(self, name: str) -> bool:
+        """Return a setting that is true or false."""
+        value = self.setting(name)
+        assert isinstance(value, bool), name
+        return value
+
+    def integer(self, name: str) -> int:
+        """Return a setting that is a number: of bytes, seconds or things, see nix.conf(5)."""
+        value = self.setting(name)
+        assert isinstance(value, int), name
+        return value
+
+    def text(self, name: str) -> str:
+        """Return a setting that is a string."""
+        value = self.setting(name)
+        assert isinstance(value, str), name
+        return value
+
+    def words(self, name: str) -> tuple[str, ...]:
+        """Return a setting that is a list."""
+        value = self.setting(name)
+        assert isinstance(value, tuple), name
+        return value
+
+    def setting(self, name: str) -> Value:
+        """Return the typed value of a setting; a name that is not in the table is a bug (KeyError)."""
+        value = self.values.get(name)
+        if value is None:
+            value = DEFAULTS[name]
+            if value is None:
+                value = self._late_default(name)
+            self.values[name] = value
+        return value
+
+    def overrides(self) -> dict[str, str]:
+        """Return what the command line set, as text: what a client passes on to a daemon."""
+        return dict(self._overrides)
+
+    def with_settings(self, pairs: Iterable[tuple[str, str]]) -> Config:
+        """Return a copy in which the (name, value) pairs hold as if given with `--option`."""
+        other = Config.__new__(Config)
+        for slot in Config.__slots__:
+            setattr(other, slot, getattr(self, slot))
+        other.values = dict(self.values)
+        other._overrides = dict(self._overrides)
+        for name, value in pairs:
+            other._set(name, value, "the command line")
+            other._overrides[name] = value
+        return other
+
+    def _set(self, name: str, text: str, origin: str) -> None:
+        known = canonical_name(name)
+        if known is None and name.startswith("extra-"):
+            base = canonical_name(name.removeprefix("extra-"))
+            if base is not None and kind_of(base) is tuple:
+                self.values[base] = self.words(base) + tuple(text.split())
+                return
+        if known is None:
+            warn(f"unknown setting '{name}' in {origin}")
+            return
+        self.values[known] = parse_value(known, text)
+
+    def _late_default(self, name: str) -> Value:
+        if name == "build-users-group":
+            return "nixbld" if os.geteuid() == 0 else ""
+        if name == "builders":
+            return f"@{self.conf_dir}/machines"
+        if name == "cores":
+            return len(os.sched_getaffinity(0))
+        if name == "netrc-file":
+            return f"{self.conf_dir}/netrc"
+        if name == "system":
+            return current_system()
+        if name == "extra-platforms":
+            return ("i686-linux",) if current_system() == "x86_64-linux" else ()
+        if name == "system-features":
+            kvm = ("kvm",) if os.access("/dev/kvm", os.R_OK | os.W_OK) else ()
+            return ("benchmark", "big-parallel", *kvm, "nixos-test")
+        raise KeyError(name)
+
+
+def current_system() -> str:
+    """Return the machine in Nix's spelling, as in 'x86_64-linux'."""
+    machine = os.uname().machine
+    return {"i386": "i686", "i586": "i686", "arm64": "aarch64"}.get(machine, machine) + "-linux"
+
+
+def load_config(
+    environ: Mapping[str, str] | None = None, options: Iterable[tuple[str, str]] = (), store_uri: str | None = None
+) -> Config:
+    """Read the environment and the configuration files.
+
+    Args:
+        environ: the environment; this process's own if None.
+        options: (name, value) pairs of the command line, which win over every file.
+        store_uri: the argument of `--store`; None leaves it to NIX_REMOTE and the setting `store`.
+
+    Raises:
+        UsageError: a file or a value can't be understood.
+    """
+    environ = dict(os.environ) if environ is None else environ
+    options = list(options)
+    config = Config(environ, {}, store_uri or environ.get("NIX_REMOTE") or dict(options).get("store") or "auto")
+    _read_file(config, f"{config.conf_dir}/nix.conf", required=False)
+    for path in _user_files(config):
+        _read_file(config, path, required=False)
+    for name, value in parse_lines(environ.get("NIX_CONFIG", ""), "NIX_CONFIG"):
+        config._set(name, value, "NIX_CONFIG")
+    return config.with_settings(options) if options else config
+
+
+def _user_files(config: Config) -> list[str]:
+    listed = config.variable("NIX_USER_CONF_FILES")
+    if listed:
+        return list(reversed(listed.split(":")))
+    folders = [config.xdg("config"), *config.variable("XDG_CONFIG_DIRS", "/etc/xdg").split(":")]
+    return [f"{folder}/nix/nix.conf" for folder in reversed(folders)]
+
+
+def _read_file(config: Config, path: str, *, required: bool, depth: int = 0) -> None:
+    try:
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+    except OSError as error:
+        if required:
+            raise UsageError(f"file '{path}' included by the configuration can't be read: {error.strerror}") from error
+        return
+    if depth > 16:
+        raise UsageError(f"configuration file '{path}' includes itself")
+    for name, value in parse_lines(text, path):
+        if name in {"include", "!include"}:
+            included = os.path.join(os.path.dirname(path), value)
+            _read_file(config, included, required=name == "include", depth=depth + 1)
+        else:
+            config._set(name, value, f"'{path}'")
+
+
+def _directory(environ: Mapping[str, str], names: tuple[str, ...], default: str) -> str:
+    for name in names:
+        value = environ.get(name)
+        if value:
+            return os.path.abspath(value)
+    return default
+
+
+def _default_state_dir(environ: Mapping[str, str], store_uri: str) -> str:
+    """The system's state directory, or the user's own where that one is not writable and has no daemon."""
+    ours = DEFAULT_STATE_DIR + "/verglas"
+    if os.geteuid() == 0 or store_uri not in {"auto", "local"} or os.access(ours, os.W_OK):
+        return DEFAULT_STATE_DIR
+    if store_uri == "auto" and os.path.exists(DEFAULT_STATE_DIR + "/daemon-socket/socket"):
+        return DEFAULT_STATE_DIR
+    home = environ.get("HOME") or os.path.expanduser("~")
+    return (environ.get("XDG_STATE_HOME") or f"{home}/.local/state") + "/verglas"
+
+
+def _chroot_of(store_uri: str) -> tuple[str, str]:
+    """Split a store URI into the root directory of a chroot store ('' if it is none) and the URI that remains."""
+    base, _, query = store_uri.partition("?")
+    if base.startswith("/"):
+        return os.path.abspath(base), "local"
+    if base == "local" or base.startswith("local://"):
+        for part in query.split("&"):
+            key, _, value = part.partition("=")
+            if key == "root" and value:
+                return os.path.abspath(value), "local"
+    return "", store_uri

@@ -1,0 +1,1 @@
+"""The server side of the worker protocol: one store for several users."""

@@ -1,0 +1,1 @@
+"""File and wire formats of Nix, without any I/O: bytes or events in, values out."""

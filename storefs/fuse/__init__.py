@@ -1,0 +1,1 @@
+"""The store as a read-only file system: one view, two transports."""

@@ -1,0 +1,1 @@
+"""What is alive, and how the rest is removed."""

@@ -1,0 +1,1 @@
+"""The worker protocol and the serve protocol, as both sides speak them."""

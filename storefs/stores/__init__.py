@@ -1,0 +1,1 @@
+"""Implementations of `storefs.api.Store`, and what copies between them."""
