@@ -1,0 +1,187 @@
+"""Typed hashes as Nix writes them: ``sha256:<base-16 or 32 or 64>``, ``sha256-<base64>`` (SRI), or the bare digest.
+
+Knows spelling and the four algorithms; it is no door to files: callers feed it bytes.  Usable from everywhere.
+hashlib costs 3 ms to import, so it is loaded with the first computed hash: commands that only print hashes never pay.
+"""
+
+from __future__ import annotations
+
+import binascii
+
+from storefs.errors import StoreError
+from storefs.formats import nixbase32
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
+    Buffer = bytes | bytearray | memoryview
+
+SIZES = {"md5": 16, "sha1": 20, "sha256": 32, "sha512": 64}
+BASES = ("base16", "base32", "base64", "sri")
+
+
+class BadHash(StoreError):
+    """A text is not a hash of the expected algorithm, or names an unknown algorithm."""
+
+
+class Hash:
+    """An algorithm's name and a digest of its size; immutable, hashable, ordered by algorithm and digest."""
+
+    __slots__ = ("algo", "digest")
+
+    algo: str
+    digest: bytes
+
+    def __init__(self, algo: str, digest: bytes) -> None:
+        size = SIZES.get(algo)
+        if size is None:
+            raise BadHash(f"unknown hash algorithm '{algo}'")
+        if len(digest) != size:
+            raise BadHash(f"a {algo} digest has {size} bytes, not {len(digest)}")
+        object.__setattr__(self, "algo", algo)
+        object.__setattr__(self, "digest", digest)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError("a Hash is immutable")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Hash) and self.digest == other.digest and self.algo == other.algo
+
+    def __lt__(self, other: Hash) -> bool:
+        return (self.algo, self.digest) < (other.algo, other.digest)
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __repr__(self) -> str:
+        return f"Hash({self.to_string('base16', True)!r})"
+
+    def __reduce__(self) -> tuple[type[Hash], tuple[str, bytes]]:
+        return Hash, (self.algo, self.digest)
+
+    def to_string(self, base: str, with_algo: bool) -> str:
+        """Spell the hash in "base16", "base32", "base64" or "sri"; the last always carries the algorithm."""
+        if base == "base32":
+            text = nixbase32.encode(self.digest)
+        elif base == "base16":
+            text = self.digest.hex()
+        elif base in ("base64", "sri"):
+            text = binascii.b2a_base64(self.digest, newline=False).decode()
+        else:
+            raise BadHash(f"unknown hash format '{base}'; it is one of {', '.join(BASES)}")
+        if base == "sri":
+            return f"{self.algo}-{text}"
+        return f"{self.algo}:{text}" if with_algo else text
+
+
+def parse_hash_algo(text: str) -> str:
+    """``text`` itself if it names an algorithm; raises BadHash otherwise."""
+    if text not in SIZES:
+        raise BadHash(f"unknown hash algorithm '{text}'")
+    return text
+
+
+def parse_hash(text: str, algo: str | None) -> Hash:
+    """Read a hash in any spelling.
+
+    ``algo`` is the expected algorithm, or None when the text must name it.  The length of the digest tells the base.
+    Raises BadHash when nothing or two different things name the algorithm, or when the digest is malformed.
+    """
+    found, separator, rest = text.partition(":")
+    sri = False
+    if not separator:
+        found, separator, rest = text.partition("-")
+        sri = bool(separator)
+    if not separator:
+        rest = text
+        if algo is None:
+            raise BadHash(f"hash '{text}' does not include a type, nor is the type otherwise known from context")
+    else:
+        parse_hash_algo(found)
+        if algo is not None and algo != found:
+            raise BadHash(f"hash '{text}' should have type '{algo}'")
+        algo = found
+    return _parse_digest(rest, parse_hash_algo(algo), sri)
+
+
+def parse_sri(text: str) -> Hash:
+    """Read ``algo-base64``; raises BadHash for every other spelling."""
+    algo, separator, rest = text.partition("-")
+    if not separator:
+        raise BadHash(f"hash '{text}' is not SRI")
+    return _parse_digest(rest, parse_hash_algo(algo), True)
+
+
+def parse_unprefixed(text: str, algo: str) -> Hash:
+    """Read a bare digest of ``algo``; raises BadHash for a wrong length or a foreign character."""
+    return _parse_digest(text, parse_hash_algo(algo), False)
+
+
+def _parse_digest(text: str, algo: str, sri: bool) -> Hash:
+    size = SIZES[algo]
+    if not sri and len(text) == size * 2:
+        kind = "base-16"
+        if not set(text) <= set("0123456789abcdefABCDEF"):
+            raise BadHash(f"invalid base-16 hash '{text}'")
+        return Hash(algo, bytes.fromhex(text))
+    if not sri and len(text) == nixbase32.encoded_length(size):
+        try:
+            return Hash(algo, nixbase32.decode(text))
+        except nixbase32.BadBase32 as error:
+            raise BadHash(str(error)) from None
+    if sri or len(text) == (size + 2) // 3 * 4:
+        kind = "SRI" if sri else "base-64"
+        try:
+            digest = binascii.a2b_base64(text, strict_mode=True) if text.isascii() else b""
+        except binascii.Error:
+            digest = b""
+        if len(digest) != size:
+            raise BadHash(f"invalid {kind} hash '{text}'")
+        return Hash(algo, digest)
+    raise BadHash(f"hash '{text}' has wrong length for hash type '{algo}'")
+
+
+def new_hashlib(algo: str) -> _Hash:
+    """hashlib's own object for ``algo``, for loops in which Hasher's bookkeeping would show.
+
+    Its update() lets other threads run while it works on 2 KiB or more.
+    """
+    import hashlib  # noqa: PLC0415  3 ms that commands which only print hashes must not pay
+
+    return hashlib.new(parse_hash_algo(algo), usedforsecurity=False)
+
+
+class Hasher:
+    """Computes a hash and the number of bytes of a stream.  Not thread-safe."""
+
+    __slots__ = ("_hash", "algo", "size")
+
+    def __init__(self, algo: str) -> None:
+        self.algo = algo
+        self.size = 0
+        self._hash = new_hashlib(algo)
+
+    def update(self, data: Buffer) -> None:
+        """Add the next piece of the stream."""
+        self.size += len(data)
+        self._hash.update(data)
+
+    def finish(self) -> Hash:
+        """The hash of everything so far; the stream may go on afterwards."""
+        return Hash(self.algo, self._hash.digest())
+
+
+def hash_bytes(algo: str, data: Buffer) -> Hash:
+    """The hash of ``data``."""
+    state = new_hashlib(algo)
+    state.update(data)
+    return Hash(algo, state.digest())
+
+
+def compress_digest(digest: bytes, size: int) -> bytes:
+    """Fold a digest to ``size`` bytes by xor, as Nix makes the 20-byte hash part out of a SHA-256."""
+    result = bytearray(size)
+    for index, byte in enumerate(digest):
+        result[index % size] ^= byte
+    return bytes(result)
