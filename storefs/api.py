@@ -1,8 +1,8 @@
 """The few interfaces by which layers meet: stores, caches, builders. No implementation, no I/O.
 
-Who implements what: `Store` by LocalStore, MemoryStore and RemoteStore (`storefs/stores/`); `Substituter` by binary caches
-and by other stores; `Builder` by `builder.local_builder`, by the daemon's client and by remote machines. They are
-injected as arguments; only `open.py` files, `evaluator/session.py` and `commands/` choose one.
+Who implements what: `Store` by LocalStore, MemoryStore and RemoteStore (`storefs/stores/`); `Substituter` by binary
+caches and by other stores; `Builder` by `builder.local_builder`, by the daemon's client and by remote machines. They
+are injected as arguments; only `open.py` files, `evaluator/session.py` and `commands/` choose one.
 
 Stores are synchronous and may be called from any thread, because the commands people type most only ask one question
 and must not pay 150 ms for an event loop. Code that runs under trio calls what may block in a thread. Caches and
@@ -166,7 +166,7 @@ class Substituter(Protocol):
         """Lower is asked first."""
 
     async def offers(self, paths: Collection[StorePath]) -> Mapping[StorePath, Offer]:
-        """Return what it knows about those of `paths` that it has; one that can't be reached has none and says so once."""
+        """Return what it knows about those of `paths` that it has. One that can't be reached says so once."""
 
     def nar(self, offer: Offer) -> AsyncIterator[bytes]:
         """Yield the uncompressed NAR of an offered path. The caller checks hash, size and signature.
