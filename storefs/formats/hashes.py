@@ -143,7 +143,7 @@ def _parse_digest(text: str, algo: str, sri: bool) -> Hash:
 
 
 def new_hashlib(algo: str) -> _Hash:
-    """hashlib's own object for ``algo``, for loops in which Hasher's bookkeeping would show.
+    """Make hashlib's own object for ``algo``, for loops in which Hasher's bookkeeping would show.
 
     Its update() lets other threads run while it works on 2 KiB or more.
     """

@@ -200,7 +200,7 @@ class StoreDir:
     ) -> StorePath:
         """The path of an object known by the hash of its NAR (``recursive``) or of its only file.
 
-        Raises BadStorePath for a bad name, and for references on anything but a recursive SHA-256, which can't have any.
+        Raises BadStorePath for a bad name, and for references on anything but a recursive SHA-256.
         """
         references = tuple(references)
         if recursive and content_hash.algo == "sha256":
