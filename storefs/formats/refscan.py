@@ -1,0 +1,116 @@
+"""Finds which store paths some bytes refer to, by looking for their hash parts.
+
+A path counts as referenced if and only if its 32-character hash part occurs anywhere in the bytes; nothing need
+precede it. Sans-I/O, fed piece by piece. Used by the builder (outputs), `castore/ingest.py` and content addressing.
+Semantics: `RefScanSink` of Nix 2.8's references.cc; Dolstra's thesis, section 5.2.2.
+
+It runs over every byte that is ever built, so it must keep up with hashing, without a loop per byte:
+
+1. Every third byte is looked at. Thirty-two characters in a row from the base-32 alphabet show there as ten in a row;
+   `translate` and `find` skip what has no such run (all but a few hundred bytes per megabyte of machine code or prose).
+2. Around each run, or in the whole piece when there are many (base-64, hexadecimal), the bytes are read as 64-bit
+   words. Thirty-two bytes cover three whole aligned words, one of which has a number divisible by three; so it is
+   enough to look up every third word in a set of all 8-byte substrings of all candidates. The cost does not depend on
+   the number of candidates.
+3. Only where that set is hit is the candidate itself searched for.
+"""
+
+from __future__ import annotations
+
+from sys import byteorder
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+HASH_LENGTH = 32
+
+_PIECE = 1 << 16  # fits the second-level cache together with its sample
+_STRIDE = 3
+_RUN = b"y" * (HASH_LENGTH // _STRIDE)
+_MANY = 48  # runs in one piece, from where on one look at all of it is cheaper than a look at each
+_ALPHABET = b"0123456789abcdfghijklmnpqrsvwxyz"
+_IS_BASE32 = bytes(ord("y") if byte in _ALPHABET else ord(".") for byte in range(256))
+
+
+class ReferenceScanner:
+    """Scans a stream for a fixed set of hash parts.
+
+    Args:
+        hash_parts: the candidates, 32 characters each.
+
+    Attributes:
+        found: the candidates seen so far.
+    """
+
+    __slots__ = ("_tail", "_wanted", "_words", "found")
+
+    def __init__(self, hash_parts: Iterable[str]) -> None:
+        self.found: set[str] = set()
+        self._wanted: set[bytes] = set()
+        self._words: dict[int, tuple[bytes, ...]] = {}
+        self._tail = b""
+        for text in hash_parts:
+            part = text.encode("ascii")
+            if len(part) != HASH_LENGTH:
+                raise ValueError(f"'{text}' is not the hash part of a store path")
+            self._wanted.add(part)
+            for word in _words_of(part):
+                self._words[word] = (*self._words.get(word, ()), part)
+
+    def feed(self, data: bytes | bytearray | memoryview) -> None:
+        """Scan the next bytes of the stream; a hash part may begin in one call and end in a later one."""
+        if not self._wanted or not data:
+            return
+        data = memoryview(data)
+        joint = self._tail + bytes(data[: HASH_LENGTH - 1])
+        if self._tail and len(joint) >= HASH_LENGTH:
+            self._scan(joint)
+        step = _PIECE - HASH_LENGTH + 1
+        for start in range(0, max(len(data) - HASH_LENGTH + 1, 0), step):
+            self._scan(bytes(data[start : start + _PIECE]))
+        rest = bytes(data[max(len(data) - HASH_LENGTH + 1, 0) :])
+        self._tail = (self._tail + rest)[-(HASH_LENGTH - 1) :] if len(rest) < HASH_LENGTH - 1 else rest
+
+    def boundary(self) -> None:
+        """Say that what comes next does not continue what came before, as between two files."""
+        self._tail = b""
+
+    def _scan(self, piece: bytes) -> None:
+        sample = piece[::_STRIDE].translate(_IS_BASE32)
+        start = sample.find(_RUN)
+        runs = 0
+        while start >= 0 and self._wanted:
+            runs += 1
+            if runs > _MANY:
+                # From here on, one look; what the earlier runs gave is kept.
+                self._look(piece[max(_STRIDE * (start - 1) + 1, 0) :])
+                return
+            end = sample.find(b".", start + len(_RUN))
+            if end < 0:
+                end = len(sample)
+            self._look(piece[max(_STRIDE * (start - 1) + 1, 0) : _STRIDE * end])
+            start = sample.find(_RUN, end)
+
+    def _look(self, region: bytes) -> None:
+        words = memoryview(region)[: len(region) & ~7].cast("Q")[::3]
+        if self._words.keys().isdisjoint(words):
+            return
+        for word in self._words.keys() & set(words):
+            for part in self._words.get(word, ()):
+                if part in self._wanted and part in region:
+                    self._discard(part)
+
+    def _discard(self, part: bytes) -> None:
+        self.found.add(part.decode("ascii"))
+        self._wanted.discard(part)
+        for word in _words_of(part):
+            left = tuple(other for other in self._words.get(word, ()) if other != part)
+            if left:
+                self._words[word] = left
+            else:
+                self._words.pop(word, None)
+
+
+def _words_of(part: bytes) -> set[int]:
+    return {int.from_bytes(part[at : at + 8], byteorder) for at in range(len(part) - 7)}
