@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -156,9 +157,9 @@ def test_hash_of_a_cycle_is_an_error_and_no_endless_loop() -> None:
 
 def test_hash_of_a_chain_longer_than_the_stack() -> None:
     paths = [StorePath(f"{index:032d}-d.drv") for index in range(3000)]
-    derivations = {
-        path: minimal(input_drvs={after: ("out",)}) for path, after in zip(paths, paths[1:], strict=False)
-    } | {paths[-1]: minimal()}
+    derivations = {path: minimal(input_drvs={after: ("out",)}) for path, after in pairwise(paths)} | {
+        paths[-1]: minimal()
+    }
     hasher = DerivationHasher(STORE, derivations.__getitem__)
     assert hasher.of_path(paths[0]).hex != hasher.of_path(paths[1]).hex
 
@@ -166,7 +167,7 @@ def test_hash_of_a_chain_longer_than_the_stack() -> None:
 def test_unknown_output_of_an_input_is_named() -> None:
     a = StorePath("a" * 32 + "-a.drv")
     hasher = DerivationHasher(STORE, {a: minimal()}.__getitem__)
-    with pytest.raises(BadDerivation, match="wants output 'dev'.*has only out"):
+    with pytest.raises(BadDerivation, match=r"wants output 'dev'.*has only out"):
         hasher.modulo(minimal(input_drvs={a: ("dev",)}), mask_outputs=True)
 
 
@@ -180,12 +181,21 @@ def test_placeholders() -> None:
 EXPRESSION = r"""
 let
   mk = name: attrs: derivation ({ inherit name; system = "x86_64-linux"; builder = "/bin/sh"; } // attrs);
-  fixed = mk "src.tar" { outputHash = "0000000000000000000000000000000000000000000000000000"; outputHashAlgo = "sha256"; };
-  recursive = mk "tree" { outputHashMode = "recursive"; outputHash = "da39a3ee5e6b4b0d3255bfef95601890afd80709"; outputHashAlgo = "sha1"; };
-  mirror = mk "src.tar" { outputHash = "0000000000000000000000000000000000000000000000000000"; outputHashAlgo = "sha256"; url = "other"; };
-  multi = mk "multi" { outputs = [ "out" "dev" "man" ]; text = "quotes \" back \\ tab \t line \n cr \r end ä €"; src = fixed; };
-  text = builtins.toFile "script" "echo ${multi.dev}";
-in mk "top" { args = [ "-c" "a\nb" multi.man ]; a = multi; b = multi.dev; c = recursive; d = mirror; s = builtins.toFile "x" "y"; m = multi.drvPath; }
+  zeros = "0000000000000000000000000000000000000000000000000000";
+  flat = { outputHash = zeros; outputHashAlgo = "sha256"; };
+  sha1 = "da39a3ee5e6b4b0d3255bfef95601890afd80709";
+  fixed = mk "src.tar" flat;
+  mirror = mk "src.tar" (flat // { url = "other"; });
+  recursive = mk "tree" { outputHashMode = "recursive"; outputHash = sha1; outputHashAlgo = "sha1"; };
+  multi = mk "multi" {
+    outputs = [ "out" "dev" "man" ];
+    text = "quotes \" back \\ tab \t line \n cr \r end ä €";
+    src = fixed;
+  };
+in mk "top" {
+  args = [ "-c" "a\nb" multi.man ];
+  a = multi; b = multi.dev; c = recursive; d = mirror; s = builtins.toFile "x" "y"; m = multi.drvPath;
+}
 """
 
 
@@ -194,8 +204,7 @@ in mk "top" { args = [ "-c" "a\nb" multi.man ]; a = multi; b = multi.dev; c = re
 @pytest.mark.slow
 def test_real_derivations_round_trip_and_hash_alike(tmp_path: Path) -> None:
     nix = RealNix(tmp_path)
-    expression = EXPRESSION.replace("text = builtins", "unused = builtins")
-    top = nix.line("nix-instantiate", "-E", expression).split("!")[0]
+    top = nix.line("nix-instantiate", "-E", EXPRESSION).split("!")[0]
     store = StoreDir(nix.store_dir)
     paths = nix.run("nix-store", "-qR", top).decode().split()
     drvs = [store.parse(path) for path in paths if path.endswith(".drv")]
