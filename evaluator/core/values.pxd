@@ -1,0 +1,94 @@
+# C-level shape of values.py; see there for what everything means.
+cimport cython
+
+
+cdef class Node:
+    cdef object eval(self, list env)
+    cdef object delay(self, list env)
+    cdef int test(self, list env) except -1
+
+
+cdef class Lambda(Node):
+    cdef public Node body
+    cdef public int arity
+    cdef public long long pos
+    cdef public object name
+    cdef object enter(self, Func f, object argument, long long pos)
+    cdef object enter2(self, Func f, object a, object b, long long pos)
+
+
+@cython.final
+@cython.no_gc
+@cython.freelist(4096)
+cdef class Thunk:
+    cdef Node node
+    cdef object payload
+
+
+@cython.final
+@cython.no_gc
+cdef class Func:
+    cdef readonly Lambda code
+    cdef list env
+
+
+@cython.final
+cdef class PrimOp:
+    cdef readonly str name
+    cdef readonly int arity
+    cdef readonly object state
+    cdef readonly list args
+    cdef object function
+    cdef object loader
+    cdef object implementation(self)
+
+
+@cython.final
+@cython.no_gc
+cdef class ContextString:
+    cdef readonly str text
+    cdef readonly frozenset context
+
+
+@cython.final
+@cython.no_gc
+cdef class Path:
+    cdef readonly str path
+
+
+cdef class Attrs(dict):
+    cdef public object positions
+
+
+@cython.final
+cdef class Counters:
+    cdef public long long thunks
+    cdef public long long avoided
+    cdef public long long environments
+    cdef public long long environment_slots
+    cdef public long long list_elements
+    cdef public long long list_concatenations
+    cdef public long long sets
+    cdef public long long set_elements
+    cdef public long long updates
+    cdef public long long update_values_copied
+    cdef public long long lookups
+    cdef public long long primop_calls
+    cdef public long long function_calls
+    cdef public object calls_of_primops
+    cdef public object calls_of_functions
+    cdef public object selections
+
+
+cdef object NULL
+cdef Counters counters
+cpdef str show_type(object v)
+
+cdef object new_thunk(Node node, object payload)
+cdef object force_thunk(Thunk thunk, long long pos)
+cpdef object force(object value, long long pos=*)
+cpdef object make_string(str text, object context)
+cpdef object make_path(str path)
+cdef int poll() except -1
+cdef int check_stack() except -1
+cdef long long position_of(object attrs, str name) except -2

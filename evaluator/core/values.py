@@ -1,0 +1,362 @@
+"""Values of the Nix language, and forcing them.
+
+A value is one of: `int` (64 bits, wrapping as in Nix 2.8), `float`, `True`/`False`, `str` (a string without context),
+`ContextString`, `Path`, `list`, `dict` or its subclass `Attrs`, `Func`, `PrimOp`, and `NULL`. Inside lists, sets and
+environments a value may still be a `Thunk`; nothing else may ever see one, so code outside this folder calls `force`.
+
+Strings are text decoded from UTF-8 with surrogateescape, so that arbitrary bytes survive. Lists and sets are immutable
+by agreement: a builtin returns new ones. A set's keys are in no particular order; where order can be observed it is
+sorted (`sorted(attrs)`), as Nix does.
+
+How to write a builtin (in another module, plain Python):
+
+    def prim_hasSuffix(state, suffix, text):
+        \"""`hasSuffix suffix text`: whether *text* ends in *suffix*.\"""
+        return force_string(text).endswith(force_string(suffix))
+
+Arguments arrive as they are, perhaps thunks: call `force` (or `calls.force_list`, `force_attrs`, `force_string`,
+`force_string_no_context`, `force_int`, `force_bool`, `force_function`), call functions with `calls.call1`/`call2`, turn
+things into strings with `calls.coerce`, and return a forced value. `state` is the `EvalState`. Raise the
+classes of `evaluator.errors`; an error raised without a position gets that of the call (`errors.CALL_SITE`), which is
+what Nix's `pos` parameter is. Say `pos=NO_POS` where Nix throws without one. The name, the arity and the module are
+entered in the table of `evaluator/builtins/registry.py`; the docstring is what `:doc` shows. A builtin's module is
+imported when the builtin is first called.
+
+This module is compiled by Cython (values.pxd gives the C types) and also runs as plain Python.
+"""
+
+import cython
+
+from evaluator.errors import InfiniteRecursion, Interrupted, NixError, NixTypeError, StackOverflow
+
+if cython.compiled:
+    from cython.cimports.cpython.exc import PyErr_CheckSignals
+
+
+class Node:
+    """An expression whose variables are resolved. An environment is a list `[outer environment, slot 0, slot 1 ...]`."""
+
+    def eval(self, env: list):
+        """Return the forced value of this expression in `env`."""
+        raise NotImplementedError
+
+    def delay(self, env: list):
+        """Return the value, or a thunk for it, without doing any work that could fail or take long."""
+        return new_thunk(self, env)
+
+    def test(self, env: list):
+        """Evaluate to a Boolean, as a C int; TypeError without position for anything else."""
+        v: object = self.eval(env)
+        if v is True:
+            return 1
+        if v is False:
+            return 0
+        raise NixTypeError("value is " + show_type(v) + " while a Boolean was expected", 0)
+
+
+class Lambda(Node):
+    """What all function expressions have in common. `pos` is the position of the lambda, `name` a str or None."""
+
+    def enter(self, f, argument, pos):
+        """Evaluate the body with one argument; `pos` is that of the call."""
+        raise NotImplementedError
+
+    def enter2(self, f, a, b, pos):
+        """Evaluate with two arguments; only called when `arity` is 2."""
+        raise NotImplementedError
+
+
+@cython.cclass
+class Thunk:
+    """A value not yet computed: `node` and its environment. Forced: no node, and `payload` is the value."""
+
+
+@cython.cclass
+class Func:
+    """A closure: the lambda and the environment that it was made in."""
+
+    def __repr__(self):
+        return "<LAMBDA>"
+
+
+@cython.cclass
+class PrimOp:
+    """A builtin, or a builtin applied to some of its arguments (`args`).
+
+    `function` is called as `function(state, *arguments)`; when it is None, `loader()` returns it at the first call.
+    """
+
+    def __init__(self, name, arity, state=None, function=None, loader=None, args=None):
+        self.name = name
+        self.arity = arity
+        self.state = state
+        self.function = function
+        self.loader = loader
+        self.args = [] if args is None else args
+
+    def implementation(self):
+        if self.function is None:
+            self.function = self.loader()
+        return self.function
+
+    def python_function(self):
+        """Return the Python function behind it (for documentation)."""
+        return self.implementation()
+
+    def partial(self, more: list):
+        """Return this builtin with more arguments remembered."""
+        return PrimOp(self.name, self.arity, self.state, self.function, self.loader, self.args + more)
+
+    def __repr__(self):
+        return "<PRIMOP-APP>" if self.args else "<PRIMOP>"
+
+
+@cython.cclass
+class ContextString:
+    """A string that refers to store paths.
+
+    `context` is a non-empty frozenset of Nix's context elements: `/nix/store/x` (a path), `!out!/nix/store/x.drv`
+    (an output) and `=/nix/store/x.drv` (a derivation with its closure). Use `make_string` to make one.
+    """
+
+    def __init__(self, text: str, context: frozenset):
+        self.text = text
+        self.context = context
+
+    def __repr__(self):
+        return f"ContextString({self.text!r}, {self.context!r})"
+
+
+@cython.cclass
+class Path:
+    """A path value; `path` is absolute and canonical except for a trailing slash before an interpolation."""
+
+    def __init__(self, path: str):
+        self.path = path
+
+    def __repr__(self):
+        return f"Path({self.path!r})"
+
+
+class Attrs(dict):
+    """A set that knows where its attributes were defined.
+
+    `positions` is None or has `position(name) -> int` (0 when unknown). Results that carry no positions in Nix either
+    (mapAttrs, fromJSON ...) are plain dicts.
+    """
+
+    def __init__(self, *args, positions=None):
+        dict.__init__(self, *args)
+        self.positions = positions
+
+
+@cython.cclass
+class Null:
+    """The class of NULL."""
+
+    def __repr__(self):
+        return "NULL"
+
+
+class Counters:
+    """What NIX_SHOW_STATS reports. The last three are None unless NIX_COUNT_CALLS is on, then dicts of counts."""
+
+    def __init__(self):
+        self.thunks = self.avoided = self.environments = self.environment_slots = self.list_elements = 0
+        self.list_concatenations = self.sets = self.set_elements = self.updates = self.update_values_copied = 0
+        self.lookups = self.primop_calls = self.function_calls = 0
+        self.calls_of_primops = self.calls_of_functions = self.selections = None
+
+
+#: The value `null`.
+NULL = Null()
+#: Counters of this process. They and the limits below are the only mutable state of the compiled core, which would pay
+#: for reaching them through an object at every call.
+counters = Counters()
+
+_BLACKHOLE = object()
+_ticks: cython.int = 0
+_interrupted: cython.bint = False
+_stack_limit: cython.size_t = 0
+
+
+def new_thunk(node, payload):
+    t: Thunk = Thunk.__new__(Thunk)
+    t.node = node
+    t.payload = payload
+    counters.thunks += 1
+    return t
+
+
+def force_thunk(thunk, pos):
+    """Return the value of `thunk`. `pos` is where infinite recursion is reported."""
+    global _ticks
+    node: Node = thunk.node
+    if node is None:
+        if thunk.payload is _BLACKHOLE:
+            raise InfiniteRecursion(pos)
+        return thunk.payload
+    _ticks += 1
+    if _ticks > 2000:
+        poll()
+    if cython.compiled:
+        # The address of a local tells how much of this thread's stack is used.
+        mark: cython.char = 0
+        if cython.cast(cython.size_t, cython.address(mark)) < _stack_limit:
+            raise StackOverflow()
+    env: list = cython.cast(list, thunk.payload)
+    thunk.node = None
+    thunk.payload = _BLACKHOLE
+    try:
+        value: object = node.eval(env)
+    except BaseException as e:
+        thunk.node = node
+        thunk.payload = env
+        if isinstance(e, NixError):
+            # The Python traceback of a deep evaluation would be as long as the evaluation is deep.
+            e.__traceback__ = None
+            raise e
+        if isinstance(e, RecursionError):
+            raise StackOverflow() from None
+        raise
+    thunk.payload = value
+    return value
+
+
+def force(value, pos=-1):
+    """Return `value`, evaluated if it was a thunk. Errors as the expression behind it; `pos` as in `force_thunk`."""
+    if type(value) is Thunk:
+        return force_thunk(value, pos)
+    return value
+
+
+def is_forced(value):
+    """Whether `value` needs no evaluation any more."""
+    return type(value) is not Thunk or (value.node is None and value.payload is not _BLACKHOLE)
+
+
+def peek(value):
+    """Return `value` or what it was forced to; a thunk if it was not forced yet. Never evaluates anything."""
+    if type(value) is Thunk and value.node is None and value.payload is not _BLACKHOLE:
+        return value.payload
+    return value
+
+
+def make_string(text, context):
+    """Return a string value: a `ContextString` if `context` (any iterable of context elements, or None) has elements."""
+    if not context:
+        return text
+    s: ContextString = ContextString.__new__(ContextString)
+    s.text = text
+    s.context = context if type(context) is frozenset else frozenset(context)
+    return s
+
+
+def make_path(path):
+    """Return a path value."""
+    p: Path = Path.__new__(Path)
+    p.path = path
+    return p
+
+
+def position_of(attrs, name):
+    """Return the position at which attribute `name` of the set `attrs` was defined, 0 if unknown."""
+    if type(attrs) is Attrs:
+        where: object = cython.cast(Attrs, attrs).positions
+        if where is not None:
+            return where.position(name)
+    return 0
+
+
+def attribute_position(attrs, name):
+    """Return `position_of(attrs, name)`; for code outside the compiled core."""
+    return position_of(attrs, name)
+
+
+def set_position(attrs):
+    """Return the position of the set's own expression, 0 if it has none."""
+    if type(attrs) is Attrs:
+        where: object = cython.cast(Attrs, attrs).positions
+        if where is not None:
+            return where.set_position()
+    return 0
+
+
+def poll():
+    """Let other threads and signal handlers run; raise `Interrupted` if somebody asked for it."""
+    global _ticks, _interrupted
+    _ticks = 0
+    if cython.compiled:
+        with cython.nogil:
+            pass
+        PyErr_CheckSignals()
+    if _interrupted:
+        _interrupted = False
+        raise Interrupted
+
+
+def interrupt():
+    """Make the running evaluation stop with `Interrupted` soon. May be called from any thread or a signal handler."""
+    global _interrupted
+    _interrupted = True
+
+
+def check_stack():
+    """Raise `StackOverflow` when this thread's stack is nearly used up. For recursion that forces nothing."""
+    if cython.compiled:
+        mark: cython.char = 0
+        if cython.cast(cython.size_t, cython.address(mark)) < _stack_limit:
+            raise StackOverflow()
+    return 0
+
+
+def set_stack_size(size):
+    """Tell how many bytes of stack the calling thread may still use for evaluation; 0 for no limit.
+
+    To be called at the bottom of the thread that evaluates. Compiled code only; plain Python has its recursion limit.
+    """
+    global _stack_limit
+    if cython.compiled:
+        mark: cython.char = 0
+        here: cython.size_t = cython.cast(cython.size_t, cython.address(mark))
+        room: cython.size_t = size
+        _stack_limit = here - room if room and room < here else 0
+
+
+def get_counters():
+    """Return the `Counters` of this process."""
+    return counters
+
+
+def show_type(v):
+    """Return what Nix calls the type of a forced value in error messages, with article."""
+    t: object = type(v)
+    if t is str:
+        return "a string"
+    if t is ContextString:
+        return "a string with context"
+    if t is bool:
+        return "a Boolean"
+    if t is int:
+        return "an integer"
+    if t is float:
+        return "a float"
+    if isinstance(v, dict):
+        return "a set"
+    if t is list:
+        return "a list"
+    if t is Path:
+        return "a path"
+    if t is Func:
+        return "a function"
+    if t is PrimOp:
+        if v.args:
+            return "the partially applied built-in function '" + v.name + "'"
+        return "the built-in function '" + v.name + "'"
+    if t is Thunk:
+        return "a thunk"
+    return "null"
+
+
+# Names with C types are invisible to Python code unless they are entered here.
+globals()["NULL"] = NULL

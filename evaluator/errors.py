@@ -1,0 +1,189 @@
+"""Errors of Nix programs, with Nix 2.8's texts, and how they are shown.
+
+`NixError` and its subclasses say that the Nix expression is wrong, never that the evaluator is. Only AssertionError and
+ThrownError are caught by `builtins.tryEval`. An error carries positions as integers (see source.py); `positions` is set
+at the border of the evaluation (evaluation.py), after which `str(error)` is the full report without the leading
+"error: ", whose continuation lines are indented to stand below it. This module knows nothing of values.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from evaluator.source import DERIVATION_NIX
+from storefs.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from evaluator.source import Position, Positions
+
+#: No position at all.
+NO_POS = 0
+#: The position of the call of the builtin that is running; the evaluator fills it in when the error leaves the builtin.
+CALL_SITE = -1
+
+_RED = "\x1b[31;1m"
+_BLUE = "\x1b[34;1m"
+_YELLOW = "\x1b[35;1m"
+_NORMAL = "\x1b[0m"
+_INDENT = " " * 7  # the length of "error: "
+
+
+class NixError(StoreError):
+    """An error of the Nix program.
+
+    `message` is one paragraph or more, `pos` where it happened, `traces` (pos, text) from the inside to the outside,
+    `suggestions` names that were perhaps meant.
+    """
+
+    def __init__(self, message: str, pos: int = CALL_SITE, suggestions: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.message = message
+        self.pos = pos
+        self.suggestions = tuple(suggestions)
+        self.traces: list[tuple[int, str]] = []
+        self.positions: Positions | None = None
+        self.show_trace = False
+
+    def add_trace(self, pos: int, text: str) -> None:
+        """Remember what was being done when the error passed by. Nearest first."""
+        self.traces.append((pos, text))
+
+    def settle(self, pos: int) -> None:
+        """Replace CALL_SITE by `pos`: the error leaves the builtin that was called there."""
+        if self.pos == CALL_SITE:
+            self.pos = pos
+        if self.traces and self.traces[-1][0] == CALL_SITE:
+            self.traces = [(pos if p == CALL_SITE else p, text) for p, text in self.traces]
+
+    def visible_traces(self) -> list[tuple[int, str]]:
+        """Return the traces that a user wants to see: not those inside the definition of `derivation`."""
+        positions = self.positions
+        if positions is None:
+            return self.traces
+        shown = []
+        for pos, text in self.traces:
+            source = positions.source_of(pos)
+            if source is None or source.name != DERIVATION_NIX:
+                shown.append((pos, text))
+        return shown
+
+    def report(self, show_trace: bool = False, colour: bool = False) -> str:
+        """Return the report as Nix 2.8 prints it, from after "error: " on."""
+        out = [self.message]
+        place = self.positions.resolve(self.pos) if self.positions is not None else None
+        if place is not None:
+            out += ["", *_place(place, colour)]
+        if self.suggestions:
+            names = [f"{_YELLOW}{name}{_NORMAL}" if colour else name for name in self.suggestions]
+            meant = names[0] if len(names) == 1 else "one of " + ", ".join(names[:-1]) + " or " + names[-1]
+            out.append(f"Did you mean {meant}?")
+        if show_trace:
+            for pos, text in reversed(self.visible_traces()):
+                out += ["", f"… {text}"]
+                place = self.positions.resolve(pos) if self.positions is not None else None
+                if place is not None:
+                    out += ["", *_place(place, colour)]
+        lines = "\n".join(out).rstrip().split("\n")
+        return "\n".join([lines[0].rstrip(), *[(_INDENT + line).rstrip() for line in lines[1:]]])
+
+    def __str__(self) -> str:
+        return self.report(self.show_trace)
+
+
+def _place(place: Position, colour: bool) -> list[str]:
+    """Return "at FILE:LINE:COLUMN:" and the lines around, with a caret."""
+    where = place.where()
+    out = [f"{_BLUE}at {_YELLOW}{where}{_NORMAL}:" if colour else f"at {where}:"]
+    source = place.source
+    error_line = source.line(place.line)
+    if error_line is None:
+        return out
+    out.append("")
+    if place.line > 1:
+        out.append(f" {place.line - 1:5d}| {source.line(place.line - 1)}")
+    caret = f"{_RED}^{_NORMAL}" if colour else "^"
+    out += [f" {place.line:5d}| {error_line}", "      |" + " " * place.column + caret]
+    following = source.line(place.line + 1)
+    # A file that ends after a line end has no further line; a string has, as Nix reads the two differently.
+    if following is not None and (following or source.origin != "file" or place.line + 1 < len(source.line_starts())):
+        out.append(f" {place.line + 1:5d}| {following}")
+    out.append("")
+    return out
+
+
+def best_matches(names: Iterable[str], wanted: str) -> tuple[str, ...]:
+    """Return at most five of `names` within two edits of `wanted`, the nearest first."""
+    length = len(wanted)
+    near = []
+    for name in names:
+        if abs(len(name) - length) <= 2:
+            distance = _levenshtein(wanted, name)
+            if distance <= 2:
+                near.append((distance, name))
+    return tuple(name for _, name in sorted(near)[:5])
+
+
+def _levenshtein(first: str, second: str) -> int:
+    previous = list(range(len(second) + 1))
+    for i, a in enumerate(first):
+        current = [i + 1]
+        for j, b in enumerate(second):
+            current.append(min(previous[j + 1] + 1, current[j] + 1, previous[j] + (a != b)))
+        previous = current
+    return previous[-1]
+
+
+class ParseError(NixError):
+    """The text is not a Nix expression."""
+
+
+class EvalError(NixError):
+    """Evaluation failed."""
+
+
+class NixTypeError(EvalError):
+    """A value of the wrong type."""
+
+
+class NixAssertionError(EvalError):
+    """An `assert` failed. Caught by tryEval."""
+
+
+class ThrownError(NixAssertionError):
+    """`throw`, or a file that the search path lacks. Caught by tryEval."""
+
+
+class Abort(EvalError):
+    """`abort`."""
+
+
+class UndefinedVarError(NixError):
+    """A variable that nothing defines."""
+
+
+class MissingArgumentError(EvalError):
+    """A function called automatically lacks an argument without default."""
+
+
+class RestrictedPathError(NixError):
+    """Restricted or pure evaluation forbids this access."""
+
+
+class InfiniteRecursion(EvalError):
+    """A value needs itself."""
+
+    def __init__(self, pos: int = CALL_SITE) -> None:
+        super().__init__("infinite recursion encountered", pos)
+
+
+class StackOverflow(EvalError):
+    """Calls nest too deeply."""
+
+    def __init__(self, pos: int = NO_POS) -> None:
+        super().__init__("stack overflow (possible infinite recursion)", pos)
+
+
+class Interrupted(BaseException):
+    """The user interrupted the evaluation (SIGINT); not an error of the program, so nothing catches it by accident."""
