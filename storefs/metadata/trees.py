@@ -1,0 +1,240 @@
+"""Directory and node records: how a tree lies in the database so that an answer to the kernel is a slice of it.
+
+Pure functions over bytes; they know neither LMDB nor FUSE sockets, but the kernel's structures of fuse.h (7.31 and
+later, little-endian) are laid out here once.  `storefs.metadata.path_infos` writes them, the mount and the stores read.
+
+A *directory record* (database ``dirs``, key: inode) is
+
+    u32 number of entries, u32 zero
+    fuse_attr of the directory itself                                         (88 bytes)
+    u32 offset of each entry, relative to the first entry; padded to 8 bytes
+    one fuse_direntplus per entry, sorted bytewise by name: fuse_entry_out (40), fuse_attr (88), fuse_dirent (24),
+        the name, zeros up to a multiple of 8. ``off`` of an entry is the offset of the next one.
+
+so a readdirplus reply is the slice from ``off`` to the last entry that fits, and a look-up's reply is the first 128
+bytes of an entry.  A *node record* (database ``nodes``, key: inode) is
+
+    one byte: INLINE, BLOB or SYMLINK
+    fuse_attr                                                                 (88 bytes)
+    the contents, or the 32-byte BLAKE3 digest that names the blob, or the target
+
+Metadata are canonical: modes 0444, 0555 and 0777, owner 0, times 1, link count 1 (on a directory: "not counted").
+Validity is the largest the kernel takes, since nothing below the root ever changes.
+"""
+
+from __future__ import annotations
+
+from struct import Struct, pack
+
+from storefs.errors import StoreError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    Record = bytes | memoryview
+
+Inode = int
+
+ROOT_INODE = 1  # of the mount: the store directory itself, which has no record
+FIRST_INODE = 16  # the first that is ever given to a tree
+
+INLINE = 0x49  # b"I"
+BLOB = 0x42  # b"B"
+SYMLINK = 0x4C  # b"L"
+
+MODE_REGULAR = 0o100444
+MODE_EXECUTABLE = 0o100555
+MODE_DIRECTORY = 0o040555
+MODE_SYMLINK = 0o120777
+
+ATTR_SIZE = 88
+ENTRY_SIZE = 128  # fuse_entry_out with its fuse_attr: the reply to a look-up
+DIRENT_NAME = 152  # offset of the name in an entry of a directory record
+NODE_PAYLOAD = 1 + ATTR_SIZE
+DIRECTORY_OFFSETS = 8 + ATTR_SIZE
+
+# Seconds. The kernel turns them into jiffies; the prototype showed that 2**64-1 overflows to "expired at once".
+FOREVER = 0xFFFFFFFFFFFF >> 8
+
+_ATTR = Struct("<6Q10I")
+_ENTRY = Struct("<4QII" + "6Q10I")
+_DIRENT = Struct("<4QII" + "6Q10I" + "QQII")
+_NAME_LENGTH = Struct("<I")
+_INODE = Struct("<Q")
+_ZEROS = bytes(8)
+
+
+class CorruptTreeError(StoreError):
+    """A directory or node record is not what was written."""
+
+
+def encode_attr(inode: Inode, size: int, mode: int) -> bytes:
+    """The kernel's fuse_attr of an object with canonical metadata."""
+    return _ATTR.pack(inode, size, (size + 511) >> 9, 1, 1, 1, 0, 0, 0, mode, 1, 0, 0, 0, 4096, 0)
+
+
+def encode_entry(inode: Inode, size: int, mode: int) -> bytes:
+    """The kernel's fuse_entry_out, the reply to a look-up that succeeded."""
+    blocks = (size + 511) >> 9
+    return _ENTRY.pack(
+        inode, 0, FOREVER, FOREVER, 0, 0, inode, size, blocks, 1, 1, 1, 0, 0, 0, mode, 1, 0, 0, 0, 4096, 0
+    )
+
+
+def encode_dirent(inode: Inode, size: int, mode: int, name: bytes, offset: int) -> bytes:
+    """A fuse_direntplus; ``offset`` is that of the entry itself, the next one's follows from its length."""
+    length = len(name)
+    padding = -length & 7
+    blocks = (size + 511) >> 9
+    head = _DIRENT.pack(
+        inode, 0, FOREVER, FOREVER, 0, 0, inode, size, blocks, 1, 1, 1, 0, 0, 0, mode, 1, 0, 0, 0, 4096, 0,
+        inode, offset + DIRENT_NAME + length + padding, length, mode >> 12,
+    )  # fmt: skip
+    return head + name + _ZEROS[:padding]
+
+
+def encode_directory(inode: Inode, entries: Iterable[tuple[bytes, Inode, int, int]]) -> bytes:
+    """A directory record of (name, inode, size, mode) entries, which the caller has sorted by name."""
+    records = []
+    offsets = []
+    offset = 0
+    for name, child, size, mode in entries:
+        record = encode_dirent(child, size, mode, name, offset)
+        records.append(record)
+        offsets.append(offset)
+        offset += len(record)
+    count = len(records)
+    head = pack("<II", count, 0) + encode_attr(inode, 0, MODE_DIRECTORY) + pack(f"<{count}I", *offsets)
+    return b"".join((head, _ZEROS[: 4 * (count & 1)], *records))
+
+
+def entry_count(record: Record) -> int:
+    """How many entries a directory record has."""
+    return int.from_bytes(record[:4], "little")
+
+
+def directory_attr(record: Record) -> Record:
+    """The directory's own fuse_attr."""
+    return record[8:DIRECTORY_OFFSETS]
+
+
+def entries_start(record: Record) -> int:
+    """The position of the first entry in a directory record, to which offsets are relative."""
+    return DIRECTORY_OFFSETS + ((4 * int.from_bytes(record[:4], "little") + 7) & ~7)
+
+
+def entry_offsets(record: Record) -> memoryview:
+    """The offsets of the entries, as native unsigned ints (little-endian machines only, as the whole layout)."""
+    end = DIRECTORY_OFFSETS + 4 * entry_count(record)
+    return memoryview(record)[DIRECTORY_OFFSETS:end].cast("I")
+
+
+def find_entry(record: Record, name: bytes) -> int | None:
+    """The position in ``record`` of the entry called ``name``, or None. Binary search: no index is built."""
+    start = entries_start(record)
+    offsets = entry_offsets(record)
+    low = 0
+    high = len(offsets)
+    while low < high:
+        middle = (low + high) >> 1
+        position = start + offsets[middle]
+        length = int.from_bytes(record[position + 144 : position + 148], "little")
+        found = bytes(record[position + DIRENT_NAME : position + DIRENT_NAME + length])
+        if found < name:
+            low = middle + 1
+        elif found > name:
+            high = middle
+        else:
+            return position
+    return None
+
+
+def entry_at(record: Record, position: int) -> tuple[bytes, Inode, int, int]:
+    """The (name, inode, size, mode) of the entry at ``position``."""
+    fields = _DIRENT.unpack_from(record, position)
+    length = fields[24]
+    name = bytes(record[position + DIRENT_NAME : position + DIRENT_NAME + length])
+    return name, fields[0], fields[7], fields[15]
+
+
+def decode_directory(record: Record) -> Iterator[tuple[bytes, Inode, int, int]]:
+    """Yield the (name, inode, size, mode) entries of a directory record in order.
+
+    Raises CorruptTreeError when the record's lengths do not fit together.
+    """
+    size = len(record)
+    if size < DIRECTORY_OFFSETS or size < entries_start(record):
+        raise CorruptTreeError("a directory record in the database is cut short")
+    start = entries_start(record)
+    position = start
+    for offset in entry_offsets(record):
+        if start + offset != position or position + DIRENT_NAME > size:
+            raise CorruptTreeError("a directory record in the database has a wrong offset table")
+        fields = _DIRENT.unpack_from(record, position)
+        length = fields[24]
+        end = position + DIRENT_NAME + length
+        if end > size:
+            raise CorruptTreeError("a directory record in the database has a name beyond its end")
+        yield bytes(record[position + DIRENT_NAME : end]), fields[0], fields[7], fields[15]
+        position = (end + 7) & ~7  # every entry begins at a multiple of eight, because `start` does
+    if position != size:
+        raise CorruptTreeError("a directory record in the database is longer than its entries")
+
+
+def decode_inodes(record: Record) -> list[tuple[Inode, int]]:
+    """The (inode, mode) of every entry: what taking a tree down needs, at a fraction of `decode_directory`'s price."""
+    start = entries_start(record)
+    inode_at = _INODE.unpack_from
+    mode_at = _NAME_LENGTH.unpack_from
+    return [
+        (inode_at(record, start + offset)[0], mode_at(record, start + offset + 100)[0])
+        for offset in entry_offsets(record)
+    ]
+
+
+def file_mode(executable: bool) -> int:
+    """The canonical mode of a regular file."""
+    return MODE_EXECUTABLE if executable else MODE_REGULAR
+
+
+def encode_inline(inode: Inode, executable: bool, content: bytes) -> bytes:
+    """The node record of a small regular file."""
+    return b"I" + encode_attr(inode, len(content), file_mode(executable)) + content
+
+
+def encode_blob(inode: Inode, executable: bool, size: int, digest: bytes) -> bytes:
+    """The node record of a regular file whose contents are a blob file."""
+    return b"B" + encode_attr(inode, size, file_mode(executable)) + digest
+
+
+def encode_symlink(inode: Inode, target: bytes) -> bytes:
+    """The node record of a symbolic link."""
+    return b"L" + encode_attr(inode, len(target), MODE_SYMLINK) + target
+
+
+def node_kind(record: Record) -> int:
+    """INLINE, BLOB or SYMLINK; raises CorruptTreeError for anything else."""
+    if len(record) < NODE_PAYLOAD or record[0] not in (INLINE, BLOB, SYMLINK):
+        raise CorruptTreeError("a file record in the database is damaged")
+    return record[0]
+
+
+def node_attr(record: Record) -> Record:
+    """The node's fuse_attr."""
+    return record[1:NODE_PAYLOAD]
+
+
+def node_payload(record: Record) -> Record:
+    """The contents, the digest or the target, depending on the kind."""
+    return record[NODE_PAYLOAD:]
+
+
+def node_size(record: Record) -> int:
+    """The size of the file in bytes, or the length of the target."""
+    return int.from_bytes(record[9:17], "little")
+
+
+def node_mode(record: Record) -> int:
+    """The node's mode with its type bits."""
+    return int.from_bytes(record[1 + 60 : 1 + 64], "little")
