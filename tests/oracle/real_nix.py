@@ -1,10 +1,13 @@
-"""Runs the real Nix of the machine against scratch directories, as the oracle that our answers are compared with.
+"""Real Nix 2.8 as an oracle: its commands on scratch directories, so that our answers can be compared with its own.
 
-Never touches the host's store: every directory that Nix knows is moved below one given folder.
+The machine's /nix is never touched: every directory that Nix knows is moved below one given folder. With a `store_dir`
+of ours the store is what Nix calls diverted (`local?store=...&real=...`): files lie elsewhere than their paths say, and
+both implementations can use the same logical store directory at once. A diverted store builds in the sandbox only.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import subprocess
@@ -12,32 +15,66 @@ from pathlib import Path
 
 import pytest
 
+WANTED_VERSION = "2.8"
 NIX_STORE = shutil.which("nix-store", path="/usr/bin:/nix/var/nix/profiles/default/bin")
 
-needs_real_nix = pytest.mark.skipif(NIX_STORE is None, reason="real Nix is not installed")
+
+@functools.cache
+def why_no_real_nix() -> str | None:
+    """Return why real Nix can't be asked here, None if it can."""
+    if NIX_STORE is None:
+        return "real Nix is not installed (Debian: apt-get install nix-bin)"
+    version = subprocess.run([NIX_STORE, "--version"], capture_output=True, text=True, check=True).stdout.split()[-1]
+    if not version.startswith(WANTED_VERSION):
+        return f"real Nix is {version} here, and our answers are compared with those of {WANTED_VERSION}"
+    return None
+
+
+needs_real_nix = pytest.mark.skipif(why_no_real_nix() is not None, reason=str(why_no_real_nix()))
 
 
 class RealNix:
-    """One scratch store of real Nix below `folder`."""
+    """One scratch store of real Nix below `folder`.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: where its state and its physical store go; made if it is missing.
+        store_dir: the logical store directory, if it is not the physical one.
+
+    Attributes:
+        store_dir: the logical store directory.
+        env: the environment of its programs.
+    """
+
+    def __init__(self, folder: Path, store_dir: str | None = None) -> None:
         self.folder = folder
         self.bin = Path(NIX_STORE or "/usr/bin/nix-store").parent
-        self.store_dir = str(folder / "store")
+        self.physical_store = folder / "store"
+        self.store_dir = store_dir or str(self.physical_store)
+        settings = "build-users-group =\nsubstituters =\nexperimental-features = nix-command\n"
         self.env = {
             "PATH": os.environ["PATH"],
             "HOME": str(folder / "home"),
+            "LC_ALL": "C.UTF-8",
             "NIX_STORE_DIR": self.store_dir,
             "NIX_STATE_DIR": str(folder / "var"),
             "NIX_LOG_DIR": str(folder / "log"),
             "NIX_CONF_DIR": str(folder / "etc"),
             "NIX_LOCALSTATE_DIR": str(folder / "var"),
             "XDG_CACHE_HOME": str(folder / "cache"),
-            "NIX_CONFIG": "sandbox = false\nbuild-users-group =\nsubstituters =\nexperimental-features = nix-command",
             "_NIX_TEST_NO_SANDBOX": "1",
+            "NIX_CONFIG": settings + "sandbox = false\n",
         }
+        if store_dir is not None:
+            self.env["NIX_REMOTE"] = (
+                f"local?store={store_dir}&real={self.physical_store}&state={folder}/var&log={folder}/log"
+            )
+            self.env["NIX_CONFIG"] = settings + "sandbox = true\nsandbox-fallback = false\n"
         for name in ("store", "home", "var", "log", "etc"):
             (folder / name).mkdir(parents=True, exist_ok=True)
+
+    def physical(self, path: str) -> Path:
+        """Return where the files of a store path lie."""
+        return self.physical_store / os.path.relpath(path, self.store_dir)
 
     def popen(self, program: str, *args: str, **options: object) -> subprocess.Popen[bytes]:
         """Start one of Nix's programs; `env` adds to the environment."""
