@@ -18,7 +18,7 @@ from pathlib import Path
 PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 MNT_DETACH = 2  # umount2(2)
 
-_GRACE_SECONDS = 5.0  # how long a server that was told to end may take to be gone
+GRACE_SECONDS = 5.0  # how long a server that was told to end may take to be gone
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -94,14 +94,14 @@ class Snapshot:
         return {fd: target for fd, target in open_descriptors().items() if self._descriptors.get(fd) != target}
 
     def _end_processes(self) -> list[tuple[int, str]]:
-        deadline = time.monotonic() + _GRACE_SECONDS
+        deadline = time.monotonic() + GRACE_SECONDS
         for pid in self._new_children():
             _wait_gone(pid, deadline)
         left = self._new_children()
         for pid in left:
             os.kill(pid, signal.SIGKILL)
         for pid in left:
-            _wait_gone(pid, time.monotonic() + _GRACE_SECONDS)
+            _wait_gone(pid, time.monotonic() + GRACE_SECONDS)
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, os.WNOHANG)
         return sorted(left.items())

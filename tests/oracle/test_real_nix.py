@@ -28,7 +28,8 @@ def test_adds_to_the_scratch_store(real_nix: RealNix, scratch: Path) -> None:
 def test_builds_in_a_diverted_store(real_nix: RealNix, scratch: Path) -> None:
     source = scratch / "default.nix"
     source.write_text(
-        'derivation { name = "x"; system = builtins.currentSystem; builder = "/bin/sh"; args = ["-c" "echo hi >$out"]; }'
+        'derivation { name = "x"; system = builtins.currentSystem;'
+        ' builder = "/bin/sh"; args = ["-c" "echo hi >$out"]; }'
     )
     options = ("--no-out-link", "--option", "sandbox-paths", "/bin/sh=/bin/busybox")
     path = real_nix.line("nix-build", str(source), *options)

@@ -1,0 +1,42 @@
+"""`python -m bench [--quick] [--keep-baseline] [TOPIC...]`: run `bench/bench_TOPIC.py` files and print their ratios.
+
+Results go to bench/results/TOPIC.json, which git ignores; `--update-baseline` writes them to bench/baseline/TOPIC.json,
+which git keeps. Exits 1 when a ratio is above the limit that its benchmark states.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from pathlib import Path
+
+from bench.harness import Bench, Skipped
+
+HERE = Path(__file__).parent
+
+
+def main() -> int:
+    topics = sorted(path.stem.removeprefix("bench_") for path in HERE.glob("bench_*.py"))
+    parser = argparse.ArgumentParser(prog="./dev bench", description="Measure ratios against a peer in one run.")
+    parser.add_argument("topics", nargs="*", metavar="TOPIC", help=f"one of: {', '.join(topics)} (default: all)")
+    parser.add_argument("--quick", action="store_true", help="few pairs and small inputs: does it run at all?")
+    parser.add_argument("--update-baseline", action="store_true", help="make these results the ones to compare with")
+    options = parser.parse_args()
+    if unknown := set(options.topics) - set(topics):
+        parser.error(f"no benchmark called {', '.join(sorted(unknown))}; there are: {', '.join(topics)}")
+    ok = True
+    for topic in options.topics or topics:
+        print(f"{topic}:", flush=True)
+        with Bench(topic, quick=options.quick) as bench:
+            try:
+                importlib.import_module(f"bench.bench_{topic}").run(bench)
+            except Skipped as reason:
+                print(f"  skipped: {reason}")
+                continue
+            bench.store(baseline=options.update_baseline)
+            ok &= bench.within_limits
+    return 0 if ok else 1
+
+
+sys.exit(main())

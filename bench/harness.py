@@ -1,0 +1,205 @@
+"""Measures us against a peer, in interleaved pairs within one run, because this machine differs from minute to minute.
+
+A benchmark file is `bench/bench_TOPIC.py` with one function:
+
+    def run(bench: Bench) -> None:
+        tree = make_tree(bench.scratch)
+        bench.compare("hash a tree", ours=["nix-hash", tree], peer=["/usr/bin/nix-hash", tree], limit=2.0)
+
+An action is a command line, or a function that does the work (and may return the seconds it measured itself). What is
+reported is the median over the pairs of ours/peer: 0.5 means twice as fast as the peer. Absolute seconds are stored too
+and are to be read with care. `limit` is the ratio that the project promises: above it the run fails.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    Action = Sequence[str | Path] | Callable[[], float | None]
+    Clock = Literal["cpu", "wall"]
+
+HERE = Path(__file__).parent
+BIN = Path(sys.executable).parent
+
+
+class Skipped(Exception):
+    """A topic can't be measured here; its text says why."""
+
+
+def need(program: str, package: str) -> str:
+    """Return the path of a peer's program outside our own environment.
+
+    Raises:
+        Skipped: it is not installed; the text names the package that has it.
+    """
+    found = shutil.which(program, path="/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin")
+    if found is None:
+        raise Skipped(f"'{program}' is not installed (apt-get install {package})")
+    return found
+
+
+class Bench:
+    """One topic's run: a scratch directory, the environment of its commands, and the results so far.
+
+    Attributes:
+        quick: few pairs wanted; benchmarks may shrink their inputs.
+        scratch: an empty directory, removed at the end.
+        environ: the environment of command lines; Nix's directories lie below `scratch`. May be changed.
+    """
+
+    def __init__(self, topic: str, *, quick: bool = False) -> None:
+        self.topic = topic
+        self.quick = quick
+        self.scratch = Path(tempfile.mkdtemp(prefix="vg-bench-"))
+        self.within_limits = True
+        self._results: dict[str, dict[str, object]] = {}
+        self._baseline = self._load_baseline()
+        self.environ = {
+            "PATH": f"{BIN}:/usr/bin:/bin:/usr/sbin:/sbin",
+            "HOME": f"{self.scratch}/home",
+            "LC_ALL": "C.UTF-8",
+            "NIX_STORE_DIR": f"{self.scratch}/store",
+            "NIX_STATE_DIR": f"{self.scratch}/state",
+            "NIX_LOG_DIR": f"{self.scratch}/log",
+            "NIX_CONF_DIR": f"{self.scratch}/etc",
+            "NIX_CONFIG": "substituters =\nbuild-users-group =\n",
+        }
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for parent, names, _files in os.walk(self.scratch):
+            for name in names:
+                path = os.path.join(parent, name)
+                if not os.path.islink(path):
+                    os.chmod(path, 0o700)
+        shutil.rmtree(self.scratch, ignore_errors=True)
+
+    def compare(
+        self,
+        name: str,
+        *,
+        ours: Action,
+        peer: Action,
+        pairs: int = 7,
+        clock: Clock = "wall",
+        limit: float | None = None,
+        before_ours: Callable[[], object] | None = None,
+        before_peer: Callable[[], object] | None = None,
+        peer_environ: Mapping[str, str] | None = None,
+        warm_up: bool = True,
+    ) -> float:
+        """Run both actions in turn and return the median ratio ours/peer.
+
+        Args:
+            name: what is measured; the key in the stored results.
+            pairs: how many interleaved pairs; 2 in a quick run.
+            clock: "wall" seconds, or "cpu" seconds (user and system, of the command and its descendants).
+            limit: the promised ratio.
+            before_ours, before_peer: run before each action, outside the measurement.
+            peer_environ: changes to `environ` for the peer's command line.
+            warm_up: run each once before, unmeasured.
+        """
+        environ_of_peer = {**self.environ, **(peer_environ or {})}
+        rounds = 2 if self.quick else pairs
+        ours_seconds, peer_seconds = [], []
+        for index in range(-1 if warm_up else 0, rounds):
+            for action, environ, before, seconds in (
+                (ours, self.environ, before_ours, ours_seconds),
+                (peer, environ_of_peer, before_peer, peer_seconds),
+            ):
+                if before is not None:
+                    before()
+                taken = _measure(action, environ, self.scratch, clock)
+                if index >= 0:
+                    seconds.append(taken)
+        ratios = sorted(a / max(b, 1e-9) for a, b in zip(ours_seconds, peer_seconds, strict=True))
+        ratio = statistics.median(ratios)
+        self._note(
+            name,
+            ratio,
+            limit,
+            f"{ratio:6.2f} x the peer  ({ratios[0]:.2f} to {ratios[-1]:.2f}; "
+            f"{statistics.median(ours_seconds):.4f} s against {statistics.median(peer_seconds):.4f} s {clock})",
+            clock=clock,
+            pairs=rounds,
+            ours_seconds=statistics.median(ours_seconds),
+            peer_seconds=statistics.median(peer_seconds),
+            lowest=ratios[0],
+            highest=ratios[-1],
+        )
+        return ratio
+
+    def record(self, name: str, value: float, unit: str, *, limit: float | None = None) -> None:
+        """Note a figure that has no peer, such as bytes per path. `limit` is the highest value promised."""
+        self._note(name, value, limit, f"{value:10.4g} {unit}", unit=unit)
+
+    def _note(self, name: str, value: float, limit: float | None, text: str, **details: object) -> None:
+        verdict = ""
+        if limit is not None:
+            verdict = f"  limit {limit:g}: {'kept' if value <= limit else 'EXCEEDED'}"
+            self.within_limits &= value <= limit
+        old = self._baseline.get(name)
+        trend = f"  baseline {old:.3g}" if old is not None else ""
+        print(f"  {name:<44} {text}{verdict}{trend}", flush=True)
+        self._results[name] = {"value": round(value, 6), "limit": limit, **details}
+
+    def _load_baseline(self) -> dict[str, float]:
+        path = HERE / "baseline" / f"{self.topic}.json"
+        if not path.exists():
+            return {}
+        return {name: result["value"] for name, result in json.loads(path.read_text())["results"].items()}
+
+    def store(self, *, baseline: bool = False) -> Path:
+        """Write the results to bench/results/TOPIC.json, or to bench/baseline/, and return the file's path."""
+        path = HERE / ("baseline" if baseline else "results") / f"{self.topic}.json"
+        path.parent.mkdir(exist_ok=True)
+        about = {
+            "machine": f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, Linux {platform.release()}",
+            "python": platform.python_version(),
+            "quick": self.quick,
+        }
+        path.write_text(json.dumps({**about, "results": self._results}, indent=2) + "\n")
+        return path
+
+
+def _measure(action: Action, environ: Mapping[str, str], folder: Path, clock: Clock) -> float:
+    """Return the seconds that one run took. A command that fails ends the benchmark with what it printed."""
+    if callable(action):
+        now = time.process_time if clock == "cpu" else time.perf_counter
+        start = now()
+        own = action()
+        return now() - start if own is None else own
+    with tempfile.TemporaryFile() as output:
+        start = time.perf_counter()
+        child = subprocess.Popen(
+            [str(word) for word in action],
+            env=dict(environ),
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            executable=shutil.which(str(action[0]), path=environ["PATH"]),
+        )
+        _, status, usage = os.wait4(child.pid, 0)
+        wall = time.perf_counter() - start
+        child.returncode = os.waitstatus_to_exitcode(status)
+        if child.returncode:
+            output.seek(0)
+            text = output.read().decode(errors="replace")
+            raise RuntimeError(f"{' '.join(map(str, action))} ended with {child.returncode}:\n{text}")
+    return usage.ru_utime + usage.ru_stime if clock == "cpu" else wall
