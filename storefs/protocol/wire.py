@@ -1,6 +1,6 @@
 """The primitives of Nix's serialisation: 64-bit little-endian numbers, and strings padded to eight bytes.
 
-Sans-I/O: a `Reader` asks the function it was given for more bytes, a `Writer` only collects them. Both protocols
+Sans-I/O: a `Reader` takes pieces from the iterable it was given, a `Writer` only collects them. Both protocols
 (worker and serve), the export format and NARs are made of these. Whoever owns the descriptor is elsewhere
 (`storefs.stores.remote`, `storefs.daemon.server`). The rules are those of Nix's serialise.cc.
 
@@ -11,10 +11,13 @@ waited for, and lists grow only as their elements arrive.
 from __future__ import annotations
 
 from storefs.errors import StoreError
+from storefs.formats.byte_reader import ByteReader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
+
+    from storefs.formats.byte_reader import Buffer
 
 MAX_STRING = 64 << 20  # bytes; a derivation of this size would take minutes to write by hand
 _PADDING = (b"", b"\0" * 7, b"\0" * 6, b"\0" * 5, b"\0" * 4, b"\0" * 3, b"\0" * 2, b"\0")
@@ -24,78 +27,17 @@ class ProtocolError(StoreError):
     """The peer said something that the protocol does not allow, or stopped in the middle of a message."""
 
 
-class Reader:
-    """Takes values out of a byte stream.
+class Reader(ByteReader):
+    """Takes values out of a byte stream; NARs are read from it with `storefs.formats.nar.parse_nar`.
 
-    Args:
-        more: returns the next bytes of the stream, at least one, and b"" at its end. May block; may raise OSError.
+    Every method raises UnexpectedEndError where the stream ends too early, and whatever the stream itself raises.
     """
 
-    __slots__ = ("_buffer", "_more", "_position")
-
-    def __init__(self, more: Callable[[], bytes]) -> None:
-        self._more = more
-        self._buffer = b""
-        self._position = 0
-
-    def buffered(self) -> int:
-        """Return how many bytes have arrived and were not taken yet."""
-        return len(self._buffer) - self._position
-
-    def at_end(self) -> bool:
-        """Return whether the stream ended here, between two messages. Blocks until that is known."""
-        if self._position < len(self._buffer):
-            return False
-        self._buffer = self._more()
-        self._position = 0
-        return not self._buffer
-
-    def exactly(self, count: int) -> bytes:
-        """Take `count` bytes.
-
-        Raises:
-            ProtocolError: the stream ends before.
-        """
-        end = self._position + count
-        if end <= len(self._buffer):
-            data = self._buffer[self._position : end]
-            self._position = end
-            return data
-        parts = [self._buffer[self._position :]]
-        missing = count - len(parts[0])
-        while True:
-            piece = self._more()
-            if not piece:
-                self._buffer, self._position = b"", 0
-                raise ProtocolError("unexpected end-of-file")
-            if len(piece) >= missing:
-                parts.append(piece[:missing])
-                self._buffer, self._position = piece, missing
-                return b"".join(parts)
-            parts.append(piece)
-            missing -= len(piece)
-
-    def some(self, limit: int) -> bytes:
-        """Take at least one byte and at most `limit`, as many as are there.
-
-        Raises:
-            ProtocolError: the stream has ended.
-        """
-        if self._position == len(self._buffer):
-            self._buffer, self._position = self._more(), 0
-            if not self._buffer:
-                raise ProtocolError("unexpected end-of-file")
-        data = self._buffer[self._position : self._position + limit]
-        self._position += len(data)
-        return data
+    __slots__ = ()
 
     def number(self) -> int:
         """Take an unsigned 64-bit number."""
-        start = self._position
-        if start + 8 <= len(self._buffer):
-            self._position = start + 8
-            return int.from_bytes(self._buffer[start : start + 8], "little")
-        return int.from_bytes(self.exactly(8), "little")
+        return int.from_bytes(self.exact(8), "little")
 
     def boolean(self) -> bool:
         """Take a number that is 0 or not."""
@@ -110,15 +52,10 @@ class Reader:
         length = self.number()
         if length > limit:
             raise ProtocolError(f"string of {length} bytes is longer than the {limit} that are allowed here")
-        data = self.exactly(length)
-        self.padding(length)
-        return data
-
-    def padding(self, length: int) -> None:
-        """Take what fills a string of `length` bytes up to a multiple of eight."""
-        wanted = _PADDING[length & 7]
-        if wanted and self.exactly(len(wanted)) != wanted:
+        padded = self.exact((length + 7) & ~7)
+        if padded[length:] != _PADDING[length & 7]:
             raise ProtocolError("non-zero padding")
+        return padded[:length]
 
     def string(self, limit: int = MAX_STRING) -> str:
         """Take a string as text; bytes that are no UTF-8 survive as surrogates."""
@@ -128,8 +65,8 @@ class Reader:
         """Take a list of strings."""
         return [self.string() for _ in range(self.number())]
 
-    def frames(self) -> Iterator[bytes]:
-        """Yield the pieces of a framed transfer up to its end; `drain_frames` must follow an early exit.
+    def frames(self) -> Iterator[Buffer]:
+        """Yield the pieces of a framed transfer up to its end; whoever stops early must take the rest.
 
         A frame is a number and that many bytes without padding; one of length 0 ends the transfer (Nix's FramedSource).
         """
