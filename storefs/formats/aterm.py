@@ -22,7 +22,7 @@ _BACKSLASH = "\ud800"
 _INNER_QUOTE = "\ud801"
 
 
-class BadATerm(StoreError):
+class BadATermError(StoreError):
     """Text that claims to be a derivation and is not one that Nix could have written."""
 
 
@@ -56,7 +56,7 @@ def split(data: bytes) -> tuple[list[str], list[str]]:
     There is always one more punctuation than there are strings: the last one closes the term.
 
     Raises:
-        BadATerm: a string is not closed.
+        BadATermError: a string is not closed.
     """
     text = data.decode("utf-8", "surrogateescape")
     if "\\" not in text:
@@ -77,5 +77,5 @@ def split(data: bytes) -> tuple[list[str], list[str]]:
             text = text.replace("\\", "")
         pieces = text.replace(_INNER_QUOTE, '"').replace(_BACKSLASH, "\\").split(QUOTE)
     if not len(pieces) & 1:
-        raise BadATerm("unterminated string in derivation")
+        raise BadATermError("unterminated string in derivation")
     return pieces[0::2], pieces[1::2]

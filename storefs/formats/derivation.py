@@ -11,7 +11,7 @@ bytes survive a round trip.
 from __future__ import annotations
 
 from storefs.errors import StoreError
-from storefs.formats.aterm import QUOTE, BadATerm, render, split
+from storefs.formats.aterm import QUOTE, BadATermError, render, split
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ _Q = QUOTE
 _BETWEEN = f"{_Q},{_Q}"  # closes one string and opens the next
 
 
-class BadDerivation(StoreError):
+class BadDerivationError(StoreError):
     """A derivation whose text is well-formed and whose meaning is not."""
 
 
@@ -101,7 +101,7 @@ class Derivation:
 
     __slots__ = ("args", "builder", "env", "input_drvs", "input_srcs", "name", "outputs", "system")
 
-    def __init__(  # noqa: PLR0917 - these are the fields of the format, in its order
+    def __init__(
         self,
         name: str,
         outputs: dict[str, DerivationOutput],
@@ -140,12 +140,12 @@ class Derivation:
         """What all of its outputs are: `INPUT_ADDRESSED`, `FIXED`, `FLOATING`, `DEFERRED` or `IMPURE`.
 
         Raises:
-            BadDerivation: it has no outputs, mixes kinds, or has a fixed output that is not the single `out`.
+            BadDerivationError: it has no outputs, mixes kinds, or has a fixed output that is not the single `out`.
         """
         outputs = self.outputs
         kinds = {output.kind for output in outputs.values()}
         if len(kinds) != 1:
-            raise BadDerivation(
+            raise BadDerivationError(
                 f"derivation '{self.name}' mixes output types: {', '.join(sorted(kinds))}"
                 if kinds
                 else f"derivation '{self.name}' must have at least one output"
@@ -153,11 +153,11 @@ class Derivation:
         (kind,) = kinds
         if kind is FIXED:
             if len(outputs) > 1:
-                raise BadDerivation(f"derivation '{self.name}': only one fixed output is allowed")
+                raise BadDerivationError(f"derivation '{self.name}': only one fixed output is allowed")
             if "out" not in outputs:
-                raise BadDerivation(f"derivation '{self.name}': its single fixed output must be named 'out'")
+                raise BadDerivationError(f"derivation '{self.name}': its single fixed output must be named 'out'")
         elif kind is FLOATING and len({output.hash_algo.removeprefix("r:") for output in outputs.values()}) > 1:
-            raise BadDerivation(f"derivation '{self.name}': all floating outputs must use the same hash type")
+            raise BadDerivationError(f"derivation '{self.name}': all floating outputs must use the same hash type")
         return kind
 
     def references(self) -> list[StorePath]:
@@ -221,7 +221,7 @@ def parse_derivation(data: bytes, store_dir: StoreDir, name: str) -> Derivation:
         name: the derivation's name (the store path's name without `.drv`).
 
     Raises:
-        BadATerm: it is not the text of a derivation.
+        BadATermError: it is not the text of a derivation.
         BadStorePath: a path in it is not a store path of `store_dir`.
     """
     marks, strings = split(data)
@@ -299,7 +299,7 @@ _COMMAS = [",", ",", ","]
 
 
 def _bad(name: str, where: str) -> NoReturn:
-    raise BadATerm(f"derivation '{name}' is malformed near '{where[:40]}'")
+    raise BadATermError(f"derivation '{name}' is malformed near '{where[:40]}'")
 
 
 def _after(prefix: str, mark: str, name: str) -> str:
@@ -321,7 +321,7 @@ def _parse_output(store_dir: StoreDir, path: str, algo: str, digest: str, name: 
     if path:
         return DerivationOutput(store_dir.parse(path), algo, digest)
     if digest and digest != "impure":
-        raise BadDerivation(f"derivation '{name}' has a fixed output without a path")
+        raise BadDerivationError(f"derivation '{name}' has a fixed output without a path")
     return DerivationOutput(None, algo, digest)
 
 

@@ -10,7 +10,7 @@ derivations.cc of Nix 2.8; Dolstra's thesis, section 5.4.
 
 from __future__ import annotations
 
-from storefs.formats.derivation import DEFERRED, FIXED, FLOATING, IMPURE, INPUT_ADDRESSED, BadDerivation
+from storefs.formats.derivation import DEFERRED, FIXED, FLOATING, IMPURE, INPUT_ADDRESSED, BadDerivationError
 from storefs.formats.hashes import Hash, hash_bytes
 from storefs.formats.store_path import output_path_name
 
@@ -67,7 +67,7 @@ class DerivationHasher:
         """The unmasked hash of the derivation at `path`, reading what is not remembered.
 
         Raises:
-            BadDerivation: an input lacks a wanted output, or the inputs form a cycle.
+            BadDerivationError: an input lacks a wanted output, or the inputs form a cycle.
         """
         memo = self._memo
         found = memo.get(path)
@@ -86,7 +86,7 @@ class DerivationHasher:
                 open_paths.discard(current)
                 stack.pop()
             elif missing in open_paths:
-                raise BadDerivation(f"derivation '{self._store_dir.print(missing)}' depends on itself")
+                raise BadDerivationError(f"derivation '{self._store_dir.print(missing)}' depends on itself")
             else:
                 open_paths.add(missing)
                 stack.append((missing, self._read(missing)))
@@ -100,7 +100,7 @@ class DerivationHasher:
             mask_outputs: leave its own output paths out, which is how those paths are found.
 
         Raises:
-            BadDerivation: it has no kind, or wants an output that an input lacks.
+            BadDerivationError: it has no kind, or wants an output that an input lacks.
         """
         kind = derivation.kind()
         names = frozenset(derivation.outputs)
@@ -119,7 +119,7 @@ class DerivationHasher:
             deferred = deferred or found.deferred
             for name in wanted:
                 if name not in found.outputs:
-                    raise BadDerivation(
+                    raise BadDerivationError(
                         f"derivation '{derivation.name}' wants output '{name}' of '{self._store_dir.print(path)}', "
                         f"which has only {', '.join(sorted(found.outputs))}"
                     )
@@ -140,7 +140,7 @@ def check_output_paths(derivation: Derivation, store_dir: StoreDir, hasher: Deri
     Without this check whoever writes a `.drv` could claim any path for its output. May read the inputs.
 
     Raises:
-        BadDerivation: it does not.
+        BadDerivationError: it does not.
     """
     kind = derivation.kind()
     masked = None
@@ -152,16 +152,16 @@ def check_output_paths(derivation: Derivation, store_dir: StoreDir, hasher: Deri
             if masked.deferred:
                 if output.path is None:
                     continue
-                raise BadDerivation(f"derivation '{derivation.name}' names output paths that can't be known yet")
+                raise BadDerivationError(f"derivation '{derivation.name}' names output paths that can't be known yet")
             expected = store_dir.make_output_path(name, masked.hash, derivation.name)
         else:
             continue
         text = store_dir.print(expected)
         if output.path != expected:
             got = "none" if output.path is None else store_dir.print(output.path)
-            raise BadDerivation(f"derivation '{derivation.name}' has incorrect output '{got}', should be '{text}'")
+            raise BadDerivationError(f"derivation '{derivation.name}' has incorrect output '{got}', should be '{text}'")
         if kind is not FIXED and name in derivation.env and derivation.env[name] != text:
-            raise BadDerivation(
+            raise BadDerivationError(
                 f"derivation '{derivation.name}' has incorrect environment variable '{name}', should be '{text}'"
             )
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from storefs.formats.store_path import StoreDir, StorePath
 
 
-class BadDerivedPath(StoreError):
+class BadDerivedPathError(StoreError):
     """Text that names neither a store path nor outputs of a derivation."""
 
 
@@ -61,17 +61,17 @@ def parse_derived_path(text: str, store_dir: StoreDir) -> DerivedPath:
 
     Raises:
         BadStorePath: the part before `!` is not a store path of `store_dir`.
-        BadDerivedPath: outputs are asked of something that is not a derivation, or none are named after `!`.
+        BadDerivedPathError: outputs are asked of something that is not a derivation, or none are named after `!`.
     """
     path_text, mark, outputs_text = text.partition("!")
     path = store_dir.parse(path_text)
     if not mark:
         return DerivedPath(path)
     if not path.name.endswith(".drv"):
-        raise BadDerivedPath(f"'{text}' asks for outputs of something that is not a derivation")
+        raise BadDerivedPathError(f"'{text}' asks for outputs of something that is not a derivation")
     if outputs_text == "*":
         return DerivedPath(path, ())
     outputs = tuple(name for name in outputs_text.split(",") if name)
     if not outputs:
-        raise BadDerivedPath(f"'{text}' names no output after '!'; write '!*' for all of them")
+        raise BadDerivedPathError(f"'{text}' names no output after '!'; write '!*' for all of them")
     return DerivedPath(path, outputs)

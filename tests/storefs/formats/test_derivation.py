@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storefs.errors import StoreError
-from storefs.formats.aterm import BadATerm
+from storefs.formats.aterm import BadATermError
 from storefs.formats.derivation import (
     DEFERRED,
     FIXED,
     FLOATING,
     IMPURE,
     INPUT_ADDRESSED,
-    BadDerivation,
+    BadDerivationError,
     Derivation,
     DerivationOutput,
     parse_derivation,
@@ -102,7 +102,7 @@ def test_every_truncation_is_refused() -> None:
 
 @pytest.mark.parametrize("text", [b"", b"Derive(", b"Derive([],[],[],)", b"garbage", b'""', b"Derive([],[],[],)" * 9])
 def test_garbage_is_refused(text: bytes) -> None:
-    with pytest.raises(BadATerm):
+    with pytest.raises(BadATermError):
         parse_derivation(text, STORE, "x")
 
 
@@ -144,14 +144,14 @@ def test_kinds() -> None:
     assert minimal(outputs={"out": DerivationOutput(None, "r:sha256", "impure")}).kind() is IMPURE
     fixed = DerivationOutput(path, "sha256", "00" * 32)
     for outputs in ({}, {"dev": fixed}, {"out": fixed, "dev": fixed}, {"out": fixed, "dev": DerivationOutput(path)}):
-        with pytest.raises(BadDerivation):
+        with pytest.raises(BadDerivationError):
             minimal(outputs=outputs).kind()
 
 
 def test_hash_of_a_cycle_is_an_error_and_no_endless_loop() -> None:
     a, b = StorePath("a" * 32 + "-a.drv"), StorePath("b" * 32 + "-b.drv")
     derivations = {a: minimal(input_drvs={b: ("out",)}), b: minimal(input_drvs={a: ("out",)})}
-    with pytest.raises(BadDerivation, match="depends on itself"):
+    with pytest.raises(BadDerivationError, match="depends on itself"):
         DerivationHasher(STORE, derivations.__getitem__).of_path(a)
 
 
@@ -167,7 +167,7 @@ def test_hash_of_a_chain_longer_than_the_stack() -> None:
 def test_unknown_output_of_an_input_is_named() -> None:
     a = StorePath("a" * 32 + "-a.drv")
     hasher = DerivationHasher(STORE, {a: minimal()}.__getitem__)
-    with pytest.raises(BadDerivation, match=r"wants output 'dev'.*has only out"):
+    with pytest.raises(BadDerivationError, match=r"wants output 'dev'.*has only out"):
         hasher.modulo(minimal(input_drvs={a: ("dev",)}), mask_outputs=True)
 
 
@@ -220,5 +220,5 @@ def test_real_derivations_round_trip_and_hash_alike(tmp_path: Path) -> None:
         check_output_paths(derivation, store, DerivationHasher(store, read))
         wrong = read(path)
         wrong.outputs = {name: DerivationOutput(path, o.hash_algo, o.hash) for name, o in wrong.outputs.items()}
-        with pytest.raises(BadDerivation, match="incorrect output"):
+        with pytest.raises(BadDerivationError, match="incorrect output"):
             check_output_paths(wrong, store, DerivationHasher(store, read))
