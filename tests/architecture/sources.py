@@ -1,0 +1,49 @@
+"""Reads the sources as text and syntax trees, for the structure tests. Imports none of them."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("storefs", "builder", "evaluator", "profiles")
+
+
+class Source(NamedTuple):
+    """One of our Python files."""
+
+    path: Path
+    name: str  # as in 'storefs.fuse.view'
+    text: str
+    tree: ast.Module
+
+
+@functools.cache
+def sources() -> tuple[Source, ...]:
+    """Return every Python file of the four packages, sorted."""
+    found = []
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+            text = path.read_text()
+            found.append(Source(path, name, text, ast.parse(text)))
+    return tuple(found)
+
+
+def imported(source: Source) -> set[str]:
+    """Return the top-level names of all that a file imports, wherever in it."""
+    names = set()
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.Import):
+            names.update(alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module.partition(".")[0])
+    return names
+
+
+def third_party(source: Source) -> set[str]:
+    """Return the packages a file imports that are neither ours nor the standard library's."""
+    return imported(source) - set(PACKAGES) - sys.stdlib_module_names

@@ -1,0 +1,88 @@
+"""Every command loads, helps, and starts without what it does not need."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from storefs.cli import load_verb, run_command, verb_names
+from storefs.help import help_text
+from storefs.options import Command
+from tests.architecture.sources import ROOT
+
+if TYPE_CHECKING:
+    from tests.conftest import Runner
+
+# What a command that asks the store one question must not wait for; milliseconds are in storefs/cli.py's neighbours.
+HEAVY = {
+    "argparse",
+    "asyncio",
+    "dataclasses",
+    "hashlib",
+    "httpx",
+    "importlib.metadata",
+    "inspect",
+    "json",
+    "logging",
+    "pyfuse3",
+    "rich",
+    "ruamel",
+    "socket",
+    "subprocess",
+    "tempfile",
+    "trio",
+    "typing",
+}
+
+
+def test_every_command_loads_and_describes_itself() -> None:
+    assert verb_names()
+    for name in verb_names():
+        command, run = load_verb(name)
+        assert isinstance(command, Command), name
+        assert callable(run), name
+        assert command.summary, name
+        assert not command.summary.endswith("."), name
+        spellings = [spelling for option in command.options for spelling in option.spellings]
+        assert len(spellings) == len(set(spellings)), f"{name}: an option is described twice"
+        assert help_text(command).startswith(f"Usage: {command.name} "), name
+
+
+def test_every_command_is_found_by_the_name_it_gives_itself() -> None:
+    for name in verb_names():
+        spoken = load_verb(name)[0].name.removeprefix("verglas ")
+        assert spoken.replace(" ", "_").replace("-", "_") == name
+
+
+def test_every_installed_command_exists(run: Runner) -> None:
+    launchers = (ROOT / "setup.py").read_text().partition("COMMANDS = (")[2].partition(")")[0]
+    for program in launchers.replace('"', "").replace(",", "").split():
+        assert "2.8.0" in run(program, "--version").stdout, program
+
+
+def test_an_unknown_command_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    known = next(name for name in verb_names() if "_" not in name)
+    assert run_command(["verglas", known + "x"], {}) == 1
+    assert f"did you mean '{known}'" in capsys.readouterr().err
+
+
+def _modules_of(*arguments: str) -> set[str]:
+    """Return the modules that a start of our entry point imports, in a process of its own."""
+    code = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+from storefs.cli import run_command
+run_command(sys.argv[1:])
+print(*sys.modules, file=sys.stderr)
+"""
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", code, *arguments], capture_output=True, text=True, check=True
+    )
+    return set(done.stderr.splitlines()[-1].split())
+
+
+def test_the_entry_point_starts_light() -> None:
+    assert not HEAVY & _modules_of("nix-store", "--version")
