@@ -1,0 +1,378 @@
+"""The process that starts builders: a small server that forks into namespaces, follows a plan, and executes.
+
+Started by `spawn.py` as a program of its own, on the standard library only. A builder can't be forked from the main
+process, which has threads and hundreds of modules; and starting Python anew for each build would cost 10 ms. So one
+server with a single thread waits for requests and forks itself: that takes half a millisecond.
+
+The builder itself is process 1 of its namespace, as with Nix: nothing of ours stays in between. It is the reaper
+there; what it does not wait for remains a zombie until it exits, and then the kernel ends every other process. As for
+any first process, signals from inside its namespace without a handler do nothing; the host kills it with SIGKILL.
+
+The protocol, over a SOCK_SEQPACKET socket at descriptor 3, in `marshal` (both sides are the same interpreter):
+
+    -> ("spawn", number, namespaces) with three descriptors: the plan (a memfd), the builder's output, the report
+    -> ("kill", number)
+    report: b"P<pid>\n" the child exists; b"E<text>\n" a step failed; b"S<wait status>\n" it ended, then end of file.
+
+When the other side of the socket is gone, every child is killed and the server ends: a main process that dies, however
+it dies, leaves no builder.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+from importlib import import_module
+from typing import NoReturn
+
+from builder.sandbox import syscalls
+
+_CONTROL = 3
+_TARGET_OF_PIVOT = ".old-root"
+
+
+class _Child:
+    """A builder that runs."""
+
+    __slots__ = ("number", "pid", "report")
+
+    def __init__(self, number: int, pid: int, report: int) -> None:
+        self.number = number
+        self.pid = pid
+        self.report = report
+
+
+def serve() -> NoReturn:
+    """Answer requests until the other side closes the socket."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, lambda number, frame: None)
+    wake_read, wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+    control = socket.socket(fileno=_CONTROL)
+    control.set_inheritable(False)
+    children: dict[int, _Child] = {}
+    poll = select.poll()
+    poll.register(control, select.POLLIN)
+    poll.register(wake_read, select.POLLIN)
+    while True:
+        for descriptor, _ in poll.poll():
+            if descriptor == wake_read:
+                os.read(wake_read, 512)
+                _reap(children)
+            elif not _answer(control, children):
+                _kill_all(children)
+                os._exit(0)
+
+
+def _answer(control: socket.socket, children: dict[int, _Child]) -> bool:
+    """Serve one request; False when the other side is gone."""
+    data, descriptors, _, _ = socket.recv_fds(control, 4096, 3, socket.MSG_CMSG_CLOEXEC)
+    if not data:
+        return False
+    request = marshal.loads(data)
+    if request[0] == "kill":
+        for child in children.values():
+            if child.number == request[1]:
+                os.kill(child.pid, signal.SIGKILL)
+        return True
+    _, number, namespaces = request
+    plan, output, report = descriptors
+    try:
+        pid = syscalls.clone_process(namespaces)
+    except OSError as error:
+        os.write(report, f"E{error.strerror or error}\nS256\n".encode())
+        os.close(report)
+        pid = -1
+    if pid == 0:
+        _become_builder(plan, output, report)
+    os.close(plan)
+    os.close(output)
+    if pid > 0:
+        children[pid] = _Child(number, pid, report)
+        os.write(report, b"P%d\n" % pid)
+    return True
+
+
+def _reap(children: dict[int, _Child]) -> None:
+    while children:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        child = children.pop(pid, None)
+        if child is not None:
+            try:
+                os.write(child.report, b"S%d\n" % status)
+            except OSError:
+                pass  # nobody waits for it any more
+            os.close(child.report)
+
+
+def _kill_all(children: dict[int, _Child]) -> None:
+    for pid in children:
+        try:
+            # A builder without namespaces leads a process group; one with them takes its namespace along.
+            os.killpg(pid, signal.SIGKILL)
+        except OSError:
+            pass
+        os.kill(pid, signal.SIGKILL)
+    for pid in children:
+        os.waitpid(pid, 0)
+
+
+def _become_builder(plan: int, output: int, report: int) -> NoReturn:
+    """In the child: follow the plan and execute the builder. Never returns, never raises."""
+    doing = "reading the plan"
+    try:
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ):
+            signal.signal(number, signal.SIG_DFL)
+        os.setsid()
+        steps, program, arguments, environment, directory, builtin = _receive(plan)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        null = os.open("/dev/null", os.O_RDWR)
+        os.dup2(null, 0)
+        sandbox = Sandbox()
+        for code, *values in steps:
+            doing = code.replace("_", " ")
+            getattr(sandbox, code)(*values)
+        doing = f"changing into '{directory}'"
+        os.chdir(directory)
+        syscalls.die_with_parent()
+        os.umask(0o022)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.RLIM_INFINITY))
+        # Nothing but standard input, output and error may reach the builder.
+        os.dup2(report, 3, inheritable=False)
+        os.closerange(4, 1 << 20)
+        if builtin is not None:
+            doing = "starting"
+            _run_builtin(builtin, environment)
+        doing = f"executing '{program}'"
+        os.execve(program, arguments, environment)
+    except BaseException as error:
+        text = (error.strerror or str(error)) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+        try:
+            os.write(report, f"E{doing}: {text}\n".replace("\n", " ").encode(errors="replace") + b"\n")
+        finally:
+            os._exit(1)
+
+
+def _receive(plan: int) -> tuple:  # type: ignore[type-arg]
+    size = os.fstat(plan).st_size
+    return marshal.loads(os.pread(plan, size, 0))  # type: ignore[no-any-return]
+
+
+def _run_builtin(builtin: tuple[str, str, str], environment: dict[str, str]) -> NoReturn:
+    """Run a builder that is a function of ours. It may import what it likes: it is the payload, not the sandbox."""
+    module, function, argument = builtin
+    os.closerange(3, 4)
+    status = 1
+    try:
+        getattr(import_module(module), function)(environment, argument)
+        status = 0
+    except Exception as error:
+        os.write(2, f"{error}\n".encode(errors="surrogateescape"))
+    finally:
+        os._exit(status)
+
+
+class Sandbox:
+    """The steps of `plan.py`, executed. Paths lie beneath `root` until the root is changed."""
+
+    def __init__(self) -> None:
+        self._root = ""
+
+    def private_mounts(self) -> None:
+        """See plan.PrivateMounts."""
+        syscalls.mount("none", "/", flags=syscalls.MS_PRIVATE | syscalls.MS_REC)
+
+    def root_directory(self, host: str) -> None:
+        """See plan.RootDirectory."""
+        syscalls.mount("tmpfs", host, "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, "mode=0755")
+        self._root = host
+
+    def directory(self, path: str, mode: int) -> None:
+        """See plan.Directory."""
+        os.makedirs(self._root + path, exist_ok=True)
+        os.chmod(self._root + path, mode)
+
+    def file(self, path: str, content: str) -> None:
+        """See plan.File."""
+        with open(self._root + path, "w", encoding="utf-8") as file:
+            file.write(content)
+
+    def symlink(self, target: str, path: str) -> None:
+        """See plan.Symlink."""
+        os.symlink(target, self._root + path)
+
+    def bind(self, source: str, path: str, optional: bool, read_only: bool) -> None:
+        """See plan.Bind."""
+        try:
+            folder = os.path.isdir(source) if os.stat(source) else False
+        except FileNotFoundError:
+            if optional:
+                return
+            raise
+        target = self._root + path
+        _mount_point(target, folder)
+        syscalls.mount(source, target, flags=syscalls.MS_BIND | syscalls.MS_REC)
+        if read_only:
+            _make_read_only([target])
+
+    def inputs(self, store: str, path: str, names: tuple[str, ...]) -> None:
+        """See plan.Inputs."""
+        top = self._root + path
+        mounted = []
+        for name in names:
+            source, target = f"{store}/{name}", f"{top}/{name}"
+            kind = os.lstat(source).st_mode & 0o170000
+            if kind == 0o120000:
+                os.symlink(os.readlink(source), target)
+                continue
+            if kind == 0o040000:
+                os.mkdir(target)
+            else:
+                os.close(os.open(target, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o444))
+            syscalls.mount(source, target, flags=syscalls.MS_BIND)
+            mounted.append(target)
+        try:
+            syscalls.set_read_only(top, recursive=True)
+            syscalls.set_read_only(top, recursive=False, value=False)
+        except OSError:
+            _make_read_only(mounted)
+
+    def overlay_store(self, lower: str, upper: str, work: str, path: str, in_user_namespace: bool) -> None:
+        """See plan.OverlayStore."""
+        options = f"lowerdir={_escaped(lower)},upperdir={_escaped(upper)},workdir={_escaped(work)}"
+        syscalls.mount("overlay", path, "overlay", 0, options + (",userxattr" if in_user_namespace else ""))
+
+    def proc(self, path: str, guarded: bool) -> None:
+        """See plan.Proc."""
+        target = self._root + path
+        os.makedirs(target, exist_ok=True)
+        flags = syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
+        syscalls.mount("proc", target, "proc", flags)
+        if guarded:
+            for name in ("sys", "sysrq-trigger", "irq", "bus", "fs"):
+                part = f"{target}/{name}"
+                if os.path.exists(part):
+                    syscalls.mount(part, part, flags=syscalls.MS_BIND | syscalls.MS_REC)
+                    _make_read_only([part], flags)
+
+    def tmpfs(self, path: str, options: str) -> None:
+        """See plan.Tmpfs."""
+        os.makedirs(self._root + path, exist_ok=True)
+        syscalls.mount("tmpfs", self._root + path, "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, options)
+
+    def terminals(self) -> None:
+        """See plan.Terminals."""
+        target = self._root + "/dev/pts"
+        os.makedirs(target, exist_ok=True)
+        try:
+            syscalls.mount("devpts", target, "devpts", syscalls.MS_NOSUID, "newinstance,mode=0620,ptmxmode=0666")
+            os.symlink("/dev/pts/ptmx", self._root + "/dev/ptmx")
+        except OSError:
+            syscalls.mount("/dev/pts", target, flags=syscalls.MS_BIND | syscalls.MS_REC)
+            self.bind("/dev/ptmx", "/dev/ptmx", False, False)
+
+    def pivot_root(self) -> None:
+        """See plan.PivotRoot."""
+        os.chdir(self._root)
+        os.mkdir(_TARGET_OF_PIVOT)
+        syscalls.pivot_root(".", _TARGET_OF_PIVOT)
+        os.chdir("/")
+        syscalls.unmount(_TARGET_OF_PIVOT)
+        os.rmdir(_TARGET_OF_PIVOT)
+        self._root = ""
+
+    def host_name(self, host: str, domain: str) -> None:
+        """See plan.HostName."""
+        syscalls.set_host_name(host)
+        syscalls.set_domain_name(domain)
+
+    def loopback(self) -> None:
+        """See plan.Loopback."""
+        syscalls.raise_loopback()
+
+    def isolate_abstract_sockets(self) -> None:
+        """See plan.IsolateAbstractSockets."""
+        syscalls.isolate_abstract_sockets()
+
+    def personality(self, bits: int) -> None:
+        """See plan.Personality."""
+        syscalls.change_personality(bits)
+
+    def map_user(self, inner_uid: int, outer_uid: int, inner_gid: int, outer_gid: int) -> None:
+        """See plan.MapUser."""
+        # setgroups must be denied before an unprivileged process may map a group (user_namespaces(7)).
+        for name, content in (
+            ("setgroups", "deny"),
+            ("uid_map", f"{inner_uid} {outer_uid} 1"),
+            ("gid_map", f"{inner_gid} {outer_gid} 1"),
+        ):
+            descriptor = os.open(f"/proc/self/{name}", os.O_WRONLY)
+            try:
+                os.write(descriptor, content.encode())
+            finally:
+                os.close(descriptor)
+
+    def become_user(self, uid: int, gid: int, groups: tuple[int, ...]) -> None:
+        """See plan.BecomeUser."""
+        os.setgroups(groups)
+        os.setresgid(gid, gid, gid)
+        os.setresuid(uid, uid, uid)
+        syscalls.set_dumpable()
+
+    def user_namespace(self, inner_uid: int, outer_uid: int, inner_gid: int, outer_gid: int) -> None:
+        """See plan.UserNamespace."""
+        syscalls.unshare(syscalls.CLONE_NEWUSER)
+        syscalls.set_dumpable()
+        self.map_user(inner_uid, outer_uid, inner_gid, outer_gid)
+
+    def filter(self, program: bytes) -> None:
+        """See plan.Filter."""
+        syscalls.install_filter(program)
+
+    def no_new_privileges(self) -> None:
+        """See plan.NoNewPrivileges."""
+        syscalls.set_no_new_privileges()
+
+    def drop_capabilities(self) -> None:
+        """See plan.DropCapabilities."""
+        syscalls.drop_capabilities()
+
+
+def _mount_point(target: str, folder: bool) -> None:
+    if folder:
+        os.makedirs(target, exist_ok=True)
+    elif not os.path.lexists(target):
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        os.close(os.open(target, os.O_CREAT | os.O_WRONLY, 0o644))
+
+
+def _make_read_only(targets: list[str], keep: int = 0) -> None:
+    """Make bind mounts read-only one by one; on kernels before 5.12 without touching what is mounted beneath them."""
+    for target in targets:
+        try:
+            syscalls.set_read_only(target, recursive=True)
+        except OSError:
+            flags = syscalls.MS_REMOUNT | syscalls.MS_BIND | syscalls.MS_RDONLY | keep
+            syscalls.mount("none", target, flags=flags | syscalls.MS_NOSUID | syscalls.MS_NODEV)
+
+
+def _escaped(path: str) -> str:
+    """Write a path as overlayfs wants it in an option."""
+    return path.replace("\\", "\\\\").replace(",", "\\,").replace(":", "\\:")
+
+
+if __name__ == "__main__":
+    sys.exit("this module is started by builder.sandbox.spawn")

@@ -1,0 +1,122 @@
+"""Starts builders through the server of `enter.py`, and tells how they ended.
+
+`Spawner` is made once per builder object and may be used from several threads. It does not read the builder's output
+and knows no store. Blocking: `spawn` for a fraction of a millisecond, `close` until every child is gone.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+import socket
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+from storefs.errors import EnvironmentUnfitError
+
+if TYPE_CHECKING:
+    from builder.sandbox.plan import Plan
+
+_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+_PROGRAM = f"import sys; sys.path.insert(0, {_ROOT!r}); from builder.sandbox.enter import serve; serve()"
+
+
+class SandboxSetupError(EnvironmentUnfitError):
+    """A builder could not be started: a step of its plan failed."""
+
+
+class Child:
+    """A builder that was started.
+
+    Attributes:
+        report: a descriptor that becomes readable when there is news, see `read_report`.
+        pid: the process on the host, None until it is known.
+        failure: which step failed and why, None while none did.
+        status: its wait status once it has ended (os.waitstatus_to_exitcode), None before.
+    """
+
+    def __init__(self, spawner: Spawner, number: int, report: int) -> None:
+        self._spawner = spawner
+        self._number = number
+        self._rest = b""
+        self.report = report
+        self.pid: int | None = None
+        self.failure: str | None = None
+        self.status: int | None = None
+
+    def read_report(self) -> bool:
+        """Take in the news that made `report` readable; True when the child has ended and nothing more will come."""
+        data = os.read(self.report, 65536)
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            if line[:1] == b"P":
+                self.pid = int(line[1:])
+            elif line[:1] == b"E":
+                self.failure = line[1:].decode(errors="replace").strip()
+            elif line[:1] == b"S":
+                self.status = int(line[1:])
+        if not data and self.status is None:
+            self.status = 9  # the server was killed, and its children with it
+        return self.status is not None
+
+    def kill(self) -> None:
+        """Kill it and every process in its namespace; the report tells when it is gone."""
+        self._spawner.kill(self._number)
+
+    def close(self) -> None:
+        """Let go of the descriptor."""
+        os.close(self.report)
+
+
+class Spawner:
+    """The main process's side of the server. Starts it at once, so that it is up when the first build is."""
+
+    def __init__(self) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._control = ours
+        self._lock = threading.Lock()
+        self._last = 0
+        with theirs:
+            # The standard descriptors are for tracebacks of the server itself.
+            actions = [(os.POSIX_SPAWN_DUP2, theirs.fileno(), 3)]
+            arguments = [sys.executable, "-I", "-S", "-c", _PROGRAM]
+            self._pid = os.posix_spawn(
+                sys.executable, arguments, {"PATH": "/usr/bin:/bin"}, file_actions=actions, setsid=True
+            )
+
+    def spawn(self, plan: Plan, output: int) -> Child:
+        """Start a builder whose standard output and error are the descriptor `output`.
+
+        Raises:
+            SandboxSetupError: the server is gone.
+        """
+        encoded = os.memfd_create("plan", os.MFD_CLOEXEC)
+        report, report_end = os.pipe2(os.O_CLOEXEC)
+        try:
+            with open(encoded, "wb", closefd=False) as file:
+                file.write(plan.encoded())
+            with self._lock:
+                self._last += 1
+                number = self._last
+            request = marshal.dumps(("spawn", number, plan.namespaces))
+            socket.send_fds(self._control, [request], [encoded, output, report_end])
+        except OSError as error:
+            os.close(report)
+            raise SandboxSetupError(f"the process that starts builders is gone: {error}") from error
+        finally:
+            os.close(encoded)
+            os.close(report_end)
+        return Child(self, number, report)
+
+    def kill(self, number: int) -> None:
+        """Kill the child with this number; nothing happens if it has ended."""
+        try:
+            self._control.send(marshal.dumps(("kill", number)))
+        except OSError:
+            pass  # the server is gone, and its children with it
+
+    def close(self) -> None:
+        """End the server and every child that still runs, and wait for that."""
+        self._control.close()
+        os.waitpid(self._pid, 0)
