@@ -1,0 +1,108 @@
+"""`verglas mount`: make the store visible as a file system, and say how the mounts are doing."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+from storefs.errors import UsageError
+from storefs.options import Command, Option
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from storefs.options import Invocation
+
+COMMAND = Command(
+    "verglas mount",
+    "Mount the store as a read-only file system",
+    operands="[DIR]",
+    options=(
+        Option("--background", "-b", help="return once it is mounted and serve in the background"),
+        Option("--replace", help="take the place of a living mount; who uses the old one may go on"),
+        Option("--if-needed", help="do nothing where this store is mounted already"),
+        Option("--transport", takes=("KIND",), help="auto (the default), kernel or pyfuse3"),
+        Option("--passthrough", help="let the kernel read large files itself; opens cost a message then"),
+        Option("--status", help="show the mounts of this store and their counters instead"),
+        Option("--json", help="show the status as JSON"),
+        Option("--serve-descriptor", takes=("NUMBER",), help="serve a file system that is mounted", hidden=True),
+    ),
+    description="""
+Mounts the store on DIR, by default the store directory itself. Whatever is registered, by any process, is visible at
+once; nothing can be changed through the mount, not by root either.
+
+The process serves until the store is unmounted and no program uses it. When it is killed, the mount is dead: reading
+gives an error, and the next command that needs the store repairs it. SIGUSR1 makes it log its stacks and counters.
+""",
+    examples=(
+        ("verglas mount --background", "mount the store on /nix/store"),
+        ("verglas mount --background --replace", "after an upgrade: a new process for new users"),
+        ("verglas mount --status", "who is mounted where, and how much there is to do"),
+    ),
+)
+
+
+def run(invocation: Invocation) -> int:
+    """Mount, or show the mounts."""
+    config = invocation.config
+    if invocation.flag("--status"):
+        return _show_status(config.verglas_dir, as_json=invocation.flag("--json"))
+    if len(invocation.operands) > 1:
+        raise UsageError("verglas mount takes one directory at most")
+    target = os.path.abspath(invocation.operands[0] if invocation.operands else config.physical_store_dir)
+    from storefs.fuse.mount import TRANSPORTS, MountOptions, mount_and_serve, serve_descriptor
+
+    transport = invocation.value("--transport") or "auto"
+    if transport not in TRANSPORTS:
+        raise UsageError(f"there is no transport '{transport}'; choose one of {', '.join(TRANSPORTS)}")
+    options = MountOptions(
+        transport=transport, passthrough=invocation.flag("--passthrough"), replace=invocation.flag("--replace")
+    )
+    if invocation.flag("--if-needed") and _is_mounted(config.verglas_dir, target):
+        return 0
+    descriptor = invocation.value("--serve-descriptor")
+
+    def serve(ready: Callable[[], None]) -> int:
+        if descriptor is not None:
+            serve_descriptor(config.verglas_dir, int(descriptor), target, options, ready)
+        else:
+            mount_and_serve(config.verglas_dir, target, options, ready)
+        return 0
+
+    if not invocation.flag("--background"):
+        return serve(lambda: None)
+    from storefs.fuse.background import run_in_background
+
+    os.makedirs(config.verglas_dir, exist_ok=True)
+    run_in_background(serve, f"{config.verglas_dir}/mount.log")
+    return 0
+
+
+def _is_mounted(verglas_dir: str, target: str) -> bool:
+    from storefs.stores.mount_table import is_alive, store_mounts
+
+    real = os.path.realpath(target)
+    return any(mount.target == real for mount in store_mounts(verglas_dir)) and is_alive(target)
+
+
+def _show_status(verglas_dir: str, *, as_json: bool) -> int:
+    from storefs.stores.mount_control import ask_all
+
+    answers = ask_all(verglas_dir, {"op": "status"})
+    if as_json:
+        sys.stdout.write(json.dumps(answers, indent=2) + "\n")
+        return 0
+    if not answers:
+        sys.stdout.write("not mounted\n")
+        return 1
+    for answer in answers:
+        counters = answer.pop("counters")
+        assert isinstance(counters, dict)
+        sys.stdout.write(f"{answer['target']}\n")
+        for name, value in {**answer, **counters}.items():
+            if name not in {"ok", "target"}:
+                text = " ".join(value) if isinstance(value, list) else str(value)
+                sys.stdout.write(f"  {name:<24} {text}\n")
+    return 0

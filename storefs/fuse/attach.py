@@ -1,0 +1,239 @@
+"""Attaching a FUSE file system to a directory, replacing the one before it, and detaching it again.
+
+Two ways to get a descriptor that speaks FUSE: the mount system calls, for root and inside one's own user namespace; and
+the setuid program fusermount3, for ordinary users. Who serves the descriptor is not decided here. Sources: fuse(4),
+fusermount3(1), and libfuse's mount.c for how fusermount3 hands a descriptor over.
+"""
+
+from __future__ import annotations
+
+import array
+import errno
+import os
+import socket
+import subprocess
+from typing import TYPE_CHECKING
+
+from storefs.errors import EnvironmentUnfitError, StoreError, SystemRefusedError
+from storefs.stores import mount_syscalls as syscalls
+from storefs.stores.mount_table import is_alive, mount_at, mounts, source_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from storefs.stores.mount_table import Mount
+
+DEVICE = "/dev/fuse"
+SUBTYPE = "verglas"
+_FLAGS = syscalls.MS_RDONLY | syscalls.MS_NOSUID | syscalls.MS_NODEV
+_HELPER = "fusermount3"
+
+
+class NoFuseError(EnvironmentUnfitError):
+    """FUSE can not be used on this machine or by this user."""
+
+
+class OccupiedError(StoreError):
+    """The mount point is taken."""
+
+
+class Attachment:
+    """A FUSE file system that is mounted at `target`; `fd` is our end of it.
+
+    Attributes:
+        device: the 'major:minor' of the file system in mountinfo; '' when it is not visible to this process.
+        privileged: whether it was mounted by system calls rather than by fusermount3.
+    """
+
+    __slots__ = ("device", "fd", "privileged", "target")
+
+    def __init__(self, fd: int, target: str, *, privileged: bool) -> None:
+        self.fd = fd
+        self.target = target
+        self.privileged = privileged
+        self.device = ""
+
+    def find_device(self) -> None:
+        """Learn the device number from the mount table, without a request to the file system itself."""
+        found = mount_at(self.target)
+        self.device = found.device if found is not None else ""
+
+    def visible_mounts(self) -> list[Mount]:
+        """Return every mount of the whole file system that this process sees."""
+        return [mount for mount in mounts() if self.device and mount.device == self.device and mount.root == "/"]
+
+    def detach(self) -> None:
+        """Remove it from the directory tree; whoever uses it goes on using it. Not for the thread that serves it."""
+        for mount in self.visible_mounts():
+            detach(mount.target, privileged=self.privileged)
+
+
+def open_device() -> int:
+    """Open /dev/fuse. Inside a user namespace this must happen after entering it: the kernel compares.
+
+    Raises:
+        NoFuseError: there is none, or it may not be used.
+    """
+    try:
+        return os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise NoFuseError(f"'{DEVICE}' does not exist; load the kernel module with 'modprobe fuse'") from error
+    except OSError as error:
+        raise NoFuseError(
+            f"can't open '{DEVICE}': {error.strerror}; it must be readable and writable by user {os.getuid()} "
+            f"('chmod 666 {DEVICE}', as distributions have it)"
+        ) from error
+
+
+def check_target(target: str, verglas_dir: str, *, replace: bool) -> Mount | None:
+    """Make sure that `target` is a directory that may be mounted over, and return a dead or old mount of ours on it.
+
+    Args:
+        target: an absolute host path; made if it does not exist.
+        verglas_dir: the state that will be served.
+        replace: a living mount of ours may be replaced.
+
+    Raises:
+        OccupiedError: something else is mounted there, or a living mount of ours while not `replace`.
+        SystemRefusedError: the directory can't be made.
+    """
+    present = mount_at(target)
+    if present is not None:
+        if present.kind != f"fuse.{SUBTYPE}" or present.source != source_of(verglas_dir):
+            raise OccupiedError(
+                f"something else is mounted on '{target}' ({present.kind} {present.source}); "
+                f"unmount it or choose another directory"
+            )
+        if not replace and is_alive(target):
+            raise OccupiedError(f"this store is mounted on '{target}' already; use --replace to start afresh")
+        return present
+    try:
+        os.makedirs(target, exist_ok=True)
+    except OSError as error:
+        raise SystemRefusedError(f"making the mount point '{target}'", error) from error
+    return None
+
+
+def attach(target: str, verglas_dir: str, *, over: Mount | None) -> Attachment:
+    """Mount a new FUSE file system on `target`, in the place of the mount `over`, if any.
+
+    With Linux 6.5 nobody ever sees the directory without a mount; before, for some microseconds.
+
+    Raises:
+        NoFuseError: neither system calls nor fusermount3 could do it.
+    """
+    try:
+        return _attach_by_syscalls(target, verglas_dir, over)
+    except OSError as error:
+        if error.errno not in {errno.EPERM, errno.ENOSYS}:
+            raise SystemRefusedError(f"mounting on '{target}'", error) from error
+    return _attach_by_helper(target, verglas_dir, over)
+
+
+def detach(target: str, *, privileged: bool) -> None:
+    """Detach the topmost mount at `target`, in use or not.
+
+    Raises:
+        SystemRefusedError: it may not be done.
+    """
+    if privileged:
+        try:
+            syscalls.unmount(target, lazy=True)
+            return
+        except OSError as error:
+            if error.errno != errno.EPERM:
+                raise SystemRefusedError(f"unmounting '{target}'", error) from error
+    _run_helper(["-u", "-z", "--", target])
+
+
+def options_for(verglas_dir: str, extra: Mapping[str, str | None]) -> dict[str, str | None]:
+    """Return the mount options that every mount of ours has."""
+    return {"source": source_of(verglas_dir), "subtype": SUBTYPE, "default_permissions": None, **extra}
+
+
+def mount_device(verglas_dir: str) -> tuple[int, syscalls.DetachedMount]:
+    """Make a FUSE file system that is not attached anywhere yet. Needs CAP_SYS_ADMIN in this user namespace.
+
+    Returns:
+        our end of it, and the mount.
+
+    Raises:
+        NoFuseError: there is no device.
+        OSError: EPERM without the capability, ENOSYS before Linux 5.2.
+    """
+    fd = open_device()
+    numbers = {"fd": str(fd), "rootmode": "40555", "user_id": str(os.getuid()), "group_id": str(os.getgid())}
+    try:
+        options = options_for(verglas_dir, {**numbers, "allow_other": None})
+        return fd, syscalls.DetachedMount("fuse", options, _FLAGS)
+    except BaseException:
+        os.close(fd)
+        raise
+
+
+def _attach_by_syscalls(target: str, verglas_dir: str, over: Mount | None) -> Attachment:
+    fd, detached = mount_device(verglas_dir)
+    try:
+        if over is None:
+            detached.attach(target)
+        else:
+            try:
+                detached.attach(target, beneath=True)
+                syscalls.unmount(target, lazy=True)
+            except OSError as error:
+                if error.errno != errno.EINVAL:
+                    raise
+                syscalls.unmount(target, lazy=True)
+                detached.attach(target)
+    except BaseException:
+        os.close(fd)
+        raise
+    finally:
+        detached.close()
+    return Attachment(fd, target, privileged=True)
+
+
+def _attach_by_helper(target: str, verglas_dir: str, over: Mount | None) -> Attachment:
+    if over is not None:
+        _run_helper(["-u", "-z", "--", target])
+    source = source_of(verglas_dir).replace("\\", "\\\\").replace(",", "\\,")
+    options = f"fsname={source},subtype={SUBTYPE},ro,nosuid,nodev,default_permissions"
+    # The administrator decides whether others may look: with `user_allow_other` in /etc/fuse.conf.
+    try:
+        fd = _receive_from_helper(f"{options},allow_other", target)
+    except NoFuseError:
+        fd = _receive_from_helper(options, target)
+    return Attachment(fd, target, privileged=False)
+
+
+def _receive_from_helper(options: str, target: str) -> int:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    with ours, theirs:
+        _run_helper(["-o", options, "--", target], pass_fd=theirs.fileno())
+        theirs.close()
+        descriptors = array.array("i")
+        _, ancillary, _, _ = ours.recvmsg(1, socket.CMSG_LEN(descriptors.itemsize))
+        for level, kind, data in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                descriptors.frombytes(data[: descriptors.itemsize])
+                os.set_inheritable(descriptors[0], False)
+                return descriptors[0]
+    raise NoFuseError(f"{_HELPER} mounted '{target}' but handed no descriptor over")
+
+
+def _run_helper(arguments: list[str], pass_fd: int | None = None) -> None:
+    # The descriptor's number travels in the environment: env(1) adds it, so that ours need not be read here.
+    prefix = [] if pass_fd is None else ["env", f"_FUSE_COMMFD={pass_fd}"]
+    try:
+        done = subprocess.run(
+            [*prefix, _HELPER, *arguments],
+            pass_fds=() if pass_fd is None else (pass_fd,),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except FileNotFoundError as error:
+        raise NoFuseError(f"ordinary users need the program {_HELPER} (package fuse3) to mount") from error
+    if done.returncode:
+        raise NoFuseError(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"{_HELPER} failed")

@@ -1,0 +1,126 @@
+"""The thread beside a transport: answers `storefs.stores.mount_control`, watches the mount, carries signals out.
+
+It owns everything that must not happen in the serving thread: notifications to the kernel (which can wait for a
+look-up that the serving thread has to answer), slow searches for messages, unmounting. `invalidation.py` says how
+paths are forgotten; this file only listens.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import select
+import socket
+import threading
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING
+
+from storefs import logs
+from storefs.stores.mount_control import SUFFIX, receive_line, sockets_dir, through_descriptor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    Message = dict[str, object]
+
+_CLIENT_PATIENCE = 10.0  # seconds for a client to say what it wants
+
+
+class ControlThread:
+    """Listens on a socket of its own below `<verglas_dir>/mounts`.
+
+    Args:
+        verglas_dir: the state that is served.
+        operations: what to do for each `op`, called in this thread with the request; returns the answer's fields.
+        watch: called, in this thread, whenever the mount table of this namespace changed.
+    """
+
+    def __init__(
+        self,
+        verglas_dir: str,
+        operations: Mapping[str, Callable[[Message], Message]],
+        watch: Callable[[], None] | None = None,
+    ) -> None:
+        self._operations = operations
+        self._watch = watch
+        self._errands: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._ended = False
+        self.name = f"{os.getpid()}-{secrets.token_hex(4)}{SUFFIX}"
+        os.makedirs(sockets_dir(verglas_dir), mode=0o700, exist_ok=True)
+        self._directory = os.open(sockets_dir(verglas_dir), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC)
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._listener.bind(through_descriptor(self._directory, self.name))
+        self._listener.listen(64)
+        self._thread = threading.Thread(target=self._run, name="control", daemon=True)
+
+    def start(self) -> None:
+        """Begin to listen."""
+        self._thread.start()
+
+    def soon(self, errand: Callable[[], None]) -> None:
+        """Run something in this thread, later. Safe in signal handlers and any thread; never blocks."""
+        self._errands.put(errand)
+        os.eventfd_write(self._wake, 1)
+
+    def close(self) -> None:
+        """End the thread and remove the socket. Waits for the request that is being answered."""
+        self._ended = True
+        os.eventfd_write(self._wake, 1)
+        self._thread.join()
+        try:
+            os.unlink(self.name, dir_fd=self._directory)
+        except FileNotFoundError:
+            pass
+        self._listener.close()
+        os.close(self._directory)
+        os.close(self._wake)
+
+    def _run(self) -> None:
+        with open("/proc/self/mountinfo", "rb") as table:
+            poll = select.poll()
+            poll.register(self._listener, select.POLLIN)
+            poll.register(self._wake, select.POLLIN)
+            if self._watch is not None:
+                poll.register(table, select.POLLPRI | select.POLLERR)
+            while not self._ended:
+                for fd, _ in poll.poll():
+                    if fd == self._wake:
+                        os.eventfd_read(self._wake)
+                        self._run_errands()
+                    elif fd == table.fileno():
+                        self._carefully(self._watch)
+                    else:
+                        self._carefully(self._serve_client)
+
+    def _run_errands(self) -> None:
+        while True:
+            try:
+                errand = self._errands.get_nowait()
+            except Empty:
+                return
+            self._carefully(errand)
+
+    def _carefully(self, action: Callable[[], None] | None) -> None:
+        """Run something; a failure is reported and ends neither the thread nor the mount."""
+        try:
+            if action is not None:
+                action()
+        except Exception as error:
+            logs.warn(f"mount control: {type(error).__name__}: {error}")
+
+    def _serve_client(self) -> None:
+        connection, _ = self._listener.accept()
+        with connection:
+            connection.settimeout(_CLIENT_PATIENCE)
+            line = receive_line(connection)
+            if not line.endswith(b"\n"):
+                return  # a client that went away
+            try:
+                request: Message = json.loads(line)
+                answer = {"ok": True, **self._operations[str(request["op"])](request)}
+            except Exception as error:
+                logs.warn(f"mount control: {type(error).__name__}: {error}")
+                answer = {"ok": False, "error": f"{type(error).__name__}: {error}"}
+            connection.sendall(json.dumps(answer).encode() + b"\n")

@@ -1,0 +1,294 @@
+"""What the store looks like as a read-only file system. Knows neither FUSE nor LMDB.
+
+A `Forest` (the metadata, injected) holds trees as ready-made records; a `View` says what a name, an inode or a range
+of bytes means, and keeps what is still in use of paths that were collected. Transports (`kernel.py`, `operations.py`)
+translate between it and the kernel. Everything beneath the root is immutable: what was answered once holds for ever.
+Only the root changes, so it is read in a fresh snapshot each time.
+
+The attribute and entry records that pass through here are opaque; `storefs.metadata.trees` describes their layout.
+
+Threads: one thread serves a view. `hold` and `statistics` may be called from another one meanwhile; they touch only
+dictionaries, one operation at a time.
+"""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import Protocol
+
+    Record = bytes | memoryview
+    Inode = int
+
+    class Forest(Protocol):
+        """Where trees come from. Between `begin` and `end`, and no longer, the records it returned are valid."""
+
+        @property
+        def folder(self) -> str:
+            """The host directory in which everything is kept."""
+
+        def begin(self) -> None:
+            """Take a fresh snapshot. Must be followed by `end`."""
+
+        def end(self) -> None:
+            """Let go of the snapshot and of every record got from it; harmless without `begin`."""
+
+        def find_path(self, name: bytes) -> Record | None:
+            """Return the entry record of the store path `name`, None if it is not valid."""
+
+        def paths(self, after: int) -> Iterator[tuple[int, bytes, Record]]:
+            """Yield (position, name, entry) of the valid paths beyond a position, 0 for all.
+
+            Positions are from 1 to 2**61 and keep their meaning across snapshots, whatever comes and goes.
+            """
+
+        def find_entry(self, directory: Inode, name: bytes) -> Record | None:
+            """Return the entry record of a name in a directory, None if there is none.
+
+            Raises:
+                GoneError: there is no such directory (any more).
+            """
+
+        def entries(self, directory: Inode) -> tuple[Record, memoryview]:
+            """Return a directory's entries, ready to be sent, and the position of each in them.
+
+            Raises:
+                GoneError: there is no such directory (any more).
+            """
+
+        def attributes(self, inode: Inode) -> Record:
+            """Return the attribute record of an inode.
+
+            Raises:
+                GoneError: there is no such inode (any more).
+            """
+
+        def content(self, inode: Inode) -> tuple[Record | None, bytes, int]:
+            """Return a regular file's (bytes, b"", size), or (None, blob digest, size); or a symbolic link's target.
+
+            Raises:
+                GoneError: there is no such file (any more).
+            """
+
+        def blob_path(self, digest: bytes) -> str:
+            """Return the host path of a blob."""
+
+        def children(self, inode: Inode) -> list[tuple[Inode, bool]] | None:
+            """Return (inode, whether it is a directory) of a directory's entries, None for anything else."""
+
+        def name_containing(self, inode: Inode) -> bytes | None:
+            """Return the name of a store path whose tree has this inode. Slow: for messages."""
+
+
+ROOT: Inode = 1
+
+
+class GoneError(Exception):
+    """The object was collected while somebody still knew its inode number."""
+
+
+class CorruptBlobError(Exception):
+    """A blob is missing or has another size than was registered. Carries the inode and what is wrong."""
+
+    def __init__(self, inode: Inode, reason: str) -> None:
+        super().__init__(reason)
+        self.inode = inode
+
+
+class OpenBlob:
+    """A blob's descriptor; closed when nobody refers to it any more, so that a reader in a thread is never cut off."""
+
+    __slots__ = ("fd", "size")
+
+    def __init__(self, fd: int, size: int) -> None:
+        self.fd = fd
+        self.size = size
+
+    def __del__(self) -> None:
+        os.close(self.fd)
+
+
+class View:
+    """The file system.
+
+    Args:
+        forest: the metadata, used by the serving thread alone.
+        open_blobs: how many blob descriptors are kept open.
+    """
+
+    def __init__(self, forest: Forest, *, open_blobs: int = 512) -> None:
+        self._forest = forest
+        self._open_blobs = open_blobs
+        self._blobs: dict[Inode, OpenBlob] = {}
+        self._held: dict[Inode, tuple[bytes, bytes | OpenBlob]] = {}
+        self.blob_hits = 0
+        self.blob_misses = 0
+        self.release = forest.end
+
+    def lookup(self, parent: Inode, name: bytes) -> Record | None:
+        """Return the entry record of `name`, None if there is none. Valid until `release`.
+
+        Below the root, None may be remembered for ever.
+
+        Raises:
+            GoneError: `parent` was collected.
+        """
+        forest = self._forest
+        forest.begin()
+        if parent == ROOT:
+            return forest.find_path(name)
+        return forest.find_entry(parent, name)
+
+    def attributes(self, inode: Inode) -> Record:
+        """Return the attribute record of any inode but the root. Valid until `release`.
+
+        Raises:
+            GoneError: it was collected, and was not in use then.
+        """
+        forest = self._forest
+        forest.begin()
+        try:
+            return forest.attributes(inode)
+        except GoneError:
+            held = self._held.get(inode)
+            if held is None:
+                raise
+            return held[0]
+
+    def entries(self, directory: Inode) -> tuple[Record, memoryview]:
+        """Return the entries of a directory other than the root, and their positions. Valid until `release`.
+
+        Raises:
+            GoneError: it was collected.
+        """
+        self._forest.begin()
+        return self._forest.entries(directory)
+
+    def paths(self, after: int) -> Iterator[tuple[int, bytes, Record]]:
+        """Yield the root's entries beyond a position in a fresh snapshot. Valid until `release`."""
+        self._forest.begin()
+        return self._forest.paths(after)
+
+    def symlink(self, inode: Inode) -> Record:
+        """Return the target of a symbolic link. Valid until `release`.
+
+        Raises:
+            GoneError: it was collected, and was not in use then.
+        """
+        content, _ = self.content(inode)
+        assert content is not None, "a symbolic link has no blob"
+        return content
+
+    def content(self, inode: Inode) -> tuple[Record | None, OpenBlob | None]:
+        """Return all bytes of a small file, valid until `release`, or the open blob of a large one.
+
+        Raises:
+            GoneError: it was collected, and was not in use then.
+            CorruptBlobError: its blob is missing or has the wrong size.
+        """
+        blob = self._blobs.get(inode)
+        if blob is not None:
+            self.blob_hits += 1
+            return None, blob
+        forest = self._forest
+        forest.begin()
+        try:
+            content, digest, size = forest.content(inode)
+        except GoneError:
+            held = self._held.get(inode)
+            if held is None:
+                raise
+            return (None, held[1]) if isinstance(held[1], OpenBlob) else (held[1], None)
+        if content is not None:
+            return content, None
+        self.blob_misses += 1
+        blob = _open_blob(forest, inode, digest, size)
+        if len(self._blobs) >= self._open_blobs:
+            # Half at once, the oldest: exact recency would cost every hit, a scan of many files evicts all anyway.
+            for old in list(self._blobs)[: self._open_blobs // 2]:
+                del self._blobs[old]
+        self._blobs[inode] = blob
+        return None, blob
+
+    def space(self) -> os.statvfs_result:
+        """Return what statvfs(3) says about the file system that holds the blobs. Raises OSError."""
+        return os.statvfs(self._forest.folder)
+
+    def hold(self, inodes: Iterable[Inode], in_use: Callable[[Inode], bool], forest: Forest) -> int:
+        """Keep the bytes of those files among `inodes` that are in use, before their records and blobs are removed.
+
+        Args:
+            inodes: inodes of files about to be removed; directories and unknown ones are skipped.
+            in_use: whether the kernel still knows the inode.
+            forest: the calling thread's own source of records.
+
+        Returns:
+            how many are held now because of this call.
+        """
+        count = 0
+        self._blobs.clear()  # a descriptor would keep the disk space of a removed blob
+        for inode in inodes:
+            if not in_use(inode):
+                continue
+            forest.begin()
+            try:
+                content, digest, size = forest.content(inode)
+                kept = _open_blob(forest, inode, digest, size) if content is None else bytes(content)
+                self._held[inode] = (bytes(forest.attributes(inode)), kept)
+                count += 1
+                if not in_use(inode):  # its FORGET may have come before we held it, and comes only once
+                    count -= self._held.pop(inode, None) is not None
+            except (GoneError, CorruptBlobError):
+                continue
+            finally:
+                forest.end()
+        return count
+
+    def forget(self, inodes: Iterable[Inode]) -> None:
+        """Let go of what is held: the kernel knows these inodes no more."""
+        for inode in inodes:
+            self._held.pop(inode, None)
+
+    @property
+    def holds_anything(self) -> bool:
+        """Whether `forget` has anything to do: asked for every FORGET, which are many."""
+        return bool(self._held)
+
+    def statistics(self) -> dict[str, int]:
+        """Return counters, by name."""
+        return {
+            "blob descriptor hits": self.blob_hits,
+            "blob descriptor misses": self.blob_misses,
+            "blob descriptors open": len(self._blobs),
+            "collected files held": len(self._held),
+        }
+
+    def store_path_of(self, inode: Inode, forest: Forest) -> str:
+        """Return the name of a store path that contains the inode, for a message. Slow.
+
+        Args:
+            inode: any.
+            forest: the calling thread's own source of records.
+        """
+        forest.begin()
+        try:
+            name = forest.name_containing(inode)
+        finally:
+            forest.end()
+        return "a collected path" if name is None else name.decode(errors="replace")
+
+
+def _open_blob(forest: Forest, inode: Inode, digest: bytes, size: int) -> OpenBlob:
+    path = forest.blob_path(digest)
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError as error:
+        raise CorruptBlobError(inode, f"its bytes can't be read from '{path}': {error.strerror}") from error
+    blob = OpenBlob(fd, size)
+    actual = os.fstat(fd).st_size
+    if actual != size:
+        raise CorruptBlobError(inode, f"'{path}' has {actual} bytes instead of {size}")
+    return blob
