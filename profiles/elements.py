@@ -1,0 +1,305 @@
+"""Elements: the packages of a profile, and `manifest.nix`, the text in which a profile lists them.
+
+The format is the one nix-env writes and reads: a list of sets that look like derivations. It is printed here byte for
+byte as nix-env does, because the text is hashed into the path of the user environment. Reading it needs no evaluator,
+as long as it is what nix-env prints; `NotPlainError` says that it is something else (written by hand), which the caller
+may evaluate instead. Pure text and values, no I/O. Rules: user-env.cc, get-drvs.cc and `Value::print` of Nix 2.8.
+
+Values are Python's: str, int (64 bits), float, bool, None, list, dict.
+"""
+
+from __future__ import annotations
+
+from storefs.errors import StoreError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import NoReturn
+
+    Plain = str | int | float | bool | list["Plain"] | dict[str, "Plain"] | None
+
+DEFAULT_PRIORITY = 5
+
+
+class NotPlainError(StoreError):
+    """A manifest is more than the data that nix-env writes."""
+
+    def __init__(self, where: int) -> None:
+        super().__init__(f"the profile's manifest.nix holds more than plain data (at character {where})")
+
+
+class Element:
+    """One package of a profile.
+
+    Attributes:
+        name: `name-version`.
+        system: as in `x86_64-linux`; '' when nothing said.
+        out_path: the default output, an absolute store path.
+        drv_path: the derivation, '' when unknown.
+        outputs: those that are installed: name -> absolute store path.
+        meta: the package's `meta`, plain values only.
+        attr_path: where it was found, '' when it was not by an attribute path. Not part of the manifest.
+    """
+
+    __slots__ = ("attr_path", "drv_path", "meta", "name", "out_path", "outputs", "system")
+
+    def __init__(
+        self,
+        name: str,
+        out_path: str,
+        *,
+        system: str = "",
+        drv_path: str = "",
+        outputs: Mapping[str, str] | None = None,
+        meta: Mapping[str, Plain] | None = None,
+        attr_path: str = "",
+    ) -> None:
+        self.name = name
+        self.system = system
+        self.out_path = out_path
+        self.drv_path = drv_path
+        self.outputs: dict[str, str] = {"out": out_path} if outputs is None else dict(outputs)
+        self.meta: dict[str, Plain] = dict(meta or {})
+        self.attr_path = attr_path
+
+    def __repr__(self) -> str:
+        return f"Element({self.name!r}, {self.out_path!r})"
+
+    @property
+    def priority(self) -> int:
+        """The number that decides conflicts, lower wins; `DEFAULT_PRIORITY` where none is set."""
+        return meta_int(self.meta, "priority", DEFAULT_PRIORITY)
+
+    @property
+    def keep(self) -> bool:
+        """Whether upgrades and replacements leave it alone (`nix-env --set-flag keep true`)."""
+        return meta_bool(self.meta, "keep", False)
+
+    def copy(self) -> Element:
+        """Return a copy whose meta can be changed."""
+        return Element(
+            self.name,
+            self.out_path,
+            system=self.system,
+            drv_path=self.drv_path,
+            outputs=self.outputs,
+            meta=self.meta,
+            attr_path=self.attr_path,
+        )
+
+    def as_value(self, keep_derivation: bool) -> dict[str, Plain]:
+        """Return the set that stands for it in a manifest.
+
+        Args:
+            keep_derivation: also write the derivation's path (the setting `keep-env-derivations`).
+        """
+        value: dict[str, Plain] = {"type": "derivation", "name": self.name, "outPath": self.out_path}
+        if self.system:
+            value["system"] = self.system
+        if keep_derivation and self.drv_path:
+            value["drvPath"] = self.drv_path
+        names = sorted(self.outputs)
+        value["outputs"] = list(names)
+        for name in names:
+            value[name] = {"outPath": self.outputs[name]}
+        value["meta"] = self.meta
+        return value
+
+
+def meta_int(meta: Mapping[str, Plain], name: str, default: int) -> int:
+    """Return an attribute of `meta` that is an integer, or a string that reads as one (as `--set-flag` writes)."""
+    value = meta.get(name)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        try:
+            return int(value)
+        except ValueError:
+            return default
+    return default
+
+
+def meta_bool(meta: Mapping[str, Plain], name: str, default: bool) -> bool:
+    """Return an attribute of `meta` that is true or false, or the string "true" or "false"."""
+    value = meta.get(name)
+    if isinstance(value, bool):
+        return value
+    if value == "true":
+        return True
+    if value == "false":
+        return False
+    return default
+
+
+def print_manifest(elements: Iterable[Element], keep_derivations: bool = False) -> str:
+    """Return the text of `manifest.nix`."""
+    return print_value([element.as_value(keep_derivations) for element in elements])
+
+
+def print_value(value: Plain) -> str:
+    """Return a plain value as Nix prints it, on one line."""
+    if isinstance(value, str):
+        return '"' + _escape(value) + '"'
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if value is None:
+        return "null"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, float):
+        return f"{value:g}"  # as an ostream does: six significant digits
+    if isinstance(value, list):
+        return "[ " + "".join([print_value(each) + " " for each in value]) + "]"
+    return "{ " + "".join([f"{name} = {print_value(value[name])}; " for name in _in_order(value)]) + "}"
+
+
+def _escape(text: str) -> str:
+    text = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\r", "\\r")
+    return text.replace("\t", "\\t").replace("${", "\\${")
+
+
+def _in_order(value: Mapping[str, Plain]) -> list[str]:
+    return sorted(value, key=lambda name: name.encode("utf-8", "surrogateescape"))
+
+
+def parse_manifest(text: str) -> list[Element]:
+    """Read the text of a `manifest.nix` that nix-env, or this module, has written.
+
+    Raises:
+        NotPlainError: there is something else than plain data in it, or an element lacks what it must have.
+    """
+    value, end = _Reader(text).value(0)
+    if text[end:].strip() or not isinstance(value, list):
+        raise NotPlainError(end)
+    return [element_of(each) for each in value]
+
+
+def element_of(value: Plain) -> Element:
+    """Return the element that a set of a manifest describes.
+
+    Raises:
+        NotPlainError: it describes none.
+    """
+    if not isinstance(value, dict) or value.get("type") != "derivation":
+        raise NotPlainError(0)
+    name, out_path = value.get("name"), value.get("outPath")
+    system, drv_path, meta = value.get("system", "unknown"), value.get("drvPath", ""), value.get("meta", {})
+    if not (isinstance(name, str) and isinstance(out_path, str) and isinstance(system, str)):
+        raise NotPlainError(0)
+    if not (isinstance(drv_path, str) and isinstance(meta, dict)):
+        raise NotPlainError(0)
+    outputs: dict[str, str] = {}
+    names = value.get("outputs")
+    if names is None:
+        outputs["out"] = out_path
+    elif isinstance(names, list):
+        for output in names:
+            where = value.get(output) if isinstance(output, str) else None
+            if isinstance(where, dict) and isinstance(output, str) and isinstance(path := where.get("outPath"), str):
+                outputs[output] = path
+    return Element(name, out_path, system=system, drv_path=drv_path, outputs=outputs, meta=meta)
+
+
+_SPACE = " \n\r\t"
+_WORDS = {"true": True, "false": False, "null": None}
+_ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
+
+
+class _Reader:
+    """A reader for the plain data in `text`. Every method takes and returns a place in the text."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def value(self, at: int) -> tuple[Plain, int]:
+        at = self._skip(at)
+        first = self._text[at : at + 1]
+        if first == '"':
+            return self._string(at + 1)
+        if first == "[":
+            return self._list(at + 1)
+        if first == "{":
+            return self._set(at + 1)
+        end = at
+        while end < len(self._text) and self._text[end] not in " \n\r\t;]":
+            end += 1
+        return self._word(at, end), end
+
+    def _skip(self, at: int) -> int:
+        text = self._text
+        while at < len(text) and text[at] in _SPACE:
+            at += 1
+        return at
+
+    def _list(self, at: int) -> tuple[Plain, int]:
+        items: list[Plain] = []
+        at = self._skip(at)
+        while self._text[at : at + 1] != "]":
+            item, at = self.value(at)
+            items.append(item)
+            at = self._skip(at)
+        return items, at + 1
+
+    def _set(self, at: int) -> tuple[Plain, int]:
+        text = self._text
+        items: dict[str, Plain] = {}
+        at = self._skip(at)
+        while text[at : at + 1] != "}":
+            equals = text.find(" = ", at)
+            if equals < 0:
+                self._fail(at)
+            name = text[at:equals]
+            # nix-env writes names without quotes, even those that need them (`x y = 1;`): everything before ` = `.
+            if not name or name[0] in '"({[' or "." in name or "\n" in name:
+                self._fail(at)
+            items[name], at = self.value(equals + 3)
+            at = self._skip(at)
+            if text[at : at + 1] != ";":
+                self._fail(at)
+            at = self._skip(at + 1)
+        return items, at + 1
+
+    def _string(self, at: int) -> tuple[str, int]:
+        text = self._text
+        parts = []
+        while True:
+            end = text.find('"', at)
+            if end < 0:
+                self._fail(at)
+            escape = text.find("\\", at, end)
+            if escape < 0:
+                parts.append(text[at:end])
+                if "${" in parts[-1]:
+                    self._fail(at)
+                return "".join(parts), end + 1
+            parts.append(text[at:escape])
+            if "${" in parts[-1]:
+                self._fail(at)
+            following = text[escape + 1 : escape + 2]
+            if text.startswith("${", escape + 1):
+                parts.append("${")
+                at = escape + 3
+            else:
+                parts.append(_ESCAPES.get(following, following))
+                at = escape + 2
+
+    def _word(self, at: int, end: int) -> Plain:
+        word = self._text[at:end]
+        if word in _WORDS:
+            return _WORDS[word]
+        try:
+            return int(word)
+        except ValueError:
+            pass
+        if word[:1] in {"-", ""} or not (word[0].isdigit() or word[0] == "."):
+            self._fail(at)
+        try:
+            return float(word)
+        except ValueError:
+            self._fail(at)
+
+    def _fail(self, at: int) -> NoReturn:
+        raise NotPlainError(at)
