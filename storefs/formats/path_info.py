@@ -5,12 +5,22 @@ A plain value, shared by every kind of store; it does no I/O.  Usable from every
 
 from __future__ import annotations
 
+from storefs.errors import StoreError
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from storefs.formats.hashes import Hash
     from storefs.formats.store_path import StoreDir, StorePath
+
+
+class InvalidPathError(StoreError):
+    """A path that something needs is not valid: not registered in the store that was asked."""
+
+    def __init__(self, store_dir: StoreDir, path: StorePath) -> None:
+        super().__init__(f"path '{store_dir.print(path)}' is not valid")
+        self.path = path
 
 
 class PathInfo:

@@ -14,23 +14,24 @@ it a new tree; an *inode* belongs to one file system object and is never given o
     references    path id                 u64 path ids of what the path refers to, itself included, ascending
     referrers     path id                 (sorted duplicates) u64 path id of a path that refers to it, itself excluded
     outputs       digest of an output     (sorted duplicates) u64 path id of a valid derivation that makes it
+    makes         path id of a derivation the digests of its outputs, one after the other
     dirs          inode                   directory record (see trees.py)
     nodes         inode                   node record of a file or symbolic link (see trees.py)
     files         content + executable    u64 inode: the node that every tree uses for this content; the key is the
                                           32-byte BLAKE3 digest and one byte, 0 or 1
     uses          inode                   u64: how many directory entries and tree roots name this regular file; a file
                                           that is named once has no row
-    dying         inode                   u32: a directory or file of a removed tree, and how many of its entries have
-                                          been released already
+    dying         inode                   u32: a directory of a removed tree, and how many of its entries have been
+                                          released already
     dead_blobs    BLAKE3 digest           u64: size of a blob that no node names any more and that may be unlinked
     narinfo       see narinfo_cache.py    what binary caches said about paths
 
 Invariants, true after every commit:
 
 * every id in ``references`` has a row in ``ids``, whose digest has a row in ``paths``: the closure of a valid path is
-  valid; ``referrers`` is the inverse of ``references``;
+  valid; ``referrers`` is the inverse of ``references``, and ``outputs`` of ``makes``;
 * the root of every path, and everything below it, has its row in ``dirs`` or ``nodes``; a directory has one parent;
-* ``files`` names exactly the regular files in ``nodes`` that are used, each once (a staged file is not yet used);
+* ``files`` names exactly the regular files in ``nodes``, each once;
 * a node record of kind BLOB in ``files`` has its blob file, complete and durable, before the commit that adds it; a
   blob file is unlinked only by a process that holds the write lock and sees no row in ``files`` that names it;
 * symbolic links and directories are never shared; inodes of ``dying`` are named by no valid path.
@@ -48,6 +49,7 @@ IDS = "ids"
 REFERENCES = "references"
 REFERRERS = "referrers"
 OUTPUTS = "outputs"
+MAKES = "makes"
 DIRS = "dirs"
 NODES = "nodes"
 FILES = "files"
@@ -56,7 +58,22 @@ DYING = "dying"
 DEAD_BLOBS = "dead_blobs"
 NARINFO = "narinfo"
 
-DATABASES = (META, PATHS, IDS, REFERENCES, REFERRERS, OUTPUTS, DIRS, NODES, FILES, USES, DYING, DEAD_BLOBS, NARINFO)
+DATABASES = (
+    META,
+    PATHS,
+    IDS,
+    REFERENCES,
+    REFERRERS,
+    OUTPUTS,
+    MAKES,
+    DIRS,
+    NODES,
+    FILES,
+    USES,
+    DYING,
+    DEAD_BLOBS,
+    NARINFO,
+)
 SORTED_DUPLICATES = frozenset({REFERRERS, OUTPUTS})
 
 KEY_VERSION = b"version"
@@ -65,6 +82,8 @@ KEY_NEXT_ID = b"next-id"
 
 KEY = Struct(">Q")  # inodes and path ids as keys
 NUMBER = Struct("<Q")  # counts, inodes and path ids as values
+
+DIGEST_SIZE = 20  # bytes of a hash part
 
 # path id, root inode, NAR size, registration time, SHA-256 of the NAR,
 # flags, length of the name, of the deriver's base name (0: unknown), of the content address, of the signatures

@@ -31,8 +31,10 @@ from storefs.errors import StoreError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from typing import TypeVar
 
     Record = bytes | memoryview
+    R = TypeVar("R", bytes, memoryview)
 
 Inode = int
 
@@ -114,7 +116,7 @@ def entry_count(record: Record) -> int:
     return int.from_bytes(record[:4], "little")
 
 
-def directory_attr(record: Record) -> Record:
+def directory_attr(record: R) -> R:
     """The directory's own fuse_attr."""
     return record[8:DIRECTORY_OFFSETS]
 
@@ -220,12 +222,12 @@ def node_kind(record: Record) -> int:
     return record[0]
 
 
-def node_attr(record: Record) -> Record:
+def node_attr(record: R) -> R:
     """The node's fuse_attr."""
     return record[1:NODE_PAYLOAD]
 
 
-def node_payload(record: Record) -> Record:
+def node_payload(record: R) -> R:
     """The contents, the digest or the target, depending on the kind."""
     return record[NODE_PAYLOAD:]
 

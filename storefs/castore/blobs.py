@@ -1,0 +1,374 @@
+"""Blob files: contents too large for the database, one read-only file each, named by their BLAKE3.
+
+    <verglas_dir>/blobs/ab/cdef...      mode 0444; complete from the moment the name exists
+    <verglas_dir>/tmp/<pid>-<n>/        an intake area: what one running addition has written or counts on
+
+An area's directory is locked (flock) by its process while it lives, so a collector can tell left-overs from work.  In
+it stands a hard link to every blob that the addition relies on, its own and those that were there before: whatever a
+collector unlinks meanwhile, the addition can put back (`IntakeArea.ensure`) before it commits.
+
+Knows nothing of trees, paths or the database.  For castore/ingest.py, the stores and gc/sweep.py.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+
+from storefs.castore.digest import digest_pieces
+from storefs.durable import sync_directory, sync_file_system
+from storefs.errors import StoreError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    Buffer = bytes | bytearray | memoryview
+
+BLOB_MODE = 0o444
+READ_SIZE = 1 << 20
+# Up to this many new files are synced one by one; more, and one syncfs is cheaper, though it also writes back what
+# others have dirtied on the same file system (measured: 0.3 ms for an fsync, 2-20 ms for a quiet syncfs).
+SYNC_ONE_BY_ONE = 16
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class BlobError(StoreError):
+    """A blob can't be written or read."""
+
+
+class BlobStore:
+    """The blob files below one directory; usable from any thread."""
+
+    __slots__ = ("_area_count", "directory", "temporary")
+
+    def __init__(self, verglas_dir: str) -> None:
+        self.directory = f"{verglas_dir}/blobs"
+        self.temporary = f"{verglas_dir}/tmp"
+        self._area_count = 0
+
+    def path(self, digest: bytes) -> str:
+        """Where the blob with this digest is, or would be."""
+        text = digest.hex()
+        return f"{self.directory}/{text[:2]}/{text[2:]}"
+
+    def open(self, digest: bytes) -> int:
+        """A descriptor to read the blob; raises BlobError where it is missing."""
+        try:
+            return os.open(self.path(digest), os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise BlobError(f"the contents '{self.path(digest)}' can't be read: {error.strerror}") from error
+
+    def read(self, digest: bytes, piece_size: int = READ_SIZE) -> Iterator[bytes]:
+        """Yield the contents in pieces; raises BlobError."""
+        fd = self.open(digest)
+        try:
+            while piece := os.read(fd, piece_size):
+                yield piece
+        except OSError as error:
+            raise BlobError(f"the contents '{self.path(digest)}' can't be read: {error.strerror}") from error
+        finally:
+            os.close(fd)
+
+    def size(self, digest: bytes) -> int | None:
+        """The size of the blob file, None where there is none."""
+        try:
+            return os.stat(self.path(digest), follow_symlinks=False).st_size
+        except FileNotFoundError:
+            return None
+
+    def is_intact(self, digest: bytes) -> bool:
+        """Whether the file is there and has the contents that its name promises; reads all of it."""
+        try:
+            return digest_pieces(self.read(digest)) == digest
+        except BlobError:
+            return False
+
+    def unlink(self, digest: bytes) -> int:
+        """Remove a blob that no committed node names and return the bytes that this frees; 0 if it was gone.
+
+        Only with the write lock of the database held, see `storefs.metadata.schema`.
+        """
+        path = self.path(digest)
+        try:
+            status = os.lstat(path)
+            os.unlink(path)
+        except FileNotFoundError:
+            return 0
+        return status.st_blocks * 512 if status.st_nlink == 1 else 0
+
+    def all_digests(self) -> Iterator[tuple[bytes, os.stat_result]]:
+        """Yield what is there, named or not, with its status; foreign files are skipped."""
+        try:
+            folders = sorted(os.listdir(self.directory))
+        except FileNotFoundError:
+            return
+        for folder in folders:
+            try:
+                names = sorted(os.listdir(f"{self.directory}/{folder}"))
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            for name in names:
+                try:
+                    digest = bytes.fromhex(folder + name)
+                    status = os.lstat(f"{self.directory}/{folder}/{name}")
+                except (ValueError, FileNotFoundError):
+                    continue
+                yield digest, status
+
+    def new_area(self, repair: bool = False) -> IntakeArea:
+        """Begin an addition; with ``repair`` blobs that are there already are read and replaced if damaged.
+
+        Raises BlobError.
+        """
+        while True:
+            self._area_count += 1
+            path = f"{self.temporary}/{os.getpid()}-{self._area_count}"
+            try:
+                os.mkdir(path, 0o700)
+            except FileNotFoundError:
+                os.makedirs(self.temporary, exist_ok=True)
+                continue
+            except FileExistsError:
+                continue  # left over by a killed process that had our number
+            except OSError as error:
+                raise write_error(path, error) from error
+            try:
+                area = IntakeArea(self, path, repair)
+            except FileNotFoundError:
+                continue  # a collector took the directory for a left-over before it was locked
+            if area.is_ours():
+                return area
+            area.abandon()
+
+    def stale_areas(self) -> Iterator[str]:
+        """Yield the directories of additions whose processes are gone; each is locked while it is out."""
+        try:
+            names = os.listdir(self.temporary)
+        except FileNotFoundError:
+            return
+        for name in names:
+            path = f"{self.temporary}/{name}"
+            try:
+                fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            except OSError:
+                continue
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                yield path
+            except BlockingIOError:
+                continue
+            finally:
+                os.close(fd)
+
+
+class IntakeArea:
+    """The working directory of one addition.  Used in one thread at a time; ends with `close`."""
+
+    __slots__ = ("_counter", "_damaged", "_fd", "_links", "_repair", "_store", "path")
+
+    def __init__(self, store: BlobStore, path: str, repair: bool) -> None:
+        self._store = store
+        self._repair = repair
+        self._counter = 0
+        self._links: dict[bytes, str] = {}
+        self._damaged: set[bytes] = set()
+        self.path = path
+        self._fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fcntl.flock(self._fd, fcntl.LOCK_EX)
+
+    def is_ours(self) -> bool:
+        """Whether the name still leads to the directory that is locked."""
+        try:
+            return os.path.samestat(os.stat(self.path), os.fstat(self._fd))
+        except FileNotFoundError:
+            return False
+
+    def abandon(self) -> None:
+        """Let go of a directory that is not ours."""
+        os.close(self._fd)
+
+    @property
+    def digests(self) -> list[bytes]:
+        """Every blob that this addition relies on."""
+        return list(self._links)
+
+    def temporary_name(self) -> str:
+        """A fresh name in the area."""
+        self._counter += 1
+        return f"{self.path}/{self._counter}"
+
+    def put(self, digest: bytes, content: Buffer) -> None:
+        """Make ``content`` a blob."""
+        if not self._adopt_existing(digest, len(content)):
+            temporary = self.temporary_name()
+            self._write(temporary, content)
+            self.publish(digest, temporary)
+
+    def publish(self, digest: bytes, temporary: str) -> None:
+        """Make the complete file ``temporary``, which lies in the area, the blob called ``digest``."""
+        if digest in self._links:
+            os.unlink(temporary)
+            return
+        self._links[digest] = temporary
+        if digest in self._damaged:
+            self._replace(digest, temporary)
+        else:
+            self._link(temporary, self._store.path(digest))
+
+    def publish_written(self, digest: bytes, temporary: str, size: int) -> None:
+        """Like `publish`, but an equal blob that is there already is used instead."""
+        if self._adopt_existing(digest, size):
+            os.unlink(temporary)
+        else:
+            self.publish(digest, temporary)
+
+    def publish_moved(self, digest: bytes, source: str, size: int) -> None:
+        """Make the file ``source`` of somewhere else a blob by renaming it, or by copying where that is impossible."""
+        if self._adopt_existing(digest, size):
+            return
+        temporary = self.temporary_name()
+        try:
+            os.chmod(source, BLOB_MODE)
+            if os.geteuid() == 0:
+                os.chown(source, 0, 0)
+            os.rename(source, temporary)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise write_error(source, error) from error
+            self._copy(source, temporary)
+        self.publish(digest, temporary)
+
+    def ensure(self, digest: bytes) -> bool:
+        """Whether the blob's name had to be restored because a collector removed it meanwhile."""
+        path = self._store.path(digest)
+        if os.path.exists(path):
+            return False
+        self._link(self._links[digest], path)
+        return True
+
+    def sync(self, digests: list[bytes]) -> None:
+        """Make these blobs, bytes and names, durable."""
+        if not digests:
+            return
+        try:
+            if len(digests) > SYNC_ONE_BY_ONE:
+                sync_file_system(self._store.directory)
+                return
+            folders = set()
+            for digest in digests:
+                path = self._store.path(digest)
+                fd = os.open(self._links[digest], os.O_RDONLY | os.O_CLOEXEC)
+                try:
+                    os.fsync(fd)
+                finally:
+                    os.close(fd)
+                folders.add(os.path.dirname(path))
+            for folder in folders:
+                sync_directory(folder)
+            sync_directory(self._store.directory)
+        except OSError as error:
+            raise write_error(self._store.directory, error) from error
+
+    def close(self) -> None:
+        """Give up everything that was not published."""
+        remove_area(self.path)
+        os.close(self._fd)
+
+    def _adopt_existing(self, digest: bytes, size: int) -> bool:
+        """Rely on a blob that is there already; False where there is none, or only a damaged one."""
+        if digest in self._links:
+            return True
+        link = self.temporary_name()
+        try:
+            os.link(self._store.path(digest), link)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            if error.errno == errno.EMLINK:
+                return False  # tens of thousands of additions at once; ours becomes a second copy for a moment
+            raise write_error(link, error) from error
+        if os.lstat(link).st_size != size or (self._repair and not self._store.is_intact(digest)):
+            # What stands there can't be what was written: the right bytes take its place.
+            os.unlink(link)
+            self._damaged.add(digest)
+            return False
+        self._links[digest] = link
+        return True
+
+    def _replace(self, digest: bytes, temporary: str) -> None:
+        # A second link is renamed over the old blob: readers see the old bytes or the new ones.
+        second = self.temporary_name()
+        try:
+            os.link(temporary, second)
+            path = self._store.path(digest)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            os.rename(second, path)
+        except OSError as error:
+            raise write_error(second, error) from error
+
+    def _link(self, source: str, path: str) -> None:
+        while True:
+            try:
+                os.link(source, path)
+                return
+            except FileExistsError:
+                return  # another addition was faster with the same contents
+            except FileNotFoundError:
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+            except OSError as error:
+                raise write_error(path, error) from error
+
+    def _write(self, path: str, content: Buffer) -> None:
+        try:
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, BLOB_MODE)
+            try:
+                view = memoryview(content)
+                while view:
+                    view = view[os.write(fd, view) :]
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise write_error(path, error) from error
+
+    def _copy(self, source: str, path: str) -> None:
+        try:
+            reading = os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            try:
+                writing = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, BLOB_MODE)
+                try:
+                    while piece := os.read(reading, READ_SIZE):
+                        view = memoryview(piece)
+                        while view:
+                            view = view[os.write(writing, view) :]
+                finally:
+                    os.close(writing)
+            finally:
+                os.close(reading)
+        except OSError as error:
+            raise write_error(path, error) from error
+
+
+def remove_area(path: str) -> int:
+    """Remove an area's directory with all its links and return the bytes that only it held."""
+    freed = 0
+    with os.scandir(path) as entries:
+        for entry in entries:
+            status = entry.stat(follow_symlinks=False)
+            if status.st_nlink == 1:
+                freed += status.st_blocks * 512
+            os.unlink(entry.path)
+    os.rmdir(path)
+    return freed
+
+
+def write_error(path: str, error: OSError) -> BlobError:
+    """The error of a write that failed, with a way out where there is one."""
+    if error.errno in _FULL:
+        return BlobError(
+            f"no space left on the disk that holds '{path}'; nothing was registered. "
+            "Free some, for example with 'nix-collect-garbage'"
+        )
+    return BlobError(f"'{path}' can't be written: {error.strerror}")

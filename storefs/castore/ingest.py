@@ -1,0 +1,316 @@
+"""From a stream of NAR events to a tree whose contents are safe in an intake area: the one way into a store.
+
+One pass: each file's BLAKE3 decides where its bytes go, while the NAR's SHA-256 is computed on another thread.  Nothing
+is visible and nothing is in the database afterwards.  Called by the stores only; each call in one thread.
+"""
+
+from __future__ import annotations
+
+import os
+from _thread import allocate_lock, start_new_thread
+
+from storefs.castore.blobs import BLOB_MODE, write_error
+from storefs.castore.digest import Digester, digest_bytes
+from storefs.castore.host_tree import HostRegular
+from storefs.castore.trees import DirectoryNode, FileNode, IngestedTree, LinkNode, file_key
+from storefs.formats.hashes import Hash, new_hashlib
+from storefs.formats.nar import BadNarError, Directory, EndDirectory, NarWriter, Regular, Symlink
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from storefs.castore.blobs import IntakeArea
+    from storefs.formats.nar import Event
+
+    Buffer = bytes | bytearray | memoryview
+
+WHOLE_LIMIT = 4 << 20  # bytes: files up to this size are held in memory once; larger ones go to disk piece by piece
+_SPOOL_LIMIT = 32 << 20  # bytes of small contents that stay in memory; more of them wait in a file of the area
+_BATCH = 256 << 10  # bytes: pieces of the NAR are joined to this size, so that hashing releases the interpreter lock
+_THREAD_PAYS = 1 << 20  # bytes of NAR before a second thread is worth its start
+_QUEUE_DEPTH = 8
+
+
+class Contents:
+    """The small contents of an addition until its transaction writes them; large ones are in the area."""
+
+    __slots__ = ("_area", "_inline_limit", "_memory", "_size", "_spool", "_spool_end", "_spooled")
+
+    def __init__(self, area: IntakeArea, inline_limit: int) -> None:
+        self._area = area
+        self._inline_limit = inline_limit
+        self._memory: dict[bytes, bytes] = {}
+        self._size = 0
+        self._spool = -1
+        self._spool_end = 0
+        self._spooled: dict[bytes, tuple[int, int]] = {}
+
+    def add(self, content: bytes) -> bytes:
+        """Keep a whole file's contents and return their digest."""
+        digest = digest_bytes(content)
+        size = len(content)
+        if size > self._inline_limit:
+            self._area.put(digest, content)
+        elif digest not in self._memory and digest not in self._spooled:
+            if self._size + size > _SPOOL_LIMIT:
+                self._spool_one(digest, content)
+            else:
+                self._memory[digest] = content
+                self._size += size
+        return digest
+
+    def is_inline(self, size: int) -> bool:
+        """Whether contents of this size live in the database."""
+        return size <= self._inline_limit
+
+    def inline(self, digest: bytes) -> bytes:
+        """Small contents that were added."""
+        content = self._memory.get(digest)
+        if content is None:
+            position, size = self._spooled[digest]
+            content = os.pread(self._spool, size, position)
+        return content
+
+    def close(self) -> None:
+        """Forget everything."""
+        self._memory.clear()
+        if self._spool >= 0:
+            os.close(self._spool)
+            self._spool = -1
+
+    def _spool_one(self, digest: bytes, content: bytes) -> None:
+        path = f"{self._area.path}/small"
+        try:
+            if self._spool < 0:
+                self._spool = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            view = memoryview(content)
+            position = self._spool_end
+            while view:
+                written = os.pwrite(self._spool, view, position)
+                view = view[written:]
+                position += written
+        except OSError as error:
+            raise write_error(path, error) from error
+        self._spooled[digest] = (self._spool_end, len(content))
+        self._spool_end = position
+
+
+class _NarHash:
+    """SHA-256 of the NAR as it goes by; a large one is hashed on a thread of its own."""
+
+    def __init__(self, sink: Callable[[bytes], object] | None) -> None:
+        self.size = 0
+        self._hash = new_hashlib("sha256")
+        self._sink = sink
+        self._pending: list[Buffer] = []
+        self._pending_size = 0
+        self._thread: _HashThread | None = None
+
+    def add(self, piece: Buffer) -> None:
+        self._pending.append(piece)
+        self._pending_size += len(piece)
+        if self._pending_size >= _BATCH:
+            self._flush()
+
+    def finish(self) -> tuple[Hash, int]:
+        self._flush()
+        if self._thread is not None:
+            self._thread.finish()
+            self._thread = None
+        return Hash("sha256", self._hash.digest()), self.size
+
+    def abort(self) -> None:
+        if self._thread is not None:
+            self._thread.finish()
+            self._thread = None
+
+    def _flush(self) -> None:
+        batch = b"".join(self._pending)
+        self._pending.clear()
+        self._pending_size = 0
+        self.size += len(batch)
+        if self._sink is not None:
+            self._sink(batch)
+        if self._thread is None and self.size < _THREAD_PAYS:
+            self._hash.update(batch)
+            return
+        if self._thread is None:
+            self._thread = _HashThread(self._hash.update)
+        self._thread.put(batch)
+
+
+class _HashThread:
+    """Feeds batches to a function on another thread, in order, at most a few ahead."""
+
+    def __init__(self, update: Callable[[bytes], None]) -> None:
+        self._update = update
+        self._batches: list[bytes | None] = []
+        self._guard = allocate_lock()
+        self._available = allocate_lock()  # held while there is nothing to do
+        self._available.acquire()
+        self._room = allocate_lock()  # held while the queue is full
+        self._done = allocate_lock()
+        self._done.acquire()
+        start_new_thread(self._run, ())
+
+    def put(self, batch: bytes | None) -> None:
+        with self._room:
+            pass
+        with self._guard:
+            self._batches.append(batch)
+            if len(self._batches) == 1:
+                self._available.release()
+            if len(self._batches) == _QUEUE_DEPTH:
+                self._room.acquire()
+
+    def finish(self) -> None:
+        self.put(None)
+        self._done.acquire()
+
+    def _run(self) -> None:
+        while True:
+            self._available.acquire()
+            with self._guard:
+                batches = self._batches
+                self._batches = []
+                if len(batches) >= _QUEUE_DEPTH:
+                    self._room.release()
+            for batch in batches:
+                if batch is None:
+                    self._done.release()
+                    return
+                self._update(batch)
+
+
+def ingest_events(
+    events: Iterable[Event],
+    area: IntakeArea,
+    contents: Contents,
+    *,
+    move: bool = False,
+    nar_sink: Callable[[bytes], object] | None = None,
+) -> IngestedTree:
+    """Take in the tree that ``events`` tell.
+
+    With ``move`` files of the host that are large and have one name may be renamed away.  Raises what the source
+    raises, BlobError where bytes can't be written, BadNarError for events that are no tree.
+    """
+    nar = _NarHash(nar_sink)
+    try:
+        root = _Ingest(area, contents, move, nar).run(events)
+        nar_hash, nar_size = nar.finish()
+    finally:
+        nar.abort()
+    return IngestedTree(root, nar_hash, nar_size)
+
+
+def ingest_bytes(content: bytes, executable: bool, contents: Contents) -> IngestedTree:
+    """Take in one regular file."""
+    writer = NarWriter()
+    size = len(content)
+    state = new_hashlib("sha256")
+    head = writer.regular(b"", executable, size)
+    tail = writer.end_regular(size)
+    for piece in (head, content, tail):
+        state.update(piece)
+    digest = contents.add(content)
+    nar_hash = Hash("sha256", state.digest())
+    return IngestedTree(FileNode(file_key(digest, executable), size), nar_hash, len(head) + size + len(tail))
+
+
+class _Ingest:
+    def __init__(self, area: IntakeArea, contents: Contents, move: bool, nar: _NarHash) -> None:
+        self._area = area
+        self._contents = contents
+        self._move = move
+        self._nar = nar
+
+    def run(self, events: Iterable[Event]) -> FileNode | LinkNode | DirectoryNode:
+        stream = iter(events)
+        writer = NarWriter()
+        add = self._nar.add
+        stack: list[DirectoryNode] = []
+        root: FileNode | LinkNode | DirectoryNode | None = None
+        for event in stream:
+            kind = type(event)
+            node: FileNode | LinkNode | DirectoryNode
+            if isinstance(event, Regular):
+                add(writer.regular(event.name, event.executable, event.size))
+                node = FileNode(file_key(self._regular(event, stream), event.executable), event.size)
+                add(writer.end_regular(event.size))
+                name = event.name
+            elif kind is EndDirectory:
+                add(writer.end_directory())
+                stack.pop()
+                continue
+            elif isinstance(event, Directory):
+                add(writer.directory(event.name))
+                node = DirectoryNode()
+                name = event.name
+            elif isinstance(event, Symlink):
+                add(writer.symlink(event.name, event.target))
+                node = LinkNode(event.target)
+                name = event.name
+            else:
+                raise BadNarError("contents without a file")
+            if stack:
+                stack[-1].entries.append((name, node))
+            else:
+                root = node
+            if type(node) is DirectoryNode:
+                stack.append(node)
+        if root is None:
+            raise BadNarError("it is empty")
+        return root
+
+    def _regular(self, event: Regular, stream: Iterable[Event]) -> bytes:
+        """Consume the contents that follow ``event`` and return their digest."""
+        size = event.size
+        movable = self._move and isinstance(event, HostRegular) and event.links == 1
+        if size <= WHOLE_LIMIT and not (movable and not self._contents.is_inline(size)):
+            return self._contents.add(self._whole(size, stream))
+        digester = Digester()
+        if movable:
+            assert isinstance(event, HostRegular)
+            for piece in self._pieces(size, stream):
+                digester.update(piece)
+            digest = digester.finish()
+            self._area.publish_moved(digest, os.fsdecode(event.path), size)
+            return digest
+        temporary = self._area.temporary_name()
+        try:
+            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, BLOB_MODE)
+            try:
+                for piece in self._pieces(size, stream):
+                    digester.update(piece)
+                    view = memoryview(piece)
+                    while view:
+                        view = view[os.write(fd, view) :]
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise write_error(temporary, error) from error
+        digest = digester.finish()
+        self._area.publish_written(digest, temporary, size)
+        return digest
+
+    def _whole(self, size: int, stream: Iterable[Event]) -> bytes:
+        pieces = list(self._pieces(size, stream))
+        if len(pieces) == 1 and type(pieces[0]) is bytes:
+            return pieces[0]
+        return b"".join(pieces)
+
+    def _pieces(self, size: int, stream: Iterable[Event]) -> Iterable[Buffer]:
+        left = size
+        add = self._nar.add
+        iterator = iter(stream)
+        while left > 0:
+            piece = next(iterator, None)
+            if not isinstance(piece, (bytes, memoryview, bytearray)):
+                raise BadNarError("the contents of a file are cut short")
+            left -= len(piece)
+            add(piece)
+            yield piece
+        if left:
+            raise BadNarError("a file is longer than announced")

@@ -1,0 +1,211 @@
+"""Which paths are valid and how they refer to each other: the rows of paths, ids, references, referrers and outputs.
+
+Every function works inside a transaction that the caller holds, so that several of them are one question or one
+change.  For the stores, the collector and the mount; nobody else.
+"""
+
+from __future__ import annotations
+
+from struct import pack, unpack
+
+from storefs.errors import StoreError
+from storefs.formats import nixbase32
+from storefs.formats.hashes import Hash
+from storefs.formats.path_info import PathInfo
+from storefs.formats.store_path import HASH_PART_LENGTH, StorePath
+from storefs.metadata.records import CorruptRecordError, PathRecord, decode_path_record, id_of, name_of, root_of
+from storefs.metadata.schema import DIGEST_SIZE, KEY, KEY_NEXT_ID, NUMBER
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from storefs.metadata.environment import Environment, Transaction
+
+
+class PathInUseError(StoreError):
+    """A path can't be made invalid because valid paths refer to it."""
+
+    def __init__(self, path: StorePath, referrers: Iterable[StorePath]) -> None:
+        names = ", ".join(f"'{referrer}'" for referrer in referrers)
+        super().__init__(f"cannot delete path '{path}' because it is in use by {names}")
+        self.path = path
+
+
+def find(env: Environment, txn: Transaction, path: StorePath) -> PathRecord | None:
+    """The record of a path, None if it is not valid."""
+    value = txn.get(path.digest, db=env.paths)
+    if value is None or name_of(value) != path.base_name[HASH_PART_LENGTH + 1 :].encode():
+        return None
+    return decode_path_record(value)
+
+
+def find_id(env: Environment, txn: Transaction, path: StorePath) -> int | None:
+    """The path id of a path, None if it is not valid."""
+    value = txn.get(path.digest, db=env.paths)
+    if value is None or name_of(value) != path.base_name[HASH_PART_LENGTH + 1 :].encode():
+        return None
+    return id_of(value)
+
+
+def find_root(env: Environment, txn: Transaction, base_name: bytes) -> int | None:
+    """The root inode of the valid path called ``base_name``, None for everything else, legal name or not."""
+    try:
+        digest = nixbase32.decode(base_name[:HASH_PART_LENGTH].decode("ascii"))
+    except (nixbase32.BadBase32, UnicodeDecodeError):
+        return None
+    if base_name[HASH_PART_LENGTH : HASH_PART_LENGTH + 1] != b"-":
+        return None
+    value = txn.get(digest, db=env.paths)
+    if value is None or bytes(name_of(value)) != base_name[HASH_PART_LENGTH + 1 :]:
+        return None
+    return root_of(value)
+
+
+def from_digest(env: Environment, txn: Transaction, digest: bytes) -> StorePath | None:
+    """The valid path whose hash part spells ``digest``, None if there is none: one look-up."""
+    value = txn.get(digest, db=env.paths)
+    if value is None:
+        return None
+    return StorePath.trusted(f"{nixbase32.encode(digest)}-{name_of(value).decode('ascii')}")
+
+
+def path_of_id(env: Environment, txn: Transaction, path_id: int) -> StorePath:
+    """The path that has this id; raises CorruptRecordError where a reference leads nowhere."""
+    name = txn.get(KEY.pack(path_id), db=env.ids)
+    if name is None:
+        raise CorruptRecordError(f"the store database names a path number {path_id} that it does not have")
+    return StorePath.trusted(name.decode("ascii"))
+
+
+def reference_ids(env: Environment, txn: Transaction, path_id: int) -> tuple[int, ...]:
+    """The ids that a path refers to, itself included if it mentions itself."""
+    value = txn.get(KEY.pack(path_id), db=env.references)
+    return unpack(f"<{len(value) >> 3}Q", value) if value else ()
+
+
+def referrer_ids(env: Environment, txn: Transaction, path_id: int) -> list[int]:
+    """The ids of the valid paths that refer to a path, itself excluded."""
+    cursor = txn.cursor(env.referrers)
+    if not cursor.set_key(KEY.pack(path_id)):
+        return []
+    return [int.from_bytes(value, "little") for value in cursor.iternext_dup()]
+
+
+def deriver_ids(env: Environment, txn: Transaction, path: StorePath) -> list[int]:
+    """The ids of the valid derivations that have ``path`` among their outputs; the path itself need not be valid."""
+    cursor = txn.cursor(env.outputs)
+    if not cursor.set_key(path.digest):
+        return []
+    return [int.from_bytes(value, "little") for value in cursor.iternext_dup()]
+
+
+def to_path_info(env: Environment, txn: Transaction, path: StorePath, record: PathRecord) -> PathInfo:
+    """The value that callers of a store see."""
+    return PathInfo(
+        path=path,
+        nar_hash=Hash("sha256", record.nar_hash),
+        nar_size=record.nar_size,
+        references=[path_of_id(env, txn, reference) for reference in reference_ids(env, txn, record.id)],
+        deriver=StorePath.trusted(record.deriver) if record.deriver else None,
+        signatures=record.signatures,
+        ca=record.ca,
+        registration_time=record.registration_time,
+        ultimate=record.ultimate,
+    )
+
+
+def page_of_paths(env: Environment, txn: Transaction, after: bytes, limit: int) -> list[tuple[bytes, StorePath, int]]:
+    """At most ``limit`` (digest, path, root inode) triples whose digest is greater than ``after``, in that order.
+
+    Walking all paths goes page by page, each in its own snapshot, so that none lives long.
+    """
+    result: list[tuple[bytes, StorePath, int]] = []
+    cursor = txn.cursor(env.paths)
+    if not cursor.set_range(after + b"\0" if after else b"\0"):
+        return result
+    for digest, value in cursor.iternext():
+        key = bytes(digest)
+        name = bytes(name_of(value)).decode("ascii")
+        result.append((key, StorePath.trusted(f"{nixbase32.encode(key)}-{name}"), root_of(value)))
+        if len(result) >= limit:
+            break
+    return result
+
+
+def insert(env: Environment, txn: Transaction, info: PathInfo, root: int) -> int:
+    """Add the rows of a path that is not valid yet and return its id; its references follow with `set_references`."""
+    value = txn.get(KEY_NEXT_ID, db=env.meta)
+    path_id = 1 if value is None else NUMBER.unpack(value)[0]
+    txn.put(KEY_NEXT_ID, NUMBER.pack(path_id + 1), db=env.meta)
+    txn.put(KEY.pack(path_id), info.path.base_name.encode("ascii"), append=True, db=env.ids)
+    put_record(env, txn, info, path_id, root)
+    return path_id
+
+
+def put_record(env: Environment, txn: Transaction, info: PathInfo, path_id: int, root: int) -> None:
+    """Write or replace the row in ``paths``."""
+    record = PathRecord(
+        path_id,
+        root,
+        info.nar_size,
+        info.registration_time,
+        info.nar_hash.digest,
+        info.ultimate,
+        info.path.name,
+        info.deriver.base_name if info.deriver else "",
+        info.ca,
+        info.signatures,
+    )
+    txn.put(info.path.digest, record.encode(), db=env.paths)
+
+
+def set_references(env: Environment, txn: Transaction, path_id: int, references: Iterable[int]) -> None:
+    """Say what a path refers to, instead of what was said before."""
+    new = sorted(set(references))
+    old = reference_ids(env, txn, path_id)
+    if tuple(new) == old:
+        return
+    value = NUMBER.pack(path_id)
+    for reference in set(old).difference(new):
+        txn.delete(KEY.pack(reference), value, db=env.referrers)
+    for reference in set(new).difference(old):
+        if reference != path_id:
+            txn.put(KEY.pack(reference), value, db=env.referrers)
+    key = KEY.pack(path_id)
+    if new:
+        txn.put(key, pack(f"<{len(new)}Q", *new), db=env.references)
+    elif old:
+        txn.delete(key, db=env.references)
+
+
+def set_outputs(env: Environment, txn: Transaction, drv_id: int, outputs: Iterable[StorePath]) -> None:
+    """Say which paths a derivation that has just become valid makes."""
+    digests = [output.digest for output in outputs]
+    for digest in digests:
+        txn.put(digest, NUMBER.pack(drv_id), db=env.outputs)
+    if digests:
+        txn.put(KEY.pack(drv_id), b"".join(digests), db=env.makes)
+
+
+def output_digests(env: Environment, txn: Transaction, drv_id: int) -> list[bytes]:
+    """The hash parts of what a valid derivation makes; nothing for every other path."""
+    value = txn.get(KEY.pack(drv_id), db=env.makes) or b""
+    return [bytes(value[start : start + DIGEST_SIZE]) for start in range(0, len(value), DIGEST_SIZE)]
+
+
+def remove(env: Environment, txn: Transaction, path: StorePath, record: PathRecord) -> None:
+    """Take away all rows of a valid path.
+
+    Raises PathInUseError while another path refers to it.  The tree stays: that is `tree_release`'s work.
+    """
+    referrers = referrer_ids(env, txn, record.id)
+    if referrers:
+        raise PathInUseError(path, sorted(path_of_id(env, txn, referrer) for referrer in referrers))
+    set_references(env, txn, record.id, ())
+    value = NUMBER.pack(record.id)
+    for digest in output_digests(env, txn, record.id):
+        txn.delete(digest, value, db=env.outputs)
+    txn.delete(KEY.pack(record.id), db=env.makes)
+    txn.delete(KEY.pack(record.id), db=env.ids)
+    txn.delete(path.digest, db=env.paths)

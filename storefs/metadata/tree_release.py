@@ -1,0 +1,157 @@
+"""Taking trees down: the opposite of tree_writer, in steps small enough that writers never wait long.
+
+A removed path's tree first becomes *dying* (in the transaction that removes the path), then its directories are taken
+apart, a bounded number of entries for each transaction.  A killed process leaves dying rows, which the next one
+continues.  For the collector and the stores' delete.
+"""
+
+from __future__ import annotations
+
+from storefs.castore.digest import digest_bytes
+from storefs.castore.trees import file_key
+from storefs.metadata import trees
+from storefs.metadata.schema import KEY, NUMBER
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Container
+
+    from storefs.metadata.environment import Environment, Transaction
+
+_DIRECTORY_TYPE = trees.MODE_DIRECTORY >> 12
+
+
+class Released:
+    """What some steps of taking down have done."""
+
+    __slots__ = ("blobs", "entries", "inline_bytes", "more")
+
+    def __init__(self) -> None:
+        self.entries = 0  # names removed
+        self.inline_bytes = 0  # bytes of contents that lay in the database and are gone
+        self.blobs = 0  # blobs that lost their last name
+        self.more = False  # whether dying rows are left that could go on
+
+
+def begin_release(env: Environment, txn: Transaction, root: int) -> None:
+    """Give up the tree at ``root``, which no path names any more; `continue_release` does the work."""
+    txn.put(KEY.pack(root), bytes(4), db=env.dying)
+
+
+def continue_release(env: Environment, txn: Transaction, budget: int, held: Container[int] = ()) -> Released:
+    """Take down dying trees until about ``budget`` entries are gone.
+
+    ``held`` are roots that a mount still has in use: they, and what is beneath them, wait.
+    """
+    result = Released()
+    cursor = txn.cursor(env.dying)
+    todo: list[int] = []
+    if cursor.first():
+        for key, _ in cursor.iternext():
+            inode = KEY.unpack(key)[0]
+            if inode in held:
+                continue
+            todo.append(inode)
+            if len(todo) > budget:
+                break
+    cursor.close()
+    counts: dict[int, int] = {}
+    while todo:
+        if result.entries >= budget:
+            result.more = True
+            break
+        inode = todo.pop()
+        todo.extend(_release_one(env, txn, inode, counts, budget, result))
+        if result.more:
+            break
+    for inode in sorted(counts):
+        _drop_uses(env, txn, inode, counts[inode], result)
+    return result
+
+
+def dying_roots(env: Environment, txn: Transaction) -> list[int]:
+    """The inodes of everything that is being taken down."""
+    return [KEY.unpack(key)[0] for key, _ in txn.cursor(env.dying).iternext()]
+
+
+def _release_one(
+    env: Environment, txn: Transaction, inode: int, counts: dict[int, int], budget: int, result: Released
+) -> list[int]:
+    """Take one directory or root apart; returns the directories that are dying now because of it."""
+    key = KEY.pack(inode)
+    record = txn.get(key, db=env.dirs)
+    if record is None:
+        # the root of a path that is no directory, or a row that is gone already
+        node = txn.get(key, db=env.nodes)
+        if node is not None:
+            _release_node(env, txn, inode, node[0] == trees.SYMLINK, counts)
+            result.entries += 1
+        txn.delete(key, db=env.dying)
+        return []
+    done = int.from_bytes(txn.get(key, db=env.dying) or b"", "little")
+    entries = trees.decode_inodes(record)
+    stop = min(len(entries), done + max(budget - result.entries, 1))
+    directories = []
+    for child, mode in entries[done:stop]:
+        kind = mode >> 12
+        if kind == _DIRECTORY_TYPE:
+            txn.put(KEY.pack(child), bytes(4), db=env.dying)
+            directories.append(child)
+        else:
+            _release_node(env, txn, child, mode == trees.MODE_SYMLINK, counts)
+    result.entries += stop - done
+    if stop < len(entries):
+        txn.put(key, stop.to_bytes(4, "little"), db=env.dying)
+        result.more = True
+        return []
+    txn.delete(key, db=env.dirs)
+    txn.delete(key, db=env.dying)
+    return directories
+
+
+def _release_node(env: Environment, txn: Transaction, inode: int, symlink: bool, counts: dict[int, int]) -> None:
+    if symlink:
+        txn.delete(KEY.pack(inode), db=env.nodes)
+    else:
+        counts[inode] = counts.get(inode, 0) + 1
+
+
+def _drop_uses(env: Environment, txn: Transaction, inode: int, count: int, result: Released) -> None:
+    key = KEY.pack(inode)
+    value = txn.get(key, db=env.uses)
+    left = (1 if value is None else NUMBER.unpack(value)[0]) - count
+    if left > 1:
+        txn.put(key, NUMBER.pack(left), db=env.uses)
+        return
+    if value is not None:
+        txn.delete(key, db=env.uses)
+    if left == 1:
+        return
+    record = txn.pop(key, db=env.nodes)
+    if record is None:
+        return
+    payload = trees.node_payload(record)
+    executable = trees.node_mode(record) == trees.MODE_EXECUTABLE
+    if record[0] == trees.INLINE:
+        digest = digest_bytes(payload)
+        result.inline_bytes += len(record)
+    else:
+        digest = bytes(payload)
+    if not _delete_file_row(env, txn, file_key(digest, executable), inode):
+        # The contents were damaged in place, so they no longer tell their key: look for the row that names the inode.
+        for found, number in txn.cursor(env.files).iternext():
+            if NUMBER.unpack(number)[0] == inode:
+                txn.delete(found, db=env.files)
+                break
+        return
+    if record[0] == trees.BLOB and txn.get(file_key(digest, not executable), db=env.files) is None:
+        txn.put(digest, NUMBER.pack(trees.node_size(record)), db=env.dead_blobs)
+        result.blobs += 1
+
+
+def _delete_file_row(env: Environment, txn: Transaction, key: bytes, inode: int) -> bool:
+    value = txn.get(key, db=env.files)
+    if value is None or NUMBER.unpack(value)[0] != inode:
+        return False
+    txn.delete(key, db=env.files)
+    return True

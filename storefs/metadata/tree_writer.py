@@ -1,0 +1,130 @@
+"""From a tree in memory to its rows in dirs, nodes, files and uses, inside the transaction that registers it.
+
+Called by the stores only.  The order of the steps that make it durable is theirs: contents in blob files before the
+transaction, everything else in it.
+"""
+
+from __future__ import annotations
+
+from storefs.castore.trees import DirectoryNode, FileNode, LinkNode
+from storefs.metadata import trees
+from storefs.metadata.schema import KEY, KEY_NEXT_INODE, NUMBER
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from storefs.castore.ingest import Contents
+    from storefs.castore.trees import IngestedTree
+    from storefs.metadata.environment import Environment, Transaction
+
+
+class TreeWriter:
+    """Writes any number of trees in one transaction; `finish` completes them.
+
+    Inodes are given out in the order of writing and grow for ever, so every row of dirs and nodes is appended.
+    """
+
+    def __init__(self, env: Environment, txn: Transaction, contents: Contents, repair: bool = False) -> None:
+        """With ``repair`` a small file that exists already is compared, and overwritten where it is damaged."""
+        self._env = env
+        self._txn = txn
+        self._contents = contents
+        self._repair = repair
+        value = txn.get(KEY_NEXT_INODE, db=env.meta)
+        self._next = trees.FIRST_INODE if value is None else NUMBER.unpack(value)[0]
+        self._inodes: dict[bytes, int] = {}
+        self._created: set[bytes] = set()
+        self._uses: dict[bytes, int] = {}
+        self.blobs: list[bytes] = []  # digests of blob files that rows now name for the first time
+        self.repaired: list[int] = []  # inodes whose contents were overwritten
+
+    def write(self, tree: IngestedTree) -> int:
+        """Write one tree and return the inode of its root."""
+        root = tree.root
+        if isinstance(root, FileNode):
+            return self._file(root)
+        if isinstance(root, LinkNode):
+            return self._link(root)
+        root_inode = self._allocate()
+        # Breadth first: a directory's row is written before those of its children, whose inodes are larger.
+        queue = [(root_inode, root)]
+        position = 0
+        dirs = self._env.dirs
+        put = self._txn.put
+        while position < len(queue):
+            inode, directory = queue[position]
+            queue[position] = (inode, _EMPTY)  # what is written need not be held
+            position += 1
+            entries = []
+            for name, node in directory.entries:
+                if isinstance(node, FileNode):
+                    entries.append((name, self._file(node), node.size, trees.file_mode(node.executable)))
+                elif isinstance(node, DirectoryNode):
+                    child = self._allocate()
+                    queue.append((child, node))
+                    entries.append((name, child, 0, trees.MODE_DIRECTORY))
+                else:
+                    entries.append((name, self._link(node), len(node.target), trees.MODE_SYMLINK))
+            put(KEY.pack(inode), trees.encode_directory(inode, entries), append=True, db=dirs)
+        return root_inode
+
+    def finish(self) -> None:
+        """Write what is shared by all trees: the index of files and how often each is used."""
+        env, txn = self._env, self._txn
+        txn.put(KEY_NEXT_INODE, NUMBER.pack(self._next), db=env.meta)
+        txn.cursor(env.files).putmulti(sorted((key, NUMBER.pack(self._inodes[key])) for key in self._created))
+        for key, count in self._uses.items():
+            inode = KEY.pack(self._inodes[key])
+            if key in self._created:
+                total = count
+            else:
+                value = txn.get(inode, db=env.uses)
+                total = count + (1 if value is None else NUMBER.unpack(value)[0])
+            if total > 1:
+                txn.put(inode, NUMBER.pack(total), db=env.uses)
+
+    def _allocate(self) -> int:
+        inode = self._next
+        self._next = inode + 1
+        return inode
+
+    def _link(self, node: LinkNode) -> int:
+        inode = self._allocate()
+        self._txn.put(KEY.pack(inode), trees.encode_symlink(inode, node.target), append=True, db=self._env.nodes)
+        return inode
+
+    def _file(self, node: FileNode) -> int:
+        key = node.key
+        inode = self._inodes.get(key)
+        if inode is not None:
+            self._uses[key] += 1
+            return inode
+        self._uses[key] = 1
+        value = self._txn.get(key, db=self._env.files)
+        if value is not None:
+            inode = NUMBER.unpack(value)[0]
+            if self._repair:
+                self._mend(inode, node)
+        else:
+            inode = self._allocate()
+            self._created.add(key)
+            if self._contents.is_inline(node.size):
+                record = trees.encode_inline(inode, node.executable, self._contents.inline(node.digest))
+            else:
+                record = trees.encode_blob(inode, node.executable, node.size, node.digest)
+                self.blobs.append(node.digest)
+                self._txn.delete(node.digest, db=self._env.dead_blobs)
+            self._txn.put(KEY.pack(inode), record, append=True, db=self._env.nodes)
+        self._inodes[key] = inode
+        return inode
+
+    def _mend(self, inode: int, node: FileNode) -> None:
+        if self._contents.is_inline(node.size):
+            record = trees.encode_inline(inode, node.executable, self._contents.inline(node.digest))
+        else:
+            record = trees.encode_blob(inode, node.executable, node.size, node.digest)
+        if self._txn.get(KEY.pack(inode), db=self._env.nodes) != record:
+            self._txn.put(KEY.pack(inode), record, db=self._env.nodes)
+        self.repaired.append(inode)
+
+
+_EMPTY = DirectoryNode()
