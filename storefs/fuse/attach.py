@@ -14,23 +14,15 @@ import socket
 import subprocess
 from typing import TYPE_CHECKING
 
-from storefs.errors import EnvironmentUnfitError, StoreError, SystemRefusedError
+from storefs.errors import StoreError, SystemRefusedError
 from storefs.stores import mount_syscalls as syscalls
-from storefs.stores.mount_table import is_alive, mount_at, mounts, source_of
+from storefs.stores.fuse_device import NoFuseError, make_file_system
+from storefs.stores.mount_table import FILE_SYSTEM_TYPE, SUBTYPE, is_alive, mount_at, mounts, source_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from storefs.stores.mount_table import Mount
 
-DEVICE = "/dev/fuse"
-SUBTYPE = "verglas"
-_FLAGS = syscalls.MS_RDONLY | syscalls.MS_NOSUID | syscalls.MS_NODEV
 _HELPER = "fusermount3"
-
-
-class NoFuseError(EnvironmentUnfitError):
-    """FUSE can not be used on this machine or by this user."""
 
 
 class OccupiedError(StoreError):
@@ -68,23 +60,6 @@ class Attachment:
             detach(mount.target, privileged=self.privileged)
 
 
-def open_device() -> int:
-    """Open /dev/fuse. Inside a user namespace this must happen after entering it: the kernel compares.
-
-    Raises:
-        NoFuseError: there is none, or it may not be used.
-    """
-    try:
-        return os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError as error:
-        raise NoFuseError(f"'{DEVICE}' does not exist; load the kernel module with 'modprobe fuse'") from error
-    except OSError as error:
-        raise NoFuseError(
-            f"can't open '{DEVICE}': {error.strerror}; it must be readable and writable by user {os.getuid()} "
-            f"('chmod 666 {DEVICE}', as distributions have it)"
-        ) from error
-
-
 def check_target(target: str, verglas_dir: str, *, replace: bool) -> Mount | None:
     """Make sure that `target` is a directory that may be mounted over, and return a dead or old mount of ours on it.
 
@@ -99,7 +74,7 @@ def check_target(target: str, verglas_dir: str, *, replace: bool) -> Mount | Non
     """
     present = mount_at(target)
     if present is not None:
-        if present.kind != f"fuse.{SUBTYPE}" or present.source != source_of(verglas_dir):
+        if present.kind != FILE_SYSTEM_TYPE or present.source != source_of(verglas_dir):
             raise OccupiedError(
                 f"something else is mounted on '{target}' ({present.kind} {present.source}); "
                 f"unmount it or choose another directory"
@@ -146,33 +121,8 @@ def detach(target: str, *, privileged: bool) -> None:
     _run_helper(["-u", "-z", "--", target])
 
 
-def options_for(verglas_dir: str, extra: Mapping[str, str | None]) -> dict[str, str | None]:
-    """Return the mount options that every mount of ours has."""
-    return {"source": source_of(verglas_dir), "subtype": SUBTYPE, "default_permissions": None, **extra}
-
-
-def mount_device(verglas_dir: str) -> tuple[int, syscalls.DetachedMount]:
-    """Make a FUSE file system that is not attached anywhere yet. Needs CAP_SYS_ADMIN in this user namespace.
-
-    Returns:
-        our end of it, and the mount.
-
-    Raises:
-        NoFuseError: there is no device.
-        OSError: EPERM without the capability, ENOSYS before Linux 5.2.
-    """
-    fd = open_device()
-    numbers = {"fd": str(fd), "rootmode": "40555", "user_id": str(os.getuid()), "group_id": str(os.getgid())}
-    try:
-        options = options_for(verglas_dir, {**numbers, "allow_other": None})
-        return fd, syscalls.DetachedMount("fuse", options, _FLAGS)
-    except BaseException:
-        os.close(fd)
-        raise
-
-
 def _attach_by_syscalls(target: str, verglas_dir: str, over: Mount | None) -> Attachment:
-    fd, detached = mount_device(verglas_dir)
+    fd, detached = make_file_system(verglas_dir)
     try:
         if over is None:
             detached.attach(target)

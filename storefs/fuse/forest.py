@@ -130,7 +130,7 @@ class MetadataForest:
                         pending.append(child)
         return None
 
-    def _directory(self, inode: Inode) -> Record:
+    def _directory(self, inode: Inode) -> bytes:
         assert self._txn is not None
         record = self._txn.get(KEY.pack(inode), db=self._dirs)
         if record is None:

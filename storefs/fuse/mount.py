@@ -32,6 +32,7 @@ from storefs.fuse.invalidation import Notifier, forget_paths
 from storefs.fuse.view import View
 from storefs.metadata.environment import open_environment
 from storefs.stores import mount_syscalls as syscalls
+from storefs.stores.fuse_device import raise_read_ahead
 from storefs.stores.mount_control import sockets_dir
 
 if TYPE_CHECKING:
@@ -43,8 +44,6 @@ if TYPE_CHECKING:
     Message = dict[str, object]
 
 TRANSPORTS = ("auto", "kernel", "pyfuse3")
-# A store's large files are read from beginning to end; the kernel's 128 KiB costs eight times the messages.
-READ_AHEAD_KIB = 8192
 _MOST_DESCRIPTORS = 65536
 
 
@@ -162,15 +161,8 @@ class MountServer:
 
     def _when_ready(self) -> None:
         if self._attachment.device and self._attachment.privileged:
-            self._set_read_ahead()
+            raise_read_ahead(self._attachment.device)
         self._ready()
-
-    def _set_read_ahead(self) -> None:
-        try:
-            with open(f"/sys/class/bdi/{self._attachment.device}/read_ahead_kb", "w", encoding="ascii") as file:
-                file.write(str(READ_AHEAD_KIB))
-        except OSError as error:
-            logs.debug(f"the read-ahead of the mount stays as it is: {error.strerror}")
 
     # In the control thread.
 

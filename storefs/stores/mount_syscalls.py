@@ -2,8 +2,8 @@
 
 No policy: who mounts what and where is decided in `namespace.py`, `mountpoint.py` and `storefs.fuse.mount`. Everything
 here raises OSError with the path it was about; what was mounted is the caller's to unmount. Sources: mount(2),
-umount2(2), unshare(2), and the mount interface of Linux 5.2, fsopen(2), fsconfig(2), fsmount(2), move_mount(2), whose
-numbers are the same on every architecture.
+umount2(2), unshare(2), pivot_root(2), and the mount interface of Linux 5.2, fsopen(2), fsconfig(2), fsmount(2),
+move_mount(2), whose numbers are the same on every architecture.
 """
 
 from __future__ import annotations
@@ -72,6 +72,14 @@ def make_mounts_slaves() -> None:
     Slaves rather than private mounts, or a disk that was unplugged outside would stay busy for as long as we run.
     """
     mount("", "/", "", MS_REC | MS_SLAVE)
+
+
+def pivot_root_onto(new_root: str) -> None:
+    """Make the mount at `new_root` the root directory of this mount namespace, and of this process."""
+    os.chdir(new_root)
+    _check(_libc.pivot_root(b".", b"."), new_root)
+    unmount(".", lazy=True)  # the old root, which pivot_root(".", ".") has left on top of the new one
+    os.chdir("/")
 
 
 class DetachedMount:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 
-FILE_SYSTEM_TYPE = "fuse.verglas"
+SUBTYPE = "verglas"
+FILE_SYSTEM_TYPE = f"fuse.{SUBTYPE}"
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

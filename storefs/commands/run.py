@@ -1,0 +1,58 @@
+"""`verglas run`: run a program that sees the store at its real path."""
+
+from __future__ import annotations
+
+import os
+
+from storefs.errors import StoreError, UsageError
+from storefs.options import Command
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from storefs.config import Config
+    from storefs.options import Invocation
+
+COMMAND = Command(
+    "verglas run",
+    "Run a program that sees the store at its real path",
+    operands="PROGRAM [ARG...]",
+    raw_after=True,
+    description="""
+Runs PROGRAM with the store mounted at its real path. Where it is not mounted there for everybody, that happens in a
+mount namespace of the program's own, which needs no root: nobody else sees it, and nothing is left when the last
+process in it has ended. The exit status is the program's own; 127 if there is no such program.
+""",
+    examples=(("verglas run ls /nix/store", "list the store"),),
+)
+
+
+class NoProgramError(StoreError):
+    """The program can't be started."""
+
+    exit_code = 127
+
+
+def run(invocation: Invocation) -> int:
+    """Replace this process by the program."""
+    if not invocation.operands:
+        raise UsageError("verglas run needs a program to run")
+    return execute(invocation.config, invocation.operands)
+
+
+def execute(config: Config, words: list[str]) -> int:
+    """Enter the store and become the program `words`; does not return.
+
+    Raises:
+        NoProgramError: there is no such program.
+        StoreError: the store can't be mounted.
+    """
+    from storefs.stores.mountpoint import enter_store
+
+    enter_store(config)
+    try:
+        os.execvpe(words[0], words, config.environment())
+    except OSError as error:
+        failure = NoProgramError(f"can't run '{words[0]}': {error.strerror}")
+        if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
+            failure.exit_code = 126  # as a shell says it: found, but not executable
+        raise failure from error
