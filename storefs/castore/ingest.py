@@ -37,7 +37,8 @@ class Contents:
 
     __slots__ = ("_area", "_inline_limit", "_memory", "_size", "_spool", "_spool_end", "_spooled")
 
-    def __init__(self, area: IntakeArea, inline_limit: int) -> None:
+    def __init__(self, area: Callable[[], IntakeArea], inline_limit: int) -> None:
+        """``area`` gives the intake area, which is made only when something needs it."""
         self._area = area
         self._inline_limit = inline_limit
         self._memory: dict[bytes, bytes] = {}
@@ -51,7 +52,7 @@ class Contents:
         digest = digest_bytes(content)
         size = len(content)
         if size > self._inline_limit:
-            self._area.put(digest, content)
+            self._area().put(digest, content)
         elif digest not in self._memory and digest not in self._spooled:
             if self._size + size > _SPOOL_LIMIT:
                 self._spool_one(digest, content)
@@ -80,7 +81,7 @@ class Contents:
             self._spool = -1
 
     def _spool_one(self, digest: bytes, content: bytes) -> None:
-        path = f"{self._area.path}/small"
+        path = f"{self._area().path}/small"
         try:
             if self._spool < 0:
                 self._spool = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -185,7 +186,7 @@ class _HashThread:
 
 def ingest_events(
     events: Iterable[Event],
-    area: IntakeArea,
+    area: Callable[[], IntakeArea],
     contents: Contents,
     *,
     move: bool = False,
@@ -193,7 +194,7 @@ def ingest_events(
 ) -> IngestedTree:
     """Take in the tree that ``events`` tell.
 
-    With ``move`` files of the host that are large and have one name may be renamed away.  Raises what the source
+    ``area`` gives the intake area and is asked only when something needs it.  With ``move`` files of the host that are large and have one name may be renamed away.  Raises what the source
     raises, BlobError where bytes can't be written, BadNarError for events that are no tree.
     """
     nar = _NarHash(nar_sink)
@@ -220,7 +221,7 @@ def ingest_bytes(content: bytes, executable: bool, contents: Contents) -> Ingest
 
 
 class _Ingest:
-    def __init__(self, area: IntakeArea, contents: Contents, move: bool, nar: _NarHash) -> None:
+    def __init__(self, area: Callable[[], IntakeArea], contents: Contents, move: bool, nar: _NarHash) -> None:
         self._area = area
         self._contents = contents
         self._move = move
@@ -276,9 +277,9 @@ class _Ingest:
             for piece in self._pieces(size, stream):
                 digester.update(piece)
             digest = digester.finish()
-            self._area.publish_moved(digest, os.fsdecode(event.path), size)
+            self._area().publish_moved(digest, os.fsdecode(event.path), size)
             return digest
-        temporary = self._area.temporary_name()
+        temporary = self._area().temporary_name()
         try:
             fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, BLOB_MODE)
             try:
@@ -292,7 +293,7 @@ class _Ingest:
         except OSError as error:
             raise write_error(temporary, error) from error
         digest = digester.finish()
-        self._area.publish_written(digest, temporary, size)
+        self._area().publish_written(digest, temporary, size)
         return digest
 
     def _whole(self, size: int, stream: Iterable[Event]) -> bytes:

@@ -1,0 +1,224 @@
+"""One addition to the local store: bytes into blob files, then everything else in one transaction.
+
+Implements `storefs.api.Intake` for stores/local.py, which alone makes it.  The order that makes it durable: contents
+are written while they are read; `register` syncs them, then commits rows that name them; only then are they visible.
+A crash before the commit leaves an intake area and blobs that nothing names, and the collector takes both.
+"""
+
+from __future__ import annotations
+
+import time
+
+from storefs.castore.host_tree import host_events
+from storefs.castore.ingest import Contents, ingest_bytes, ingest_events
+from storefs.castore.trees import FileNode, IngestedTree
+from storefs.errors import StoreError
+from storefs.formats.byte_reader import ByteReader
+from storefs.formats.derivation import parse_derivation
+from storefs.formats.nar import BadNarError, parse_nar
+from storefs.formats.path_info import InvalidPathError
+from storefs.metadata import path_infos
+from storefs.metadata.schema import INLINE_LIMIT, NUMBER
+from storefs.metadata.tree_release import begin_release
+from storefs.metadata.tree_writer import TreeWriter
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from storefs.api import Tree
+    from storefs.castore.blobs import BlobStore, IntakeArea
+    from storefs.castore.host_tree import Keep
+    from storefs.formats.byte_reader import Buffer
+    from storefs.formats.nar import Event
+    from storefs.formats.path_info import PathInfo
+    from storefs.formats.store_path import StoreDir, StorePath
+    from storefs.metadata.environment import Environment, Transaction
+
+
+class HashMismatchError(StoreError):
+    """What was taken in is not what its registration says."""
+
+    exit_code = 102
+
+    def __init__(self, path: str, expected: str, got: str) -> None:
+        super().__init__(f"hash mismatch importing path '{path}';\n  specified: {expected}\n  got:       {got}")
+
+
+class Registered:
+    """What a registration did."""
+
+    __slots__ = ("added", "repaired_inodes", "replaced")
+
+    def __init__(self) -> None:
+        self.added: list[StorePath] = []
+        self.replaced: list[tuple[StorePath, int]] = []  # with the root inode that was taken out of use
+        self.repaired_inodes: list[int] = []
+
+
+class LocalIntake:
+    """See `storefs.api.Intake`.  A context manager; used in one thread at a time."""
+
+    def __init__(
+        self,
+        env: Environment,
+        blobs: BlobStore,
+        directory: StoreDir,
+        *,
+        repair: bool = False,
+        inline_limit: int = INLINE_LIMIT,
+        on_registered: Callable[[Registered], None] | None = None,
+    ) -> None:
+        self._env = env
+        self._blobs = blobs
+        self._directory = directory
+        self._repair = repair
+        self._inline_limit = inline_limit
+        self._on_registered = on_registered
+        self._area_or_none: IntakeArea | None = None
+        self._contents_or_none: Contents | None = None
+
+    def __enter__(self) -> LocalIntake:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give up what was not registered."""
+        if self._contents_or_none is not None:
+            self._contents_or_none.close()
+            self._contents_or_none = None
+        if self._area_or_none is not None:
+            self._area_or_none.close()
+            self._area_or_none = None
+
+    def add_tree(
+        self,
+        source: str,
+        *,
+        move: bool = False,
+        nar_sink: Callable[[bytes], object] | None = None,
+        keep: Keep | None = None,
+    ) -> IngestedTree:
+        """See `storefs.api.Intake`."""
+        return self.add_events(host_events(source, keep), move=move, nar_sink=nar_sink)
+
+    def add_nar(self, chunks: Iterable[Buffer], *, nar_sink: Callable[[bytes], object] | None = None) -> IngestedTree:
+        """See `storefs.api.Intake`; the stream ends with the NAR."""
+        reader = ByteReader(chunks)
+        tree = self.add_events(parse_nar(reader), nar_sink=nar_sink)
+        if not reader.at_end():
+            raise BadNarError("something follows its end")
+        return tree
+
+    def add_events(
+        self, events: Iterable[Event], *, move: bool = False, nar_sink: Callable[[bytes], object] | None = None
+    ) -> IngestedTree:
+        """Take in a tree that is told in events, as `storefs.formats.nar.parse_nar` tells it."""
+        return ingest_events(events, self._open_area, self._contents, move=move, nar_sink=nar_sink)
+
+    def add_bytes(self, content: bytes, *, executable: bool = False) -> IngestedTree:
+        """See `storefs.api.Intake`."""
+        return ingest_bytes(content, executable, self._contents)
+
+    def register(self, additions: Sequence[tuple[Tree, PathInfo]], *, replace: bool = False) -> None:
+        """See `storefs.api.Intake`."""
+        trees: list[tuple[IngestedTree, PathInfo]] = []
+        for tree, info in additions:
+            if not isinstance(tree, IngestedTree):
+                raise TypeError("a tree of another store")
+            if tree.nar_hash != info.nar_hash:
+                expected, got = (each.to_string("base32", True) for each in (info.nar_hash, tree.nar_hash))
+                raise HashMismatchError(self._directory.print(info.path), expected, got)
+            trees.append((tree, info))
+        outputs = [self._outputs(tree, info.path) for tree, info in trees]
+        area = self._area_or_none
+        if area is not None:
+            area.sync(self._unnamed(area.digests))
+        registered = self._env.update(lambda txn: self._write(txn, trees, outputs, replace))
+        if self._on_registered is not None:
+            self._on_registered(registered)
+
+    def _open_area(self) -> IntakeArea:
+        if self._area_or_none is None:
+            self._area_or_none = self._blobs.new_area(self._repair)
+        return self._area_or_none
+
+    @property
+    def _contents(self) -> Contents:
+        if self._contents_or_none is None:
+            self._contents_or_none = Contents(self._open_area, self._inline_limit)
+        return self._contents_or_none
+
+    def _outputs(self, tree: IngestedTree, path: StorePath) -> list[StorePath]:
+        if not path.is_derivation or not isinstance(tree.root, FileNode):
+            return []
+        node = tree.root
+        if self._contents.is_inline(node.size):
+            content = self._contents.inline(node.digest)
+        else:
+            content = b"".join(self._blobs.read(node.digest))
+        derivation = parse_derivation(content, self._directory, path.name.removesuffix(".drv"))
+        return [output.path for output in derivation.outputs.values() if output.path is not None]
+
+    def _unnamed(self, digests: list[bytes]) -> list[bytes]:
+        """Those blobs that no committed row names: nobody has promised yet that they are durable."""
+        with self._env.snapshot() as txn:
+            return [digest for digest in digests if not self._is_named(txn, digest)]
+
+    def _is_named(self, txn: Transaction, digest: bytes) -> bool:
+        files = self._env.files
+        return txn.get(digest + b"\0", db=files) is not None or txn.get(digest + b"\1", db=files) is not None
+
+    def _write(
+        self,
+        txn: Transaction,
+        trees: list[tuple[IngestedTree, PathInfo]],
+        outputs: list[list[StorePath]],
+        replace: bool,
+    ) -> Registered:
+        env = self._env
+        result = Registered()
+        writer = TreeWriter(env, txn, self._contents, self._repair)
+        now = int(time.time())
+        written: list[tuple[int, PathInfo]] = []
+        for (tree, info), its_outputs in zip(trees, outputs, strict=True):
+            path = info.path
+            if not info.registration_time:
+                info = info.replace(registration_time=now)  # noqa: PLW2901  the same record, completed
+            if info.nar_size != tree.nar_size:
+                info = info.replace(nar_size=tree.nar_size)  # noqa: PLW2901
+            record = path_infos.find(env, txn, path)
+            if record is None:
+                path_id = path_infos.insert(env, txn, info, writer.write(tree))
+                path_infos.set_outputs(env, txn, path_id, its_outputs)
+                written.append((path_id, info))
+                result.added.append(path)
+            elif replace:
+                path_infos.put_record(env, txn, info, record.id, writer.write(tree))
+                begin_release(env, txn, record.root)
+                written.append((record.id, info))
+                result.replaced.append((path, record.root))
+        # only now are all the paths of the batch there, which may refer to each other in any order
+        for path_id, info in written:
+            path_infos.set_references(
+                env, txn, path_id, [self._valid_id(txn, reference) for reference in info.references]
+            )
+        writer.finish()
+        result.repaired_inodes = writer.repaired
+        area = self._area_or_none
+        if area is not None:
+            restored = [digest for digest in writer.blobs if area.ensure(digest)]
+            area.sync(restored)
+            # What was taken in for paths that turned out to be valid already is left to the collector.
+            for digest in area.digests:
+                if not self._is_named(txn, digest):
+                    txn.put(digest, NUMBER.pack(self._blobs.size(digest) or 0), db=env.dead_blobs)
+        return result
+
+    def _valid_id(self, txn: Transaction, path: StorePath) -> int:
+        path_id = path_infos.find_id(self._env, txn, path)
+        if path_id is None:
+            raise InvalidPathError(self._directory, path)
+        return path_id
