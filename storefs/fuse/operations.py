@@ -1,0 +1,278 @@
+"""Transport `pyfuse3`: serves a `View` through libfuse. The standard one, for every kernel and every machine.
+
+The only importer of pyfuse3. Handlers translate and nothing else; what a name or an inode means is said in `view.py`.
+Compared with `kernel.py` the kernel sends a message for each open and release, and does not cache listings.
+
+One session per process: pyfuse3 keeps it in module variables. Threads as in `kernel.py`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import struct
+from typing import TYPE_CHECKING
+
+import pyfuse3
+from pyfuse3 import EntryAttributes, FileInfo, FUSEError, ReaddirToken, StatvfsData
+
+from storefs.fuse import synchronous
+from storefs.fuse.view import ROOT, CorruptBlobError, GoneError
+from storefs.metadata.trees import MODE_DIRECTORY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Sequence
+    from typing import NoReturn, TypeVar
+
+    from storefs.fuse.view import Inode, Record, View
+
+    T = TypeVar("T")
+
+_AFTER_PATHS = 1 << 62  # the root's listing position behind all paths
+_MAX_READ = 1 << 20
+_MOST_CACHED = 50_000  # entry attributes kept as Python objects: 300 bytes each
+# libfuse turns seconds into what the kernel wants; this many fit in every step.
+_FOR_EVER = float(0xFFFFFFFF)
+_ATTRIBUTES = struct.Struct("<3Q36xI")  # inode, size, blocks, ..., mode: the front of a fuse_attr
+_NAME_LENGTH = struct.Struct("<I")
+_ENTRY_HEAD, _NAME_LENGTH_AT, _NAME_AT = 40, 144, 152
+
+
+def request(handler: Callable[..., T]) -> Callable[..., Coroutine[object, None, T]]:
+    """Make a handler of a method: count it, and turn whatever goes wrong into an errno. Nothing may escape.
+
+    An exception that reached pyfuse3 would end the mount.
+    """
+    name = handler.__name__
+
+    async def answer(self: _Operations, *arguments: object) -> T:
+        counts = self.counts
+        counts[name] = counts.get(name, 0) + 1
+        try:
+            return handler(self, *arguments)
+        except FUSEError:
+            raise
+        except GoneError:
+            raise FUSEError(errno.ESTALE) from None
+        except CorruptBlobError as error:
+            self.report(str(error), error.inode)
+        except Exception as error:
+            self.report(f"request {name} failed: {type(error).__name__}: {error}", None)
+        finally:
+            self.view.release()
+        raise FUSEError(errno.EIO)
+
+    return answer
+
+
+class _Operations(pyfuse3.Operations):
+    """pyfuse3's handlers over a view."""
+
+    supports_dot_lookup = True
+    enable_writeback_cache = False
+
+    def __init__(self, view: View, report: Callable[[str, Inode | None], None]) -> None:
+        super().__init__()
+        self.view = view
+        self.report = report
+        self.counts: dict[str, int] = {}
+        self.bytes_read = 0
+        self.ready: Callable[[], None] = lambda: None
+        self._buffer = memoryview(bytearray(_MAX_READ))
+        self._cached: dict[Inode, EntryAttributes] = {}
+        self._root = _make_attributes(ROOT, 0, 0, MODE_DIRECTORY)
+        self._negative = _make_attributes(0, 0, 0, 0)
+
+    def init(self) -> None:
+        """Called by pyfuse3 when the kernel has said hello."""
+        self.ready()
+
+    def forget_attributes(self) -> None:
+        """Drop the cache of attributes: inodes may have been collected."""
+        self._cached.clear()
+
+    @request
+    def lookup(self, parent: Inode, name: bytes, ctx: object = None) -> EntryAttributes:
+        """Find a name in a directory."""
+        entry = self.view.lookup(parent, name)
+        if entry is not None:
+            return self._attributes_of(entry, _ENTRY_HEAD)
+        if parent == ROOT:
+            raise FUSEError(errno.ENOENT)
+        return self._negative
+
+    @request
+    def getattr(self, inode: Inode, ctx: object = None) -> EntryAttributes:
+        """Return what stat(2) says."""
+        if inode == ROOT:
+            return self._root
+        return self._attributes_of(self.view.attributes(inode), 0)
+
+    @request
+    def readlink(self, inode: Inode, ctx: object = None) -> bytes:
+        """Return where a symbolic link points."""
+        return bytes(self.view.symlink(inode))
+
+    @request
+    def open(self, inode: Inode, flags: int, ctx: object = None) -> FileInfo:
+        """Open a file; its bytes may stay in the kernel's cache."""
+        if flags & os.O_ACCMODE != os.O_RDONLY:
+            raise FUSEError(errno.EROFS)
+        return FileInfo(inode, False, True)
+
+    @request
+    def read(self, inode: Inode, offset: int, size: int) -> bytes:
+        """Read a range of bytes; less of them only at the end."""
+        content, blob = self.view.content(inode)
+        if content is not None:
+            data = bytes(content[offset : offset + size])  # a copy: the record ends before libfuse has sent it
+            self.bytes_read += len(data)
+            return data
+        assert blob is not None
+        size = max(0, min(size, blob.size - offset, _MAX_READ))
+        target = self._buffer[:size]
+        done = 0
+        while done < size:
+            count = os.preadv(blob.fd, [target[done:]], offset + done)
+            if count == 0:
+                raise CorruptBlobError(inode, f"its blob ends at byte {offset + done} of {blob.size}")
+            done += count
+        self.bytes_read += size
+        return target  # type: ignore[return-value]  # any buffer will do, and a copy of 1 MiB costs
+
+    @request
+    def opendir(self, inode: Inode, ctx: object = None) -> Inode:
+        """Begin a listing, which needs no state."""
+        return inode
+
+    @request
+    def readdir(self, inode: Inode, offset: int, token: ReaddirToken) -> None:
+        """List a directory from a position on, with attributes; "." and ".." come last."""
+        if inode == ROOT:
+            if offset < _AFTER_PATHS:
+                for position, name, entry in self.view.paths(offset):
+                    if not pyfuse3.readdir_reply(token, name, self._attributes_of(entry, _ENTRY_HEAD), position):
+                        return
+            self._list_dots(inode, token, _AFTER_PATHS, offset)
+            return
+        data, positions = self.view.entries(inode)
+        end = len(data)
+        # Positions are those of the ready-made listing: the next entry's, or the end.
+        first = _first_from(positions, offset)
+        for index in range(first, len(positions)):
+            at = positions[index]
+            (length,) = _NAME_LENGTH.unpack_from(data, at + _NAME_LENGTH_AT)
+            name = bytes(data[at + _NAME_AT : at + _NAME_AT + length])
+            following = positions[index + 1] if index + 1 < len(positions) else end
+            if not pyfuse3.readdir_reply(token, name, self._attributes_of(data, at + _ENTRY_HEAD), following):
+                return
+        self._list_dots(inode, token, end, offset)
+
+    @request
+    def statfs(self, ctx: object = None) -> StatvfsData:
+        """Return how much room there is where the blobs are."""
+        space, answer = self.view.space(), StatvfsData()
+        for name in ("bsize", "frsize", "blocks", "bfree", "bavail", "files", "ffree", "favail"):
+            setattr(answer, f"f_{name}", getattr(space, f"f_{name}"))
+        answer.f_namemax = 255
+        return answer
+
+    async def forget(self, inodes: Sequence[tuple[Inode, int]]) -> None:
+        """Take note that the kernel knows these inodes no more."""
+        self.view.forget(inode for inode, _ in inodes)
+
+    async def _refuse(self, *arguments: object) -> NoReturn:
+        raise FUSEError(errno.EROFS)
+
+    # Stopped by the kernel, unless root has remounted it.
+    setattr = mknod = mkdir = unlink = rmdir = symlink = rename = link = write = create = _refuse  # type: ignore[assignment]
+    setxattr = removexattr = _refuse  # type: ignore[assignment]
+
+    def _list_dots(self, inode: Inode, token: ReaddirToken, end: int, offset: int) -> None:
+        for step, name in enumerate((b".", b"..")):
+            if offset <= end + step:
+                pyfuse3.readdir_reply(token, name, _make_attributes(inode, 0, 0, MODE_DIRECTORY), end + step + 1)
+
+    def _attributes_of(self, record: Record, at: int) -> EntryAttributes:
+        inode, size, blocks, mode = _ATTRIBUTES.unpack_from(record, at)
+        attributes = self._cached.get(inode)
+        if attributes is None:
+            if len(self._cached) >= _MOST_CACHED:
+                self._cached.clear()
+            attributes = self._cached[inode] = _make_attributes(inode, size, blocks, mode)
+        return attributes
+
+
+class Pyfuse3Server:
+    """One connection through libfuse; see `KernelServer`, whose contract it shares.
+
+    Args:
+        fd: /dev/fuse, mounted already.
+        view: what is served.
+        report: called, in any thread, with a line of text and an inode when a request failed: a person should know.
+    """
+
+    def __init__(self, fd: int, view: View, report: Callable[[str, Inode | None], None]) -> None:
+        self._operations = _Operations(view, report)
+        self._fd = fd
+
+    def serve(self, ready: Callable[[], None] | None = None) -> None:
+        """Answer requests until the file system is unmounted everywhere. Blocks."""
+        if ready is not None:
+            self._operations.ready = ready
+        synchronous.install(pyfuse3)
+        # libfuse closes what it is given.
+        pyfuse3.init(self._operations, f"/dev/fd/{os.dup(self._fd)}", set())
+        try:
+            synchronous.run(pyfuse3.main(1, 1))
+        finally:
+            pyfuse3.close(unmount=False)
+
+    def invalidate_path(self, name: bytes) -> None:
+        """Make the kernel forget a store path and everything cached beneath it. Blocks for as long as a look-up."""
+        self._operations.forget_attributes()
+        try:
+            pyfuse3.invalidate_entry(ROOT, name)
+        except FileNotFoundError:
+            pass
+
+    def is_in_use(self, inode: Inode) -> bool:
+        """Ask the kernel whether it knows an inode. Makes it ask for the attributes again."""
+        try:
+            pyfuse3.invalidate_inode(inode, attr_only=True)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def statistics(self) -> dict[str, int]:
+        """Return the number of requests by kind, and the bytes read through this process."""
+        counts = {f"requests {name}": count for name, count in self._operations.counts.items()}
+        return counts | {"bytes read": self._operations.bytes_read}
+
+
+def _make_attributes(inode: Inode, size: int, blocks: int, mode: int) -> EntryAttributes:
+    attributes = EntryAttributes()
+    attributes.st_ino = inode
+    attributes.st_size = size
+    attributes.st_blocks = blocks
+    attributes.st_mode = mode
+    attributes.st_nlink = 1
+    attributes.st_uid = attributes.st_gid = 0
+    attributes.st_blksize = 4096
+    attributes.st_atime_ns = attributes.st_mtime_ns = attributes.st_ctime_ns = 1_000_000_000
+    attributes.entry_timeout = attributes.attr_timeout = _FOR_EVER
+    assert stat.S_IFMT(mode) or not inode
+    return attributes
+
+
+def _first_from(positions: memoryview, offset: int) -> int:
+    """Return the index of the first entry at `offset` or behind."""
+    low, high = 0, len(positions)
+    while low < high:
+        middle = (low + high) >> 1
+        if positions[middle] < offset:
+            low = middle + 1
+        else:
+            high = middle
+    return low
