@@ -194,8 +194,9 @@ def ingest_events(
 ) -> IngestedTree:
     """Take in the tree that ``events`` tell.
 
-    ``area`` gives the intake area and is asked only when something needs it.  With ``move`` files of the host that are large and have one name may be renamed away.  Raises what the source
-    raises, BlobError where bytes can't be written, BadNarError for events that are no tree.
+    ``area`` gives the intake area and is asked only when something needs it.  With ``move``, files of the host that are
+    large and have one name may be renamed away.  Raises what the source raises, BlobError where bytes can't be written,
+    BadNarError for events that are no tree.
     """
     nar = _NarHash(nar_sink)
     try:

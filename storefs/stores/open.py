@@ -1,0 +1,58 @@
+"""Which store a configuration means: the one place in storefs that chooses an implementation.
+
+For the commands, the builder's and the evaluator's `open`; what it returns is passed on as an argument.
+"""
+
+from __future__ import annotations
+
+import os
+
+from storefs.errors import UsageError
+from storefs.formats.store_path import StoreDir
+from storefs.stores.local import LocalStore
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from storefs.config import Config
+    from storefs.stores.remote import RemoteStore
+
+
+def open_store(config: Config) -> LocalStore | RemoteStore:
+    """Open the store that ``--store``, NIX_REMOTE or nix.conf ask for; pair with its ``close``.
+
+    'auto' is the local store if its state directory is ours to write or does not exist, else the daemon if there is
+    one, as in Nix.  Raises UsageError for a URI that is no store to work in, and what opening raises.
+    """
+    uri = config.store_uri or "auto"
+    if uri == "auto":
+        return open_daemon(config) if _prefers_daemon(config) else LocalStore(config)
+    if uri == "local":
+        return LocalStore(config)
+    if uri == "daemon" or uri.startswith("unix://"):
+        return open_daemon(config)
+    raise UsageError(f"don't know how to open the store '{uri}'; it is a directory, 'local', 'daemon' or 'unix://PATH'")
+
+
+def open_local_store(config: Config, *, collecting: bool = False) -> LocalStore:
+    """Open the local store, whatever else the configuration asks for; ``collecting`` leaves the reserve alone."""
+    return LocalStore(config, collecting=collecting)
+
+
+def open_daemon(config: Config) -> RemoteStore:
+    """The store behind the daemon's socket; connects when it is first asked something."""
+    from storefs.stores.remote import RemoteStore  # noqa: PLC0415  a local query must not pay for it
+    from storefs.stores.remote_connection import connect_unix  # noqa: PLC0415
+
+    path = config.store_uri.removeprefix("unix://") if config.store_uri.startswith("unix://") else socket_path(config)
+    return RemoteStore("daemon", StoreDir(config.store_dir), lambda: connect_unix(path))
+
+
+def socket_path(config: Config) -> str:
+    """Where the daemon listens."""
+    return config.variable("NIX_DAEMON_SOCKET_PATH") or f"{config.state_dir}/daemon-socket/socket"
+
+
+def _prefers_daemon(config: Config) -> bool:
+    if config.root or os.access(config.state_dir, os.R_OK | os.W_OK) or not os.path.exists(config.state_dir):
+        return False
+    return os.path.exists(socket_path(config))
