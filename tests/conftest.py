@@ -6,6 +6,7 @@ Fixtures for tests of any topic:
 - `environ`: an environment in which all directories of Nix lie below `scratch`; for `load_config` and subprocesses.
 - `config`: the `Config` of that environment.
 - `run`: runs one of our commands in that environment, as in `run("nix-store", "-q", "--hash", path).stdout`.
+- `run_as`: the same as an ordinary user, on a machine that lacks things: see `tests.ordinary_user`; for root only.
 - `real_nix`: real Nix 2.8 on the same logical store directory, for oracle tests; skips where there is none.
 - `expects_warnings`: the WARNING records logged so far; asking for it allows them.
 """
@@ -15,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -26,7 +28,7 @@ import pytest
 from hypothesis import settings
 
 from storefs.config import Config, load_config
-from tests import isolation, leaks
+from tests import isolation, leaks, ordinary_user
 from tests.oracle.real_nix import RealNix, why_no_real_nix
 
 if TYPE_CHECKING:
@@ -172,24 +174,67 @@ def run(environ: dict[str, str], scratch: Path) -> Runner:
     def call(
         program: str, *arguments: str | Path, status: int | None = 0, stdin: str = "", **variables: str
     ) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [BIN / program, *arguments],
-            env=environ | variables,
-            input=stdin,
-            capture_output=True,
-            encoding="utf-8",
-            errors="surrogateescape",
-            cwd=scratch,
-            timeout=300,
-            check=False,
-        )
-        assert status is None or done.returncode == status, (
-            f"{program} {' '.join(map(str, arguments))} ended with {done.returncode}, not {status}:\n"
-            f"{done.stdout}{done.stderr}"
-        )
-        return done
+        words = [str(BIN / program), *map(str, arguments)]
+        return _finish(words, environ | variables, scratch, status, stdin)
 
     return call
+
+
+class UserRunner(Protocol):
+    def __call__(
+        self,
+        program: str,
+        *arguments: str | Path,
+        status: int | None = 0,
+        uid: int = ...,
+        fuse: int | None = 0o666,
+        without: tuple[str, ...] = (),
+        namespaces: bool = True,
+        **variables: str,
+    ) -> subprocess.CompletedProcess[str]: ...
+
+
+@pytest.fixture
+def run_as(environ: dict[str, str], scratch: Path) -> UserRunner:
+    """Like `run`, as an ordinary user who owns `scratch`. Tests that use it are marked `root`."""
+    for folder in (scratch, scratch / "home"):
+        os.chown(folder, ordinary_user.UID, ordinary_user.UID)
+
+    def call(
+        program: str,
+        *arguments: str | Path,
+        status: int | None = 0,
+        uid: int = ordinary_user.UID,
+        fuse: int | None = 0o666,
+        without: tuple[str, ...] = (),
+        namespaces: bool = True,
+        **variables: str,
+    ) -> subprocess.CompletedProcess[str]:
+        words = [str(BIN / program) if (BIN / program).exists() else program, *map(str, arguments)]
+        words = ordinary_user.command_line(words, uid=uid, fuse=fuse, without=without, namespaces=namespaces)
+        return _finish(words, environ | variables, scratch, status, "")
+
+    return call
+
+
+def _finish(
+    words: list[str], environ: dict[str, str], folder: Path, status: int | None, stdin: str
+) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        words,
+        env=environ,
+        input=stdin,
+        capture_output=True,
+        encoding="utf-8",
+        errors="surrogateescape",
+        cwd=folder,
+        timeout=300,
+        check=False,
+    )
+    assert status is None or done.returncode == status, (
+        f"{shlex.join(words)} ended with {done.returncode}, not {status}:\n{done.stdout}{done.stderr}"
+    )
+    return done
 
 
 @pytest.fixture

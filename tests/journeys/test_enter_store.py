@@ -1,0 +1,45 @@
+"""Seeing the store at its real path, on machines that have all it takes and on machines that lack something."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.conftest import UserRunner
+
+pytestmark = pytest.mark.root
+
+LIST = ("verglas", "run", "sh", "-c", "id -u; ls -A $NIX_STORE_DIR; grep -c fuse.verglas /proc/self/mounts")
+
+
+@pytest.mark.slow
+@pytest.mark.fuse
+def test_an_ordinary_user_sees_the_store(run_as: UserRunner) -> None:
+    assert run_as(*LIST).stdout.split() == ["54321", "1"]
+
+
+@pytest.mark.slow
+@pytest.mark.fuse
+def test_the_store_appears_at_a_path_that_the_machine_does_not_have(run_as: UserRunner) -> None:
+    done = run_as(*LIST, NIX_STORE_DIR="/no/such/folder/store")
+    assert done.stdout.split() == ["54321", "1"]
+
+
+def test_a_device_for_root_alone_is_named(run_as: UserRunner) -> None:
+    done = run_as(*LIST, fuse=0o600, status=1)
+    assert done.stderr.count("\n") == 1
+    assert "'/dev/fuse': Permission denied; user 54321 must be able to read and write it" in done.stderr
+
+
+def test_a_missing_device_is_named(run_as: UserRunner) -> None:
+    done = run_as(*LIST, fuse=None, status=1)
+    assert done.stderr.count("\n") == 1
+    assert "'/dev/fuse' does not exist; load the kernel module" in done.stderr
+
+
+def test_missing_user_namespaces_are_named(run_as: UserRunner) -> None:
+    done = run_as(*LIST, namespaces=False, status=1)
+    assert done.stderr.count("\n") == 1
+    assert "can't enter a user namespace" in done.stderr
