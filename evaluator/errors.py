@@ -8,11 +8,10 @@ at the border of the evaluation (evaluation.py), after which `str(error)` is the
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from evaluator.source import DERIVATION_NIX
 from storefs.errors import StoreError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 

@@ -1,0 +1,250 @@
+"""Getting things from elsewhere: `fetchurl`, `fetchTarball`, `fetchGit`, `fetchTree`.
+
+Here are arguments, checks and results; the transfer itself is an effect (`state.io.download`, `state.io.fetch_git`).
+Semantics: primops/fetchTree.cc of Nix 2.8.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from evaluator.builtins.files import parse_hash_or_zero
+from evaluator.core.calls import coerce, force_attrs, force_bool, force_int, force_string_no_context
+from evaluator.core.values import Path, attribute_position, force, make_string, show_type
+from evaluator.errors import NO_POS, EvalError, NixTypeError
+from evaluator.eval_io import GitRequest
+from evaluator.search_path import resolve_uri
+from storefs.errors import StoreError
+from storefs.formats.hashes import Hash, parse_hash
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from evaluator.core.state import EvalState
+    from evaluator.eval_io import GitTree
+
+
+class HashMismatchError(StoreError):
+    """What was downloaded is not what the expression asked for."""
+
+    exit_code = 102
+
+    def __init__(self, url: str, wanted: Hash, got: Hash) -> None:
+        super().__init__(
+            f"hash mismatch in file downloaded from '{url}':\n"
+            f"         specified: {wanted.to_string('sri', True)}\n"
+            f"         got:       {got.to_string('sri', True)}"
+        )
+        self.wanted = wanted
+        self.got = got
+
+
+def prim_fetchurl(state: EvalState, arguments: object) -> object:
+    """`fetchurl url` or `fetchurl { url, sha256 ? ..., name ? ... }`: download a file and return its store path."""
+    return _fetch(state, arguments, "fetchurl", False, "")
+
+
+def prim_fetchTarball(state: EvalState, arguments: object) -> object:  # noqa: N802
+    """`fetchTarball url` or `fetchTarball { url, sha256 ? ..., name ? "source" }`: download and unpack an archive."""
+    return _fetch(state, arguments, "fetchTarball", True, "source")
+
+
+def _fetch(state: EvalState, arguments: object, who: str, unpack: bool, default_name: str) -> object:
+    value = force(arguments)
+    url, name = "", default_name
+    expected: Hash | None = None
+    if isinstance(value, dict):
+        for key in sorted(value):
+            pos = attribute_position(value, key)
+            if key == "url":
+                url = force_string_no_context(value[key], pos)
+            elif key == "sha256":
+                expected = parse_hash_or_zero(force_string_no_context(value[key], pos), "sha256")
+            elif key == "name":
+                name = force_string_no_context(value[key], pos)
+            else:
+                raise EvalError(f"unsupported argument '{key}' to '{who}'", pos)
+        if not url:
+            raise EvalError("'url' argument required")
+    else:
+        url = force_string_no_context(value)
+    if unpack:
+        url = resolve_uri(url)
+    name = name or os.path.basename(url)
+    if state.settings.pure_eval and expected is None:
+        raise EvalError(f"in pure evaluation mode, '{who}' requires a 'sha256' argument", NO_POS)
+    directory = state.io.directory
+    if expected is not None:
+        path = directory.print(directory.make_fixed_output_path(unpack, expected, name))
+        if state.io.is_valid(path):
+            return make_string(path, (path,))
+    path = state.io.download(url, name, unpack=unpack, expected=expected)
+    return make_string(path, (path,))
+
+
+_GIT_ARGUMENTS = frozenset(["url", "ref", "rev", "submodules", "allRefs", "shallow", "name", "narHash", "type"])
+
+
+def prim_fetchGit(state: EvalState, arguments: object) -> dict[str, object]:  # noqa: N802
+    """`fetchGit url` or `fetchGit { url, ref ? ..., rev ? ..., submodules ? false, ... }`: a tree from git.
+
+    The result has `outPath`, `rev`, `shortRev`, `revCount`, `lastModified`, `lastModifiedDate`, `narHash` and
+    `submodules`. Without *ref* and *rev*, a local repository gives its working tree.
+    """
+    value = force(arguments)
+    attrs = value if isinstance(value, dict) and "outPath" not in value else {"url": value}
+    for key in attrs:
+        if key not in _GIT_ARGUMENTS:
+            raise EvalError(f"unsupported Git input attribute '{key}'", NO_POS)
+    return _fetch_git(state, attrs, "fetchGit", True)
+
+
+def _fetch_git(state: EvalState, attrs: dict[str, object], who: str, fallback: bool) -> dict[str, object]:
+    if "url" not in attrs:
+        raise EvalError("attribute 'url' missing")
+    request = GitRequest(_url(state, attrs["url"]))
+    if "ref" in attrs:
+        request.ref = force_string_no_context(attrs["ref"])
+    if "rev" in attrs:
+        request.rev = _revision(force_string_no_context(attrs["rev"]))
+    if "name" in attrs:
+        request.name = force_string_no_context(attrs["name"])
+    request.submodules = "submodules" in attrs and force_bool(attrs["submodules"])
+    request.all_refs = "allRefs" in attrs and force_bool(attrs["allRefs"])
+    request.shallow = "shallow" in attrs and force_bool(attrs["shallow"])
+    if state.settings.pure_eval and request.rev is None:
+        raise EvalError(f"in pure evaluation mode, '{who}' requires a locked input", NO_POS)
+    tree = state.io.fetch_git(request)
+    if "narHash" in attrs:
+        wanted = parse_hash(force_string_no_context(attrs["narHash"]), None)
+        if wanted != tree.nar_hash:
+            raise HashMismatchError(request.url, wanted, tree.nar_hash)
+    return {**_tree(tree, fallback), "submodules": request.submodules}
+
+
+def _tree(tree: GitTree, fallback: bool) -> dict[str, object]:
+    result: dict[str, object] = {
+        "outPath": make_string(tree.path, (tree.path,)),
+        "narHash": tree.nar_hash.to_string("sri", True),
+        "lastModified": tree.last_modified,
+        "lastModifiedDate": _date(tree.last_modified),
+    }
+    # A working tree with changes is no revision: fetchGit has always said zeros then.
+    rev = tree.rev or ("0" * 40 if fallback else None)
+    if rev is not None:
+        result["rev"] = rev
+        result["shortRev"] = rev[:7]
+    if tree.rev_count is not None or fallback:
+        result["revCount"] = tree.rev_count or 0
+    return result
+
+
+def _date(seconds: int) -> str:
+    return time.strftime("%Y%m%d%H%M%S", time.gmtime(seconds))
+
+
+def _url(state: EvalState, value: object) -> str:
+    forced = force(value)
+    if isinstance(forced, Path):
+        return forced.path
+    return coerce(state, forced, set(), False, False)
+
+
+def _revision(text: str) -> str:
+    if len(text) != 40 or not set(text) <= set("0123456789abcdef"):
+        raise EvalError(f"hash '{text}' is not a git revision: 40 hexadecimal digits are wanted", NO_POS)
+    return text
+
+
+def prim_fetchTree(state: EvalState, arguments: object) -> dict[str, object]:  # noqa: N802
+    """`fetchTree { type, ... }` or `fetchTree url`: a tree of type "git", "tarball", "file", "path" or "github"."""
+    value = force(arguments)
+    attrs = dict(value) if isinstance(value, dict) else _parse_tree_url(force_string_no_context(value))
+    if "type" not in attrs:
+        raise EvalError("attribute 'type' is missing in call to 'fetchTree'")
+    kind = force_string_no_context(attrs["type"])
+    if kind == "git":
+        return _fetch_git(state, attrs, "fetchTree", False)
+    if kind == "path":
+        return _fetch_path(state, attrs)
+    if kind in ("tarball", "file"):
+        return _fetch_archive(state, attrs, _url(state, attrs.get("url", "")), kind == "tarball")
+    if kind == "github":
+        owner, repo = (force_string_no_context(attrs[key]) for key in ("owner", "repo"))
+        ref = force_string_no_context(attrs.get("rev", attrs.get("ref", "HEAD")))
+        return _fetch_archive(state, attrs, f"https://github.com/{owner}/{repo}/archive/{ref}.tar.gz", True)
+    raise EvalError(f"input type '{kind}' is not supported; 'git', 'tarball', 'file', 'path' and 'github' are", NO_POS)
+
+
+def _parse_tree_url(url: str) -> dict[str, object]:
+    scheme, _, rest = url.partition(":")
+    base, _, query = rest.partition("?")
+    attrs: dict[str, object] = {}
+    for pair in query.split("&") if query else []:
+        name, _, text = pair.partition("=")
+        attrs[name] = text == "1" if name in ("submodules", "shallow", "allRefs") else text
+    kind, plus, transport = scheme.partition("+")
+    if kind == "git":
+        return {"type": "git", "url": f"{transport}:{base}" if plus else f"git:{base}", **attrs}
+    if kind in ("tarball", "file") and plus:
+        return {"type": kind, "url": f"{transport}:{base}", **attrs}
+    if scheme == "path":
+        return {"type": "path", "path": base, **attrs}
+    if scheme == "github":
+        parts = base.split("/")
+        if len(parts) < 2:
+            raise EvalError(f"'{url}' is not a GitHub URL: 'github:OWNER/REPO' is wanted", NO_POS)
+        return {
+            "type": "github",
+            "owner": parts[0],
+            "repo": parts[1],
+            **({"ref": parts[2]} if parts[2:] else {}),
+            **attrs,
+        }
+    if scheme in ("http", "https", "file"):
+        archive = base.endswith((".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2", ".tar.zst", ".zip"))
+        return {"type": "tarball" if archive else "file", "url": f"{scheme}:{base}", **attrs}
+    raise EvalError(f"input '{url}' is unsupported", NO_POS)
+
+
+def _expected(attrs: dict[str, object]) -> Hash | None:
+    return parse_hash(force_string_no_context(attrs["narHash"]), None) if "narHash" in attrs else None
+
+
+def _fetch_archive(state: EvalState, attrs: dict[str, object], url: str, unpack: bool) -> dict[str, object]:
+    expected = _expected(attrs)
+    if state.settings.pure_eval and expected is None:
+        raise EvalError("in pure evaluation mode, 'fetchTree' requires a locked input", NO_POS)
+    path = state.io.download(url, "source", unpack=unpack, expected=expected if unpack else None)
+    got = state.io.nar_hash(path)
+    if expected is not None and got != expected:
+        raise HashMismatchError(url, expected, got)
+    return {"outPath": make_string(path, (path,)), "narHash": got.to_string("sri", True)}
+
+
+def _fetch_path(state: EvalState, attrs: dict[str, object]) -> dict[str, object]:
+    if "path" not in attrs:
+        raise EvalError("attribute 'path' missing")
+    source = state.coerce_to_path(attrs["path"], set())
+    expected = _expected(attrs)
+    if state.settings.pure_eval and expected is None:
+        raise EvalError("in pure evaluation mode, 'fetchTree' requires a locked input", NO_POS)
+    path = state.io.add_path("source", source)
+    got = state.io.nar_hash(path)
+    if expected is not None and got != expected:
+        raise HashMismatchError(source, expected, got)
+    result: dict[str, object] = {"outPath": make_string(path, (path,)), "narHash": got.to_string("sri", True)}
+    if "lastModified" in attrs:
+        seconds = force_int(attrs["lastModified"])
+        result["lastModified"] = seconds
+        result["lastModifiedDate"] = _date(seconds)
+    return result
+
+
+def prim_fetchMercurial(state: EvalState, arguments: object) -> object:  # noqa: N802
+    """`fetchMercurial`: refused; Mercurial repositories are not supported."""
+    value = force(arguments)
+    if not isinstance(value, (dict, str, Path)):
+        raise NixTypeError(f"value is {show_type(value)} while a set or a string was expected")
+    force_attrs(value if isinstance(value, dict) else {})
+    raise EvalError("'fetchMercurial' is not supported; fetch an archive or a git mirror instead", NO_POS)

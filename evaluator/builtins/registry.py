@@ -1,0 +1,103 @@
+"""The table of builtins: their names, how many arguments they take, and the module that has each.
+
+A builtin `x` is the function `prim_x` of its module, which is imported when the builtin is first called: most programs
+use a dozen of them, and a regular expression engine or a TOML parser costs milliseconds. Names, and which of them are
+in scope without `builtins.`, are those of Nix 2.8 and of 2.31.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from evaluator.core.values import NULL, PrimOp
+from evaluator.eval_io import COREPKGS
+from evaluator.source import DERIVATION_NIX
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from evaluator.core.state import EvalState
+
+LANGUAGE_VERSION = 6
+
+_HOT = "evaluator.core.builtins"
+_FOLDER = "evaluator.builtins."
+
+#: module -> the builtins in it, as `name/arity`.
+_TABLE = {
+    _FOLDER + "contexts": (
+        "addDrvOutputDependencies/1 appendContext/2 getContext/1 hasContext/1 unsafeDiscardOutputDependency/1 "
+        "unsafeDiscardStringContext/1"
+    ),
+    _FOLDER + "control": "exec/1 getEnv/1 trace/2 traceVerbose/2 warn/2",
+    _FOLDER + "derivations": "derivationStrict/1 outputOf/2 placeholder/1",
+    _FOLDER + "fetchers": "fetchGit/1 fetchMercurial/1 fetchTarball/1 fetchTree/1 fetchurl/1",
+    _FOLDER + "files": (
+        "convertHash/1 filterSource/2 findFile/2 hashFile/2 hashString/2 path/1 pathExists/1 readDir/1 readFile/1 "
+        "readFileType/1 storePath/1 toFile/2 toPath/1"
+    ),
+    _FOLDER + "imports": "import/1 scopedImport/2",
+    _FOLDER + "regexes": "match/2 split/2",
+    _FOLDER + "serialisation": "fromJSON/1 fromTOML/1 toJSON/1 toXML/1",
+    _FOLDER + "versions": "compareVersions/2 parseDrvName/1 splitVersion/1",
+}
+
+#: In scope everywhere under their own name; all others are only there as `__name`.
+_GLOBAL = frozenset(
+    [
+        "abort",
+        "baseNameOf",
+        "break",
+        "derivation",
+        "derivationStrict",
+        "dirOf",
+        "false",
+        "fetchGit",
+        "fetchMercurial",
+        "fetchTarball",
+        "fetchTree",
+        "fromTOML",
+        "import",
+        "isNull",
+        "map",
+        "null",
+        "placeholder",
+        "removeAttrs",
+        "scopedImport",
+        "throw",
+        "toString",
+        "true",
+    ]
+)
+
+
+def _loader(module: str, name: str) -> Callable[[], object]:
+    return lambda: getattr(import_module(module), "prim_" + name)
+
+
+def install(state: EvalState) -> None:
+    """Fill `state.builtins` and `state.globals`."""
+    builtins = state.builtins
+    for module, entries in _TABLE.items():
+        for entry in entries.split():
+            name, _, arity = entry.partition("/")
+            builtins[name] = PrimOp(name, int(arity), state, None, _loader(module, name))
+    settings = state.settings
+    builtins["true"] = True
+    builtins["false"] = False
+    builtins["null"] = NULL
+    builtins["nixVersion"] = settings.nix_version
+    builtins["langVersion"] = LANGUAGE_VERSION
+    builtins["storeDir"] = state.io.directory.path
+    builtins["nixPath"] = [{"path": path, "prefix": prefix} for prefix, path in state.memo["search path"].elements]
+    if not settings.pure_eval:
+        builtins["currentSystem"] = settings.current_system
+        builtins["currentTime"] = state.io.current_time()
+    for name, value in builtins.items():
+        state.globals[name if name in _GLOBAL else "__" + name] = value
+    state.globals["builtins"] = builtins
+    builtins["builtins"] = builtins
+    text = state.io.read_source(COREPKGS + "derivation.nix")
+    builtins["derivation"] = state.evaluate(state.parse(text, "/", DERIVATION_NIX, "file"))
+    state.globals["derivation"] = builtins["derivation"]

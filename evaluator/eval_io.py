@@ -1,0 +1,297 @@
+"""Every effect that the Nix language can have, as one small interface: reading files, asking and filling the store,
+building, fetching.
+
+`EvalIO` is the contract; it says what each effect means and does none itself, except for the files of this machine,
+which every implementation reads alike. `store_io.py` implements it over a store and a builder, `access.py` narrows it
+(restricted and pure evaluation), `result_cache.py` notes down what was asked. The language (`core`, `builtins`) calls
+nothing but this.
+
+Paths are absolute, canonical host paths as `str` (`surrogateescape`). Failures of the operating system arrive as
+`OSError`, those of the store as `storefs.errors.StoreError`; the language turns both into errors with a position.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+
+from evaluator.errors import NO_POS, EvalError
+from storefs.errors import StoreError
+from storefs.formats.store_path import StoreDir
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from storefs.formats.derivation import Derivation
+    from storefs.formats.hashes import Hash
+
+#: Where `<nix/x.nix>` seems to be. No file system has it: these files are part of the program.
+COREPKGS = "/__corepkgs__/"
+
+_COREPKGS_DIR = os.path.dirname(os.path.abspath(__file__)) + "/corepkgs/"
+_TYPES = {stat.S_IFREG: "regular", stat.S_IFDIR: "directory", stat.S_IFLNK: "symlink"}
+
+
+class EffectRefusedError(StoreError):
+    """An effect that the evaluation must not have, or lacks the means for. The text says what is missing."""
+
+
+class EvalIO:
+    """The effects. A subclass overrides what it can do; the rest is refused with `EffectRefusedError`.
+
+    Attributes:
+        directory: the logical store directory.
+        read_only: the store is not written; store paths are only computed.
+    """
+
+    def __init__(self, store_dir: str, environment: Mapping[str, str]) -> None:
+        self.directory = StoreDir(store_dir)
+        self.read_only = True
+        self._environment = environment
+
+    # Files. Never blocks for longer than the file system does.
+
+    def file_type(self, path: str) -> str | None:
+        """Return 'regular', 'directory', 'symlink' or 'unknown', without following a link; None if not there."""
+        try:
+            mode = os.lstat(_host(path)).st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return _TYPES.get(stat.S_IFMT(mode), "unknown")
+
+    def exists(self, path: str) -> bool:
+        """Return whether something is at `path`; links on the way are followed, a link at its end is not."""
+        return self.file_type(path) is not None
+
+    def read_file(self, path: str) -> bytes:
+        """Return the content of a regular file, following links."""
+        with open(_host(path), "rb", buffering=0) as file:
+            return file.read()
+
+    def read_link(self, path: str) -> str:
+        """Return the target of a symbolic link."""
+        return os.readlink(_host(path))
+
+    def list_dir(self, path: str) -> dict[str, str]:
+        """Return the names in a directory with their types, as `file_type` gives them."""
+        with os.scandir(_host(path)) as entries:
+            return {
+                entry.name: "symlink"
+                if entry.is_symlink()
+                else "directory"
+                if entry.is_dir(follow_symlinks=False)
+                else "regular"
+                if entry.is_file(follow_symlinks=False)
+                else "unknown"
+                for entry in entries
+            }
+
+    def resolve(self, path: str) -> str:
+        """Return `path` with every symbolic link in it followed. OSError for a loop; a missing end stays as it is."""
+        if path.startswith(COREPKGS):
+            return path
+        parts = [part for part in reversed(path.split("/")) if part]
+        resolved, links = "", 0
+        while parts:
+            part = parts.pop()
+            if part == "..":
+                resolved = resolved.rpartition("/")[0]
+                continue
+            here = f"{resolved}/{part}"
+            if part == "." or self.file_type(here) != "symlink":
+                resolved = resolved if part == "." else here
+                continue
+            links += 1
+            if links > 1024:
+                raise OSError(40, f"too many symbolic links encountered while traversing the path '{path}'")
+            target = self.read_link(here)
+            if target.startswith("/"):
+                resolved = ""
+            parts.extend(part for part in reversed(target.split("/")) if part)
+        return resolved or "/"
+
+    def is_executable(self, path: str) -> bool:
+        """Return whether a regular file may be executed by its owner."""
+        return bool(os.stat(_host(path)).st_mode & stat.S_IXUSR)
+
+    def read_source(self, path: str) -> bytes:
+        """Return the text of a Nix file; EvalError where the system refuses."""
+        try:
+            return self.read_file(path)
+        except OSError as error:
+            raise EvalError(f"opening file '{path}': {error.strerror}", NO_POS) from None
+
+    def resolve_expr_path(self, path: str) -> str:
+        """Return the file that evaluating `path` reads: final links followed, `/default.nix` added to a directory."""
+        current = path
+        for _ in range(1024):
+            try:
+                kind = self.file_type(current)
+            except OSError as error:
+                raise EvalError(f"getting status of '{current}': {error.strerror}", NO_POS) from None
+            if kind is None:
+                raise EvalError(f"getting status of '{current}': No such file or directory", NO_POS)
+            if kind == "directory":
+                return f"{current}/default.nix" if current != "/" else "/default.nix"
+            if kind != "symlink":
+                return current
+            current = os.path.normpath(os.path.join(os.path.dirname(current), self.read_link(current)))
+        raise EvalError(f"too many symbolic links encountered while traversing the path '{path}'", NO_POS)
+
+    # The rest of the machine.
+
+    def home(self) -> str:
+        """Return the user's home directory, which `~` stands for in paths."""
+        return self.variable("HOME") or os.path.expanduser("~")
+
+    def variable(self, name: str) -> str:
+        """Return an environment variable, '' for one that is not set."""
+        return self._environment.get(name, "")
+
+    def current_time(self) -> int:
+        """Return the seconds since 1970."""
+        return int(time.time())
+
+    # The store. Store paths are text, `<store directory>/<hash>-<name>`.
+
+    def is_valid(self, path: str) -> bool:
+        """Return whether a store path is valid."""
+        raise EffectRefusedError(f"cannot ask about '{path}': this evaluation has no store")
+
+    def references(self, path: str) -> list[str] | None:
+        """Return what a store path refers to, None if it is not valid."""
+        raise EffectRefusedError(f"cannot ask about '{path}': this evaluation has no store")
+
+    def closure(self, path: str) -> list[str]:
+        """Return a valid store path and everything that it refers to, however indirectly."""
+        raise EffectRefusedError(f"cannot ask about '{path}': this evaluation has no store")
+
+    def derivation(self, path: str) -> Derivation:
+        """Return the derivation at a valid store path."""
+        raise EffectRefusedError(f"cannot read '{path}': this evaluation has no store")
+
+    def output_names(self, path: str) -> list[str]:
+        """Return the names of the outputs of the derivation at a store path, also of one that was only computed."""
+        return sorted(self.derivation(path).outputs)
+
+    def ensure(self, path: str) -> None:
+        """Make a store path valid by substitution if it is not valid yet. May block for long."""
+        raise EffectRefusedError(f"cannot get '{path}': this evaluation has no store")
+
+    def add_path(
+        self,
+        name: str,
+        path: str,
+        *,
+        recursive: bool = True,
+        keep: Callable[[str, str], bool] | None = None,
+        expected: Hash | None = None,
+    ) -> str:
+        """Copy a file or a tree into the store and return its store path; when `read_only`, only compute that.
+
+        Args:
+            name: of the store path.
+            path: a host path.
+            recursive: hash the NAR serialisation; otherwise the content of the regular file.
+            keep: called with each path beneath `path`, and `path` itself, and its type; False leaves it out.
+            expected: its hash; a valid path with this hash is returned unread, another hash is an error.
+        """
+        raise EffectRefusedError(f"cannot copy '{path}' to the store: this evaluation has no store")
+
+    def copy_to_store(self, path: str) -> str:
+        """Copy a file or a tree under its own name, as interpolating a path does."""
+        try:
+            return self.add_path(os.path.basename(path), path)
+        except OSError as error:
+            raise EvalError(f"getting status of '{error.filename or path}': {error.strerror}", NO_POS) from None
+
+    def nar_hash(self, path: str) -> Hash:
+        """Return the SHA-256 of the NAR serialisation of a store path that was added or is valid."""
+        raise EffectRefusedError(f"cannot hash '{path}': this evaluation has no store")
+
+    def add_text(self, name: str, content: bytes, references: Iterable[str]) -> str:
+        """Add a text-addressed file and return its store path; when `read_only`, only compute that.
+
+        It may be written later, but before anything that needs it, and at the latest by `flush`.
+        """
+        raise EffectRefusedError(f"cannot write '{name}': this evaluation has no store")
+
+    def add_derivation(self, derivation: Derivation, content: bytes, path: str, digest: Hash) -> None:
+        """Add a `.drv` whose store path is known already. Like `add_text`, it may be written later."""
+        raise EffectRefusedError(f"cannot write '{path}': this evaluation has no store")
+
+    def flush(self) -> None:
+        """Write what was added and not written yet."""
+
+    # What takes long.
+
+    def realise(self, outputs: Mapping[str, Iterable[str]]) -> dict[str, str]:
+        """Build or substitute outputs, given as derivation path -> output names. Blocks for long.
+
+        Returns:
+            placeholder -> path of the outputs whose path was not known before; usually empty.
+        """
+        drv_path = next(iter(outputs))
+        raise EffectRefusedError(f"cannot build '{drv_path}' during evaluation: this evaluation has no builder")
+
+    def download(self, url: str, name: str, *, unpack: bool, expected: Hash | None) -> str:
+        """Put what a URL names into the store, unpacked if it is an archive, and return its store path. Blocks."""
+        raise EffectRefusedError(f"cannot download '{url}': this evaluation has no network")
+
+    def fetch_git(self, request: GitRequest) -> GitTree:
+        """Put a revision of a git repository into the store. Blocks."""
+        raise EffectRefusedError(f"cannot fetch '{request.url}': this evaluation must not run git")
+
+
+class GitRequest:
+    """What to fetch from a git repository.
+
+    Attributes:
+        url: a URL, or the path of a repository on this machine.
+        ref: a branch or tag; None is the default branch, or the working tree of a local repository.
+        rev: a commit, 40 hexadecimal digits, or None.
+        submodules, all_refs, shallow: as in `builtins.fetchGit`.
+        name: of the store path.
+    """
+
+    __slots__ = ("all_refs", "name", "ref", "rev", "shallow", "submodules", "url")
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        ref: str | None = None,
+        rev: str | None = None,
+        submodules: bool = False,
+        all_refs: bool = False,
+        shallow: bool = False,
+        name: str = "source",
+    ) -> None:
+        self.url = url
+        self.ref = ref
+        self.rev = rev
+        self.submodules = submodules
+        self.all_refs = all_refs
+        self.shallow = shallow
+        self.name = name
+
+
+class GitTree:
+    """What was fetched: the store path, its NAR hash, the commit (None for a dirty tree), its date and its ancestors."""
+
+    __slots__ = ("last_modified", "nar_hash", "path", "rev", "rev_count")
+
+    def __init__(self, path: str, nar_hash: Hash, rev: str | None, rev_count: int | None, last_modified: int) -> None:
+        self.path = path
+        self.nar_hash = nar_hash
+        self.rev = rev
+        self.rev_count = rev_count
+        self.last_modified = last_modified
+
+
+def _host(path: str) -> str:
+    if path.startswith(COREPKGS):
+        return _COREPKGS_DIR + path[len(COREPKGS) :]
+    return path

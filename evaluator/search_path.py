@@ -1,0 +1,132 @@
+"""The search path: what `<nixpkgs/lib>` means, and the grammar of NIX_PATH and `-I`.
+
+An element is a directory, or a prefix and what it stands for: `nixpkgs=/path`. What it stands for may be a URL of an
+archive or `channel:NAME`; it is fetched when something is first looked for in it. Elements that do not exist are
+skipped with a warning. Semantics: parser.y (`findFile`) and eval.cc (`parseNixPath`) of Nix 2.8.
+"""
+
+from __future__ import annotations
+
+import os
+
+from evaluator.errors import CALL_SITE, ThrownError
+from evaluator.eval_io import COREPKGS
+from storefs.logs import warn
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from evaluator.eval_io import EvalIO
+
+_SCHEMES = frozenset(["http", "https", "file", "channel", "git", "s3", "ssh"])
+
+
+def is_uri(text: str) -> bool:
+    """Return whether a file argument or a search path element is a URL and not a path."""
+    if text.startswith("channel:"):
+        return True
+    scheme, separator, _ = text.partition("://")
+    return bool(separator) and scheme in _SCHEMES
+
+
+def resolve_uri(text: str) -> str:
+    """Spell out `channel:NAME`."""
+    if text.startswith("channel:"):
+        return f"https://nixos.org/channels/{text[8:]}/nixexprs.tar.xz"
+    return text
+
+
+def split_search_path(text: str) -> list[str]:
+    """Split NIX_PATH at its colons, except for the one inside a URL."""
+    elements = []
+    start = value = at = 0
+    while at < len(text):
+        if text[at] == "=":
+            value = at + 1
+        elif text[at] == ":":
+            if is_uri(text[value:]):
+                at = text.find(":", at + 1)
+                if at < 0:
+                    break
+            elements.append(text[start:at])
+            start = value = at + 1
+        at += 1
+    if start < len(text):
+        elements.append(text[start:])
+    return elements
+
+
+class SearchPath:
+    """Elements in the order in which they are tried.
+
+    Args:
+        elements: (prefix, path or URL) pairs.
+        io: the effects.
+        fetch: makes the store path of a URL's unpacked archive.
+        pure: the evaluation is pure, and has no search path.
+    """
+
+    def __init__(
+        self, elements: Sequence[tuple[str, str]], io: EvalIO, fetch: Callable[[str], str], *, pure: bool = False
+    ) -> None:
+        self.elements = list(elements)
+        self._io = io
+        self._fetch = fetch
+        self._pure = pure
+        self._resolved: dict[str, str | None] = {}
+
+    def find(self, name: str, elements: Sequence[tuple[str, str]] | None = None) -> str | None:
+        """Return the path that `<name>` stands for, None if there is none.
+
+        Args:
+            name: what is between the angle brackets.
+            elements: other elements than its own (`builtins.findFile`).
+        """
+        for prefix, target in self.elements if elements is None else elements:
+            if not prefix:
+                suffix = "/" + name
+            elif name == prefix:
+                suffix = ""
+            elif name.startswith(prefix) and name[len(prefix)] == "/":
+                suffix = name[len(prefix) :]
+            else:
+                continue
+            base = self.resolve(target)
+            if base is not None and self._io.exists(base + suffix):
+                return os.path.normpath(base + suffix)
+        if name.startswith("nix/"):
+            return COREPKGS + name[4:]
+        return None
+
+    def require(self, name: str, elements: Sequence[tuple[str, str]] | None = None, pos: int = CALL_SITE) -> str:
+        """Return what `find` does; ThrownError, which tryEval catches, if there is nothing."""
+        found = self.find(name, elements)
+        if found is None:
+            if self._pure:
+                raise ThrownError(
+                    f"cannot look up '<{name}>' in pure evaluation mode (use '--impure' to override)", pos
+                )
+            raise ThrownError(f"file '{name}' was not found in the Nix search path (add it using $NIX_PATH or -I)", pos)
+        return found
+
+    def resolve(self, target: str) -> str | None:
+        """Return the directory or file that an element stands for, None (and a warning, once) if it is not there."""
+        if target in self._resolved:
+            return self._resolved[target]
+        found: str | None
+        if is_uri(target):
+            found = self._fetch(resolve_uri(target))
+        else:
+            path = os.path.abspath(target)
+            found = path if self._io.exists(path) else None
+            if found is None:
+                warn(f"Nix search path entry '{path}' does not exist, ignoring")
+        self._resolved[target] = found
+        return found
+
+
+def parse_element(text: str) -> tuple[str, str]:
+    """Split `prefix=path`; without a prefix it is ''."""
+    prefix, separator, target = text.partition("=")
+    return (prefix, target) if separator else ("", text)

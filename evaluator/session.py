@@ -1,0 +1,272 @@
+"""A command's evaluation: configuration in, an evaluation over a store and a builder out.
+
+The one file of this package that knows the builder, so import from derivation is no cycle: the language asks its
+`EvalIO`, that asks the `Services` here, and these build. Trio is imported only when something must be built. Called by
+`commands/` here and in packages above.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+
+from evaluator.errors import NO_POS, NixError
+from evaluator.eval_thread import EvalThread
+from evaluator.evaluation import EvalSettings, open_evaluation
+from evaluator.search_path import is_uri, parse_element, resolve_uri, split_search_path
+from evaluator.store_io import Services, StoreIO
+from storefs.errors import StoreError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from typing import TypeVar
+
+    from evaluator.access import RestrictedIO
+    from evaluator.eval_io import EvalIO, GitRequest, GitTree
+    from storefs.api import BuildMode, BuildResult, Missing, Store
+    from storefs.config import Config
+    from storefs.formats.derived_path import DerivedPath
+    from storefs.formats.hashes import Hash
+    from storefs.options import Invocation
+
+    T = TypeVar("T")
+
+
+class BuildFailedError(StoreError):
+    """Something that evaluation needed, or that was asked for, could not be built."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class Session:
+    """One command's evaluation. Used from the main thread; closed by the end of the process.
+
+    Args:
+        config: settings and directories.
+        search_path: elements of `-I`, before those of NIX_PATH.
+        arguments: ('arg' or 'argstr', name, text) of `--arg` and `--argstr`.
+        read_only: the store is not written.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        search_path: Iterable[str] = (),
+        arguments: Sequence[tuple[str, str, str]] = (),
+        read_only: bool = False,
+    ) -> None:
+        self.config = config
+        self.read_only = read_only or config.store_uri.startswith("dummy:")
+        self.thread = EvalThread()
+        self._store: Store | None = None
+        self.services = _Services(self)
+        self.store_io = StoreIO(
+            config.store_dir, config.environment(), self._open_store, self.services, read_only=self.read_only
+        )
+        pure, restricted = config.boolean("pure-eval"), config.boolean("restrict-eval")
+        self.io: EvalIO = self.store_io
+        self._restricted: RestrictedIO | None = None
+        if pure or restricted:
+            access = import_module("evaluator.access")
+            self._restricted = access.RestrictedIO(self.store_io, pure=pure, allowed_uris=config.words("allowed-uris"))
+            self.io = self._restricted
+        self.settings = EvalSettings(
+            show_trace=config.boolean("show-trace"),
+            pure_eval=pure,
+            restrict_eval=restricted,
+            allow_import_from_derivation=config.boolean("allow-import-from-derivation"),
+            current_system=config.text("system"),
+            trace_verbose=config.boolean("trace-verbose"),
+            experimental_features=config.words("experimental-features"),
+        )
+        elements = [] if pure else [parse_element(text) for text in [*search_path, *nix_path(config)]]
+        self.state = open_evaluation(self.io, self.settings, elements)
+        self.arguments = arguments
+        self._auto_args: dict[str, object] | None = None
+        if self._restricted is not None:
+            self._allow_search_path(self._restricted)
+
+    def _allow_search_path(self, io: RestrictedIO) -> None:
+        search_path = self.state.memo["search path"]
+        for _, target in search_path.elements:
+            if is_uri(target):
+                io.allow(search_path.resolve(target))
+            else:
+                io.allow(os.path.abspath(target))
+                io.allow(os.path.realpath(target))
+
+    def _open_store(self) -> Store | None:
+        if self.config.store_uri.startswith("dummy:"):
+            return None
+        if self._store is None:
+            if self.read_only and not os.path.exists(self.config.verglas_dir + "/db") and _is_local(self.config):
+                return None  # nothing was ever stored here: a command that only looks must not begin it
+            # By name, so that printing a number does not load a database.
+            self._store = import_module("storefs.stores.open").open_store(self.config)
+        return self._store
+
+    @property
+    def store(self) -> Store:
+        """The store; opens it.
+
+        Raises:
+            StoreError: there is none.
+        """
+        store = self.store_io.store
+        if store is None:
+            raise StoreError("there is no store yet, and this command must not make one")
+        return store
+
+    def run(self, function: Callable[[], T]) -> T:
+        """Run `function`, which may evaluate anything, on the evaluation's own thread, and write what it added.
+
+        Raises:
+            NixError: ready to be printed.
+            KeyboardInterrupt: the user ended it.
+        """
+
+        def body() -> T:
+            result = function()
+            self.io.flush()
+            return result
+
+        try:
+            return self.thread.run(body)
+        except NixError as error:
+            error.positions = self.state.positions
+            error.show_trace = self.settings.show_trace
+            raise
+
+    # What commands evaluate.
+
+    @property
+    def auto_args(self) -> dict[str, object]:
+        """The values of `--arg` and `--argstr`."""
+        if self._auto_args is None:
+            self._auto_args = {
+                name: text if kind == "argstr" else self.state.evaluate_text(text, os.getcwd())
+                for kind, name, text in self.arguments
+            }
+        return self._auto_args
+
+    def file_argument(self, text: str) -> str:
+        """Return the path that a file argument names: a path, `<name>` of the search path, or the URL of an archive."""
+        if is_uri(text):
+            return self.io.download(resolve_uri(text), "source", unpack=True, expected=None)
+        if len(text) > 2 and text[0] == "<" and text[-1] == ">":
+            found: str = self.state.memo["search path"].require(text[1:-1], pos=NO_POS)
+            return found
+        path = os.path.abspath(text)
+        if self._restricted is not None and not self.settings.pure_eval:
+            self._restricted.allow(path)
+        return path
+
+    def evaluate_file(self, text: str) -> object:
+        """Return the value of a file argument."""
+        return self.state.evaluate_file(self.file_argument(text))
+
+    def evaluate_expression(self, text: str) -> object:
+        """Return the value of an expression of the command line; relative paths are relative to where we are."""
+        return self.state.evaluate_text(text, os.getcwd())
+
+    def evaluate_stdin(self) -> object:
+        """Return the value of the expression on standard input."""
+        text = sys.stdin.buffer.read()
+        return self.state.evaluate(self.state.parse(text, os.getcwd(), "", "stdin"))
+
+    # What takes long.
+
+    def build(self, targets: Sequence[DerivedPath], mode: BuildMode | None = None) -> list[BuildResult]:
+        """Realise targets and return their results, in order. Blocks; a failed build is a result."""
+        self.store_io.flush()
+        return _run_builder(self, "build", targets, mode)
+
+    def missing(self, targets: Sequence[DerivedPath]) -> Missing:
+        """Return what `build` would do."""
+        self.store_io.flush()
+        missing: Missing = _run_builder(self, "missing", targets, None)
+        return missing
+
+
+def _run_builder(session: Session, what: str, targets: Sequence[DerivedPath], mode: BuildMode | None) -> object:
+    """Run one question to a builder under trio, which is imported now and not before."""
+    opener = import_module("builder.open")
+    return opener.run_builder(session.config, session.store, what, targets, mode)
+
+
+class _Services(Services):
+    """Building and fetching for `StoreIO`, outside of the evaluation's thread where trio is involved."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def realise(self, outputs: Mapping[str, Iterable[str]]) -> dict[str, str]:
+        """See `EvalIO.realise`."""
+        derived = import_module("storefs.formats.derived_path").DerivedPath
+        directory = self._session.store_io.directory
+        targets = [derived(directory.parse(path), tuple(names)) for path, names in outputs.items()]
+        results = self._session.thread.outside(lambda: self._session.build(targets))
+        rewrites: dict[str, str] = {}
+        placeholder = import_module("storefs.formats.derivation_hash").downstream_placeholder
+        for target, result in zip(targets, results, strict=True):
+            if not result.ok:
+                raise BuildFailedError(result.message, result.exit_code)
+            for name, path in result.outputs.items():
+                rewrites[placeholder(target.path, name)] = directory.print(path)
+        return rewrites
+
+    def ensure(self, path: str) -> None:
+        """See `EvalIO.ensure`."""
+        derived = import_module("storefs.formats.derived_path").DerivedPath
+        target = derived(self._session.store_io.directory.parse(path))
+        (result,) = self._session.thread.outside(lambda: self._session.build([target]))
+        if not result.ok:
+            raise BuildFailedError(result.message or f"path '{path}' is not valid", result.exit_code)
+
+    def download(self, io: StoreIO, url: str, name: str, *, unpack: bool, expected: Hash | None) -> str:
+        """See `EvalIO.download`."""
+        fetch = import_module("evaluator.downloads").fetch_url
+        path: str = fetch(self._session.config, io, url, name, unpack=unpack, expected=expected)
+        return path
+
+    def fetch_git(self, io: StoreIO, request: GitRequest) -> GitTree:
+        """See `EvalIO.fetch_git`."""
+        tree: GitTree = import_module("evaluator.git_trees").fetch_git(self._session.config, io, request)
+        return tree
+
+
+def nix_path(config: Config) -> list[str]:
+    """Return the elements of NIX_PATH, of the setting `nix-path`, or the default ones."""
+    environment = config.environment()
+    if "NIX_PATH" in environment:
+        return split_search_path(environment["NIX_PATH"])
+    listed = config.words("nix-path")
+    if listed:
+        return list(listed)
+    if config.boolean("restrict-eval") or config.boolean("pure-eval"):
+        return []
+    channels = f"{config.state_dir}/profiles/per-user/root/channels"
+    candidates = [
+        (f"{config.home}/.nix-defexpr/channels", ""),
+        (f"{channels}/nixpkgs", "nixpkgs="),
+        (channels, ""),
+    ]
+    return [prefix + path for path, prefix in candidates if os.path.lexists(path)]
+
+
+def _is_local(config: Config) -> bool:
+    return config.store_uri in {"auto", "local"} and not os.path.exists(f"{config.state_dir}/daemon-socket/socket")
+
+
+def open_session(invocation: Invocation, *, read_only: bool = False) -> Session:
+    """Return the session that a command line asks for (`evaluator/eval_options.py`)."""
+    config = invocation.config
+    if invocation.flag("--impure"):
+        config = config.with_settings([("pure-eval", "false")])
+    arguments = [(name[2:], values[0], values[1]) for name, values in invocation.given if name in {"--arg", "--argstr"}]
+    return Session(config, search_path=invocation.values("--include"), arguments=arguments, read_only=read_only)
