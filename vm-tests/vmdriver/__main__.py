@@ -1,0 +1,42 @@
+"""`python -m vmdriver FILE...`: runs tests, prints their reports, and ends with 1 if one failed."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from vmdriver.driver import run_file
+from vmdriver.errors import VmTestError
+
+
+def main() -> int:
+    """Run the files of the command line one after the other."""
+    parser = argparse.ArgumentParser(prog="verglas vm-test", description="Run tests in virtual machines.")
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="tests: Python files")
+    parser.add_argument("--out", type=Path, default=Path("vm-test-results"), help="where reports and pictures go")
+    parser.add_argument("--quiet", action="store_true", help="leave the machines' consoles out of the log")
+    parser.add_argument("--interactive", action="store_true", help="a Python prompt instead of running the test")
+    arguments = parser.parse_args()
+    failed = []
+    for file in arguments.files:
+        try:
+            failure = run_file(
+                file, arguments.out / file.stem, quiet=arguments.quiet, interactive=arguments.interactive
+            )
+        except (VmTestError, OSError) as error:
+            failure = str(error)
+        if failure is not None:
+            failed.append(file.stem)
+            print(f"\nFAILED {file}: {failure}", file=sys.stderr)
+        else:
+            print(f"passed {file}", file=sys.stderr)
+    print(f"{len(arguments.files) - len(failed)} passed, {len(failed)} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,32 @@
+"""What can go wrong between a test script and its machines."""
+
+from __future__ import annotations
+
+
+class VmTestError(Exception):
+    """An expected failure. Its text names the machine and, where there is one, the way out."""
+
+
+class MissingProgramError(VmTestError):
+    """QEMU, a kernel or a tool for images is not installed."""
+
+    def __init__(self, what: str, package: str) -> None:
+        super().__init__(f"{what} is missing; install Debian's package '{package}'")
+
+
+class MachineError(VmTestError):
+    """A machine did not do what the script asked for.
+
+    Args:
+        machine: its name.
+        message: what happened.
+        console: the last lines of its console, shown beneath.
+    """
+
+    def __init__(self, machine: str, message: str, console: list[str] | None = None) -> None:
+        tail = "".join(f"\n  {machine} # {line}" for line in console or [])
+        super().__init__(f"{machine}: {message}{tail}")
+
+
+class RequestedAssertionFailed(VmTestError):
+    """A command that should have succeeded failed, or the other way round (the NixOS driver's name for it)."""
