@@ -12,8 +12,12 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 WANTED_VERSION = "2.8"
 NIX_STORE = shutil.which("nix-store", path="/usr/bin:/nix/var/nix/profiles/default/bin")
@@ -96,3 +100,10 @@ class RealNix:
     def line(self, program: str, *args: str, **env: str) -> str:
         """Run one of Nix's programs and return the one line it printed."""
         return self.run(program, *args, **env).decode().rstrip("\n")
+
+    def shell(self, words: Sequence[str]) -> bytes:
+        """Run any command line that finds Nix's programs on its PATH, in `folder`; it must succeed."""
+        env = {**self.env, "PATH": f"{self.bin}:{self.env['PATH']}"}
+        done = subprocess.run(words, env=env, cwd=self.folder, capture_output=True, check=False)
+        assert done.returncode == 0, f"{' '.join(words)}: {done.stderr.decode(errors='replace')}"
+        return done.stdout
