@@ -21,11 +21,29 @@ if TYPE_CHECKING:
 
 LANGUAGE_VERSION = 6
 
-_HOT = "evaluator.core.builtins"
+_CORE = "evaluator.core."
 _FOLDER = "evaluator.builtins."
 
 #: module -> the builtins in it, as `name/arity`.
 _TABLE = {
+    _CORE + "attrsets": (
+        "attrNames/1 attrValues/1 catAttrs/2 functionArgs/1 getAttr/2 hasAttr/2 intersectAttrs/2 isAttrs/1 "
+        "listToAttrs/1 mapAttrs/2 removeAttrs/2 unsafeGetAttrPos/2 zipAttrsWith/2"
+    ),
+    _CORE + "control": (
+        "abort/1 addErrorContext/2 break/1 deepSeq/2 isBool/1 isFloat/1 isFunction/1 isInt/1 isNull/1 isPath/1 "
+        "isString/1 seq/2 throw/1 tryEval/1 typeOf/1"
+    ),
+    _CORE + "lists": (
+        "all/2 any/2 concatLists/1 concatMap/2 elem/2 elemAt/2 filter/2 foldl'/3 genList/2 genericClosure/1 "
+        "groupBy/2 head/1 isList/1 length/1 map/2 partition/2 sort/2 tail/1"
+    ),
+    _CORE + "numbers": (
+        "add/2 bitAnd/2 bitOr/2 bitXor/2 ceil/1 div/2 floor/1 lessThan/2 mul/2 sub/2"
+    ),
+    _CORE + "strings": (
+        "baseNameOf/1 concatStringsSep/2 dirOf/1 replaceStrings/3 stringLength/1 substring/3 toString/1"
+    ),
     _FOLDER + "contexts": (
         "addDrvOutputDependencies/1 appendContext/2 getContext/1 hasContext/1 unsafeDiscardOutputDependency/1 "
         "unsafeDiscardStringContext/1"
@@ -44,36 +62,15 @@ _TABLE = {
 }
 
 #: In scope everywhere under their own name; all others are only there as `__name`.
-_GLOBAL = frozenset(
-    [
-        "abort",
-        "baseNameOf",
-        "break",
-        "derivation",
-        "derivationStrict",
-        "dirOf",
-        "false",
-        "fetchGit",
-        "fetchMercurial",
-        "fetchTarball",
-        "fetchTree",
-        "fromTOML",
-        "import",
-        "isNull",
-        "map",
-        "null",
-        "placeholder",
-        "removeAttrs",
-        "scopedImport",
-        "throw",
-        "toString",
-        "true",
-    ]
-)
+_GLOBAL = frozenset((
+    "abort", "baseNameOf", "break", "derivation", "derivationStrict", "dirOf", "false", "fetchGit", "fetchMercurial",
+    "fetchTarball", "fetchTree", "fromTOML", "import", "isNull", "map", "null", "placeholder", "removeAttrs",
+    "scopedImport", "throw", "toString", "true",
+))  # fmt: skip
 
 
 def _loader(module: str, name: str) -> Callable[[], object]:
-    return lambda: getattr(import_module(module), "prim_" + name)
+    return lambda: getattr(import_module(module), "prim_" + name.replace("'", "_strict"))
 
 
 def install(state: EvalState) -> None:

@@ -1,0 +1,171 @@
+"""From evaluated packages to built outputs and links: what `nix-build`, `nix-shell` and `nix build` share."""
+
+from __future__ import annotations
+
+import os
+
+from evaluator.attr_path import find_along_path
+from evaluator.core.values import force
+from evaluator.instantiate import get_derivations
+from evaluator.session import BuildFailedError
+from storefs.errors import StoreError
+from storefs.formats.derived_path import DerivedPath
+from storefs.logs import info
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from evaluator.instantiate import PackageInfo
+    from evaluator.session import Session
+    from storefs.api import BuildResult, Missing
+    from storefs.formats.store_path import StorePath
+    from storefs.options import Invocation
+
+
+class BuildPlan:
+    """What to build, in the order in which results are linked and printed: (derivation path, output name) pairs."""
+
+    def __init__(self) -> None:
+        self.wanted: list[tuple[StorePath, str]] = []
+
+    def add(self, drv_path: StorePath, output: str) -> None:
+        """Add an output of a derivation."""
+        self.wanted.append((drv_path, output))
+
+    def targets(self) -> list[DerivedPath]:
+        """One target for each derivation, with all outputs that are wanted of it."""
+        outputs: dict[StorePath, list[str]] = {}
+        for drv_path, output in self.wanted:
+            outputs.setdefault(drv_path, []).append(output)
+        return [DerivedPath(drv_path, tuple(names)) for drv_path, names in outputs.items()]
+
+
+def evaluate_operands(session: Session, invocation: Invocation, default: str = "default.nix") -> list[object]:
+    """Return the values of the operands: files, expressions with `-E`, `-` for standard input. Runs in the evaluation."""
+    operands = list(invocation.operands)
+    values = []
+    if "-" in operands:
+        operands.remove("-")
+        values.append(session.evaluate_stdin())
+    elif not operands and not invocation.flag("--expr"):
+        operands = [default]
+    for operand in operands:
+        if invocation.flag("--expr"):
+            values.append(session.evaluate_expression(operand))
+        else:
+            values.append(session.evaluate_file(operand))
+    return values
+
+
+def select(session: Session, invocation: Invocation, values: Sequence[object]) -> list[PackageInfo]:
+    """Return the packages at the attribute paths of `-A` in each value. Runs in the evaluation."""
+    packages: list[PackageInfo] = []
+    for value in values:
+        for path in invocation.values("--attr") or [""]:
+            found, _ = find_along_path(session.state, path, session.auto_args, value)
+            packages += get_derivations(session.state, force(found), session.auto_args)
+    return packages
+
+
+def collect_targets(session: Session, invocation: Invocation) -> BuildPlan:
+    """Return what the operands of `nix-build` stand for. Runs in the evaluation; `.drv` files are taken as they are."""
+    plan = BuildPlan()
+    directory = session.store_io.directory
+    drvs = [] if invocation.flag("--expr") else [text for text in invocation.operands if _is_drv(session, text)]
+    for text in drvs:
+        path_text, _, outputs = os.path.realpath(text.partition("!")[0]), "!", text.partition("!")[2]
+        path = directory.parse(path_text)
+        names = outputs.split(",") if outputs else sorted(session.store_io.derivation(path_text).outputs)
+        for name in names:
+            plan.add(path, name)
+    if drvs and len(drvs) == len(invocation.operands):
+        return plan
+    invocation.operands = [text for text in invocation.operands if text not in drvs]
+    for package in select(session, invocation, evaluate_operands(session, invocation)):
+        drv_path = package.require_drv_path()
+        output = package.output_name()
+        if not output:
+            raise StoreError(f"derivation '{drv_path}' lacks an 'outputName' attribute")
+        plan.add(directory.parse(drv_path), output)
+    return plan
+
+
+def _is_drv(session: Session, text: str) -> bool:
+    path = os.path.realpath(text.partition("!")[0])
+    return path.endswith(".drv") and session.store_io.directory.maybe_parse(path) is not None
+
+
+def build_and_print(session: Session, plan: BuildPlan, *, mode: str, dry_run: bool, link: str | None) -> list[str]:
+    """Build, make links, and return the store paths in the order of the plan.
+
+    Args:
+        session: the evaluation, finished.
+        plan: what to build.
+        mode: "normal", "check" or "repair".
+        dry_run: only say what would happen.
+        link: name of the first link, None for no links.
+
+    Raises:
+        BuildFailedError: something could not be built.
+    """
+    from storefs.api import BuildMode  # noqa: PLC0415  typing and dataclasses: only who builds pays
+
+    targets = plan.targets()
+    if session.config.boolean("print-missing") or dry_run:
+        print_missing(session, session.missing(targets))
+    if dry_run:
+        return []
+    results = session.build(targets, BuildMode[mode.upper()])
+    raise_failures(results)
+    outputs = {result.target.path: result.outputs for result in results}
+    numbers = {drv_path: number for number, drv_path in enumerate(outputs)}
+    directory = session.store_io.directory
+    printed = []
+    for drv_path, output in plan.wanted:
+        path = outputs[drv_path].get(output)
+        if path is None:
+            raise StoreError(f"derivation '{directory.print(drv_path)}' does not have an output named '{output}'")
+        if link is not None:
+            number = numbers[drv_path]
+            name = link + (f"-{number + 1}" if number else "") + ("" if output == "out" else f"-{output}")
+            make_root(session, os.path.abspath(name), path)
+        printed.append(directory.print(path))
+    return printed
+
+
+def raise_failures(results: Sequence[BuildResult]) -> None:
+    """Raise BuildFailedError if a result is a failure; exit statuses of several are joined as Nix does."""
+    failed = [result for result in results if not result.ok]
+    if failed:
+        status = 0
+        for result in failed:
+            status |= result.exit_code
+        raise BuildFailedError("\n".join(dict.fromkeys(result.message for result in failed)), status)
+
+
+def make_root(session: Session, link: str, path: StorePath) -> None:
+    """Make `link` a symbolic link to a store path, and a root of the garbage collector."""
+    from storefs.gc.roots import add_indirect_root  # noqa: PLC0415  only who makes links
+
+    add_indirect_root(session.config, link, session.store_io.directory.print(path))
+
+
+def print_missing(session: Session, missing: Missing) -> None:
+    """Say on standard error what will be built and fetched."""
+    show = session.store_io.directory.print
+    if missing.will_build:
+        count = len(missing.will_build)
+        info("this derivation will be built:" if count == 1 else f"these {count} derivations will be built:")
+        for path in sorted(missing.will_build):
+            info(f"  {show(path)}")
+    if missing.will_substitute:
+        count = len(missing.will_substitute)
+        sizes = f"({missing.download_size / 2**20:.2f} MiB download, {missing.nar_size / 2**20:.2f} MiB unpacked)"
+        info(f"this path will be fetched {sizes}:" if count == 1 else f"these {count} paths will be fetched {sizes}:")
+        for path in sorted(missing.will_substitute):
+            info(f"  {show(path)}")
+    if missing.unknown:
+        info("don't know how to build these paths:")
+        for path in sorted(missing.unknown):
+            info(f"  {show(path)}")

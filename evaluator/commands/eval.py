@@ -1,0 +1,105 @@
+"""`verglas eval` and `nix eval`: print the value of an expression, and say where the time went.
+
+Like `nix eval` of Nix 2.8 without flakes: an expression (`--expr`), or attributes of a file (`--file`, by default
+./default.nix).
+"""
+
+from __future__ import annotations
+
+import sys
+
+from evaluator.attr_path import find_along_path
+from evaluator.core.calls import call1, coerce, force_deep
+from evaluator.core.values import force
+from evaluator.eval_options import EVALUATION
+from evaluator.print_value import show_value
+from evaluator.session import open_session
+from storefs.errors import UsageError
+from storefs.options import Command, Option
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from evaluator.session import Session
+    from storefs.options import Invocation
+
+COMMAND = Command(
+    "verglas eval",
+    "print the value of an expression",
+    operands="[ATTRIBUTE-PATH...]",
+    options=(
+        Option("--expr", "-E", takes=("EXPR",), help="evaluate this expression"),
+        Option("--file", "-f", takes=("FILE",), help="evaluate this file instead of ./default.nix"),
+        Option("--apply", takes=("FUNCTION",), help="print what this function makes of the value"),
+        Option("--json", help="print JSON"),
+        Option("--xml", help="print XML"),
+        Option("--raw", help="print a string as it is"),
+        Option("--strict", help="evaluate everything in the value (the default)"),
+        Option("--lazy", help="do not evaluate what is inside of sets and lists"),
+        Option("--read-only", help="do not write to the store, and build nothing"),
+        Option("--profile", takes=("FILE",), help="write where the time went: FILE.folded stacks and FILE.svg, a flame graph"),
+        *EVALUATION,
+    ),
+    examples=(
+        ("verglas eval --expr 'builtins.nixVersion'", "print a value"),
+        ("verglas eval -f '<nixpkgs>' hello.name --raw", "print an attribute of a file as plain text"),
+        ("verglas eval -f '<nixpkgs>' hello.drvPath --profile hello", "see what evaluating it costs"),
+    ),
+)
+
+
+def run(invocation: Invocation) -> int:
+    """Carry out the command."""
+    session = open_session(invocation, read_only=invocation.flag("--read-only"))
+    profile = invocation.value("--profile")
+    if profile is None:
+        return session.run(lambda: _print_all(session, invocation))
+    from evaluator.profile import Profiler
+
+    profiler = Profiler()
+    session.state.profiler = profiler
+    try:
+        return session.run(lambda: _print_all(session, invocation))
+    finally:
+        profiler.write(profile, session.state.positions)
+
+
+def _print_all(session: Session, invocation: Invocation) -> int:
+    expression, file = invocation.value("--expr"), invocation.value("--file")
+    if expression is not None and file is not None:
+        raise UsageError("'--expr' and '--file' are mutually exclusive")
+    if file == "-":
+        root = session.evaluate_stdin()
+    elif expression is not None:
+        root = session.evaluate_expression(expression)
+    else:
+        root = session.evaluate_file(file or "./default.nix")
+    function = invocation.value("--apply")
+    for path in invocation.operands or [""]:
+        found, _ = find_along_path(session.state, path, session.auto_args, root)
+        value = session.state.auto_call(force(found), session.auto_args)
+        if function is not None:
+            value = call1(session.evaluate_expression(function), value)
+        _print(session, invocation, value)
+    return 0
+
+
+def _print(session: Session, invocation: Invocation, value: object) -> None:
+    state = session.state
+    if invocation.flag("--json"):
+        from evaluator.builtins.json_text import value_to_json
+
+        out: list[str] = []
+        value_to_json(state, value, set(), out)
+        text = "".join(out) + "\n"
+    elif invocation.flag("--xml"):
+        from evaluator.builtins.xml_text import value_to_xml
+
+        text = value_to_xml(state, value, set(), strict=not invocation.flag("--lazy"), location=True)
+    elif invocation.flag("--raw"):
+        text = coerce(state, value, set(), False, False, 0)
+    else:
+        if not invocation.flag("--lazy"):
+            force_deep(value)
+        text = show_value(state, value) + "\n"
+    sys.stdout.flush()
+    sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
