@@ -18,6 +18,8 @@ cpdef str force_string_context(object v, set context, long long pos=*)
 cpdef object force_int(object v, long long pos=*)
 cdef int force_bool_c(object v, long long pos) except -1
 cpdef object force_function(object v, long long pos=*)
+cpdef object force_float(object v, long long pos=*)
+cdef int same(object x, object y) except -1
 cdef int equal(object x, object y) except -1
 cdef int less(object x, object y) except -1
 cdef int text_less(str x, str y) except -1

@@ -289,9 +289,7 @@ def equal(x, y):
     return same(x, y)
 
 
-@cython.cfunc
-@cython.exceptval(-1)
-def same(x: object, y: object) -> cython.int:
+def same(x, y):
     """As `equal`, but one and the same value is equal to itself: what Nix's comparison of pointers comes to."""
     i: cython.Py_ssize_t
     v: object
@@ -335,7 +333,7 @@ def same(x: object, y: object) -> cython.int:
 
 
 @cython.cfunc
-@cython.exceptval(-1)
+@cython.exceptval(-1, check=False)
 def same_attrs(x: dict, y: dict) -> cython.int:
     v: object
     w: object
@@ -424,7 +422,7 @@ def force_deep(v, pos=-1):
 
 
 @cython.cfunc
-@cython.exceptval(-1)
+@cython.exceptval(-1, check=False)
 def force_members(v: object, seen: set) -> cython.int:
     """Force the members of a list or set; they take the place of their thunks."""
     i: cython.Py_ssize_t

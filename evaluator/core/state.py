@@ -13,7 +13,7 @@ and of `settings`: `show_trace: bool`. Builtins may rely on more; that is betwee
 
 from __future__ import annotations
 
-from evaluator.core import scope
+from evaluator.core import parser, scope
 from evaluator.core.calls import call, call1, call2, coerce, force_attrs, force_deep
 from evaluator.core.values import Attrs, Func, attribute_position, force, make_path, make_string
 from evaluator.errors import CALL_SITE, EvalError, MissingArgumentError, NixError
@@ -48,6 +48,12 @@ class EvalState:
         Raises ParseError and UndefinedVarError.
         """
         return scope.parse(self, Source(text, name, origin), base_path, names)
+
+    def syntax(self, source: Source):
+        """Return what `parser.parse` returns for a source, perhaps from the parse cache. Raises SyntaxProblem."""
+        if self.parse_cache is not None and source.origin == "file":
+            return self.parse_cache.parse(source.text)
+        return parser.parse(source.text)
 
     def evaluate(self, expression):
         """Return the forced value of what `parse` returned."""

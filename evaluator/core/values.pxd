@@ -5,7 +5,8 @@ cimport cython
 cdef class Node:
     cdef object eval(self, list env)
     cdef object delay(self, list env)
-    cdef int test(self, list env) except -1
+    cdef object peek(self, list env)
+    cdef int test(self, list env, long long pos) except -1
 
 
 cdef class Lambda(Node):
@@ -81,6 +82,10 @@ cdef class Counters:
 
 
 cdef object NULL
+cdef object BLACKHOLE
+cdef bint slow_calls
+cdef object profiler
+cdef bint show_trace
 cdef Counters counters
 cpdef str show_type(object v)
 
@@ -92,3 +97,7 @@ cpdef object make_path(str path)
 cdef int poll() except -1
 cdef int check_stack() except -1
 cdef long long position_of(object attrs, str name) except -2
+cdef object new_attrs(object positions)
+cdef object run_body(Lambda code, list env, long long pos)
+cdef object run_body_slow(Lambda code, list env, long long pos)
+cdef object merged_positions(object left, object right)

@@ -44,14 +44,18 @@ class Node:
         """Return the value, or a thunk for it, without doing any work that could fail or take long."""
         return new_thunk(self, env)
 
-    def test(self, env: list):
-        """Evaluate to a Boolean, as a C int; TypeError without position for anything else."""
+    def peek(self, env: list):
+        """Return the value if it is there already and finding it takes no evaluation, else None."""
+        return None
+
+    def test(self, env: list, pos):
+        """Evaluate to a Boolean, as a C int; TypeError at `pos` for anything else."""
         v: object = self.eval(env)
         if v is True:
             return 1
         if v is False:
             return 0
-        raise NixTypeError("value is " + show_type(v) + " while a Boolean was expected", 0)
+        raise NixTypeError("value is " + show_type(v) + " while a Boolean was expected", pos)
 
 
 class Lambda(Node):
@@ -141,8 +145,8 @@ class Path:
 class Attrs(dict):
     """A set that knows where its attributes were defined.
 
-    `positions` is None or has `position(name) -> int` (0 when unknown). Results that carry no positions in Nix either
-    (mapAttrs, fromJSON ...) are plain dicts.
+    `positions` is None, or an object with `position(name) -> int` (0 when unknown) and `set_position() -> int`, or what
+    `merged_positions` made. Results that carry no positions in Nix either (mapAttrs, fromJSON ...) are plain dicts.
     """
 
     def __init__(self, *args, positions=None):
@@ -174,7 +178,11 @@ NULL = Null()
 #: for reaching them through an object at every call.
 counters = Counters()
 
-_BLACKHOLE = object()
+BLACKHOLE = object()
+#: Whether `run_body` has more to do than to run the body.
+slow_calls = False
+show_trace = False
+profiler = None
 _ticks: cython.int = 0
 _interrupted: cython.bint = False
 _stack_limit: cython.size_t = 0
@@ -193,7 +201,7 @@ def force_thunk(thunk, pos):
     global _ticks
     node: Node = thunk.node
     if node is None:
-        if thunk.payload is _BLACKHOLE:
+        if thunk.payload is BLACKHOLE:
             raise InfiniteRecursion(pos)
         return thunk.payload
     _ticks += 1
@@ -206,7 +214,7 @@ def force_thunk(thunk, pos):
             raise StackOverflow()
     env: list = cython.cast(list, thunk.payload)
     thunk.node = None
-    thunk.payload = _BLACKHOLE
+    thunk.payload = BLACKHOLE
     try:
         value: object = node.eval(env)
     except BaseException as e:
@@ -232,12 +240,12 @@ def force(value, pos=-1):
 
 def is_forced(value):
     """Whether `value` needs no evaluation any more."""
-    return type(value) is not Thunk or (value.node is None and value.payload is not _BLACKHOLE)
+    return type(value) is not Thunk or (value.node is None and value.payload is not BLACKHOLE)
 
 
 def peek(value):
     """Return `value` or what it was forced to; a thunk if it was not forced yet. Never evaluates anything."""
-    if type(value) is Thunk and value.node is None and value.payload is not _BLACKHOLE:
+    if type(value) is Thunk and value.node is None and value.payload is not BLACKHOLE:
         return value.payload
     return value
 
@@ -261,11 +269,32 @@ def make_path(path):
 
 def position_of(attrs, name):
     """Return the position at which attribute `name` of the set `attrs` was defined, 0 if unknown."""
-    if type(attrs) is Attrs:
-        where: object = cython.cast(Attrs, attrs).positions
-        if where is not None:
-            return where.position(name)
+    where: object = cython.cast(Attrs, attrs).positions if type(attrs) is Attrs else None
+    found: cython.longlong
+    while type(where) is tuple:
+        left, right, names = where
+        if names is not None:
+            where = right if name in names else left
+        else:
+            found = right.position(name)
+            if found:
+                return found
+            where = left
+    if where is not None:
+        return where.position(name)
     return 0
+
+
+def merged_positions(left, right):
+    """Return the `positions` of `left // right`: (positions of left, of right, right's names or None)."""
+    a: object = cython.cast(Attrs, left).positions if type(left) is Attrs else None
+    b: object = cython.cast(Attrs, right).positions if type(right) is Attrs else None
+    if a is None and b is None:
+        return None
+    # A literal knows its own names; for others the set itself is kept to tell which names it overrides.
+    if b is not None and type(b) is not tuple and b.knows_names:
+        return (a, b, None)
+    return (a, b, right)
 
 
 def attribute_position(attrs, name):
@@ -277,9 +306,97 @@ def set_position(attrs):
     """Return the position of the set's own expression, 0 if it has none."""
     if type(attrs) is Attrs:
         where: object = cython.cast(Attrs, attrs).positions
-        if where is not None:
+        if where is not None and type(where) is not tuple:
             return where.set_position()
     return 0
+
+
+def new_attrs(positions):
+    """Return an empty set with positions."""
+    d: Attrs = Attrs.__new__(Attrs)
+    d.positions = positions
+    counters.sets += 1
+    return d
+
+
+class KnownPositions:
+    """Positions for `Attrs` given one by one: a dict from name to position."""
+
+    knows_names = False
+
+    def __init__(self, where: dict):
+        self.where = where
+
+    def position(self, name):
+        return self.where.get(name, 0)
+
+    def set_position(self):
+        return 0
+
+
+class OnePosition:
+    """One position for all attributes of an `Attrs`."""
+
+    knows_names = False
+
+    def __init__(self, where):
+        self.where = where
+
+    def position(self, name):
+        return self.where
+
+    def set_position(self):
+        return 0
+
+
+def run_body(code, env, pos):
+    """Evaluate the body of a function in its frame `env`; `pos` is that of the call."""
+    global _ticks
+    counters.function_calls += 1
+    _ticks += 1
+    if _ticks > 2000:
+        poll()
+    if cython.compiled:
+        mark: cython.char = 0
+        if cython.cast(cython.size_t, cython.address(mark)) < _stack_limit:
+            raise StackOverflow()
+    if slow_calls:
+        return run_body_slow(code, env, pos)
+    return code.body.eval(env)
+
+
+def run_body_slow(code, env, pos):
+    """`run_body` when calls are counted, profiled or traced."""
+    if counters.calls_of_functions is not None:
+        counters.calls_of_functions[code] = counters.calls_of_functions.get(code, 0) + 1
+    if profiler is not None:
+        profiler.enter(code, pos)
+    try:
+        return code.body.eval(env)
+    except NixError as e:
+        if show_trace:
+            e.add_trace(code.pos, "while evaluating " + ("'" + code.name + "'" if code.name else "anonymous lambda"))
+            e.add_trace(pos, "from call site")
+        raise e
+    finally:
+        if profiler is not None:
+            profiler.leave()
+
+
+def observe_calls(trace=False, count=False, profile=None):
+    """Switch what is done at every call of a function.
+
+    `trace`: errors tell which functions they passed (--show-trace). `count`: count calls of functions and builtins and
+    selections of attributes (NIX_COUNT_CALLS). `profile`: an object with `enter(lambda, position of the call)` and
+    `leave()`, or None.
+    """
+    global slow_calls, show_trace, profiler
+    show_trace = trace
+    profiler = profile
+    counters.calls_of_functions = {} if count else None
+    counters.calls_of_primops = {} if count else None
+    counters.selections = {} if count else None
+    slow_calls = bool(trace or count or profile is not None)
 
 
 def poll():

@@ -1,0 +1,282 @@
+"""Builtins for sets. How builtins are written is described in values.py."""
+
+import cython
+
+from evaluator.errors import EvalError, NixError, NixTypeError
+
+if not cython.compiled:
+    from evaluator.core.calls import (
+        call,
+        call1,
+        call2,
+        coerce,
+        equal,
+        force_attrs,
+        force_bool_c,
+        force_float,
+        force_function,
+        force_int,
+        force_list,
+        force_string,
+        force_string_context,
+        force_string_no_context,
+        less,
+        same,
+        text_less,
+        type_error,
+    )
+    from evaluator.core.nodes import add, delay_call, delay_call2, delayed, delayed2, divide, multiply, subtract
+    from evaluator.core.values import (
+        NULL,
+        Attrs,
+        ContextString,
+        Func,
+        Path,
+        PrimOp,
+        Thunk,
+        check_stack,
+        counters,
+        force_thunk,
+        make_path,
+        make_string,
+        position_of,
+        show_type,
+    )
+
+
+def missing_for(attrs, name, function):
+    """Return the error for a set that lacks what builtin `function` needs of it."""
+    from evaluator.core.values import set_position
+
+    e = NixTypeError("attribute '%s' missing for call to '%s'" % (name, function))
+    where = set_position(attrs)
+    if where:
+        e.pos = where
+        e.add_trace(-1, "while invoking '%s'" % function)
+    return e
+
+
+def prim_attrNames(state, attrs):
+    """`attrNames set`: the names of its attributes, sorted."""
+    d: dict = force_attrs(attrs)
+    counters.list_elements += len(d)
+    return sorted(d)
+
+
+def prim_attrValues(state, attrs):
+    """`attrValues set`: the values of its attributes, in the order of their names."""
+    d: dict = force_attrs(attrs)
+    counters.list_elements += len(d)
+    return [d[name] for name in sorted(d)]
+
+
+def prim_getAttr(state, name, attrs):
+    """`getAttr name set`: the attribute called `name`."""
+    key: str = force_string_no_context(name)
+    d: dict = force_attrs(attrs)
+    v: object = d.get(key)
+    if v is None:
+        raise missing_for(d, key, "getAttr")
+    if counters.selections is not None:
+        from evaluator.core.nodes import count_selection
+
+        count_selection(d, key)
+    if type(v) is Thunk:
+        v = force_thunk(cython.cast(Thunk, v), -1)
+    return v
+
+
+def prim_hasAttr(state, name, attrs):
+    """`hasAttr name set`: whether the set has an attribute called `name`."""
+    key: str = force_string_no_context(name)
+    return key in force_attrs(attrs)
+
+
+def prim_unsafeGetAttrPos(state, name, attrs):
+    """`unsafeGetAttrPos name set`: where the attribute was defined, or null."""
+    from evaluator.core.nodes import position_value
+
+    key: str = force_string_no_context(name)
+    d: dict = force_attrs(attrs)
+    if key not in d:
+        return NULL
+    return position_value(state, position_of(d, key))
+
+
+def prim_isAttrs(state, x):
+    """`isAttrs e`: whether it is a set."""
+    if type(x) is Thunk:
+        x = force_thunk(cython.cast(Thunk, x), -1)
+    return isinstance(x, dict)
+
+
+@cython.cfunc
+def same_positions(d: dict) -> dict:
+    """An empty set for attributes that are taken from `d` with their positions."""
+    counters.sets += 1
+    if type(d) is Attrs and cython.cast(Attrs, d).positions is not None:
+        out: Attrs = Attrs.__new__(Attrs)
+        out.positions = cython.cast(Attrs, d).positions
+        if type(out.positions) is not tuple:
+            # Not all names that the positions know are in the new set.
+            out.positions = (out.positions, None, {})
+        return out
+    return {}
+
+
+def prim_removeAttrs(state, attrs, names):
+    """`removeAttrs set list`: without the attributes named in the list."""
+    d: dict = force_attrs(attrs)
+    removed: set = set()
+    for x in force_list(names):
+        removed.add(force_string_no_context(x))
+    out: dict = same_positions(d)
+    out.update(d)
+    for name in removed:
+        out.pop(name, None)
+    counters.set_elements += len(out)
+    return out
+
+
+def prim_listToAttrs(state, items):
+    """`listToAttrs list`: the set made of a list of `{ name, value }`; of equal names the first counts."""
+    from evaluator.core.values import KnownPositions, OnePosition
+
+    out: Attrs = Attrs.__new__(Attrs)
+    provider: object = None
+    several: dict = None
+    d: dict
+    where: object
+    out.positions = None
+    counters.sets += 1
+    for x in force_list(items):
+        d = force_attrs(x)
+        name: object = d.get("name")
+        if name is None:
+            raise missing_for(d, "name", "listToAttrs")
+        if type(name) is not str:
+            name = force_string_no_context(name, position_of(d, "name"))
+        if name in cython.cast(dict, out):
+            continue
+        value: object = d.get("value")
+        if value is None:
+            raise missing_for(d, "value", "listToAttrs")
+        # Usually one expression makes all the pairs, and one position says it all.
+        where = cython.cast(Attrs, d).positions if type(d) is Attrs else None
+        if not cython.cast(dict, out):
+            provider = where
+        elif several is None and where is not provider:
+            several = {}
+            position: object = provider_position(provider)
+            for known in cython.cast(dict, out):
+                several[known] = position
+        if several is not None:
+            several[name] = position_of(d, "value")
+        cython.cast(dict, out)[name] = value
+    counters.set_elements += len(cython.cast(dict, out))
+    if several is not None:
+        out.positions = KnownPositions(several)
+    elif provider is not None:
+        out.positions = OnePosition(provider_position(provider))
+    return out
+
+
+@cython.cfunc
+def provider_position(provider: object) -> object:
+    if provider is None:
+        return 0
+    holder: Attrs = Attrs.__new__(Attrs)
+    holder.positions = provider
+    return position_of(holder, "value")
+
+
+def prim_intersectAttrs(state, a, b):
+    """`intersectAttrs e1 e2`: the attributes of `e2` whose names are in `e1`."""
+    x: dict = force_attrs(a)
+    y: dict = force_attrs(b)
+    out: dict = same_positions(y)
+    if len(x) < len(y):
+        for k in x:
+            v: object = y.get(k)
+            if v is not None:
+                out[k] = v
+    else:
+        for k in y:
+            if k in x:
+                out[k] = y[k]
+    counters.set_elements += len(out)
+    return out
+
+
+def prim_catAttrs(state, name, items):
+    """`catAttrs name list`: the attributes called `name` of those sets that have it."""
+    key: str = force_string_no_context(name)
+    out: list = []
+    for x in force_list(items):
+        v: object = cython.cast(dict, force_attrs(x)).get(key)
+        if v is not None:
+            out.append(v)
+    counters.list_elements += len(out)
+    return out
+
+
+def prim_functionArgs(state, f):
+    """`functionArgs f`: a set of the function's named arguments, telling whether each has a default."""
+    from evaluator.core.values import KnownPositions
+
+    if type(f) is Thunk:
+        f = force_thunk(cython.cast(Thunk, f), -1)
+    if type(f) is PrimOp:
+        return {}
+    if type(f) is not Func:
+        raise NixTypeError("'functionArgs' requires a function")
+    formals: object = cython.cast(Func, f).code.formals()
+    if formals is None:
+        return {}
+    out: Attrs = Attrs.__new__(Attrs)
+    where: dict = {}
+    for name, has_default, pos in formals:
+        out[name] = has_default
+        where[name] = pos
+    out.positions = KnownPositions(where)
+    counters.sets += 1
+    counters.set_elements += len(where)
+    return out
+
+
+def prim_mapAttrs(state, f, attrs):
+    """`mapAttrs f set`: the set of `f name value` for every attribute."""
+    out: dict = {}
+    node: Node = delayed2(f)
+    d: dict = force_attrs(attrs)
+    for k, v in d.items():
+        out[k] = delay_call2(node, k, v)
+    counters.sets += 1
+    counters.set_elements += len(out)
+    return out
+
+
+def prim_zipAttrsWith(state, f, items):
+    """`zipAttrsWith f list`: the set of `f name values` with the values that the sets of the list have for the name."""
+    f = force_function(f)
+    groups: dict = {}
+    out: dict = {}
+    node: Node
+    for x in force_list(items):
+        try:
+            d: dict = force_attrs(x, 0)
+        except NixTypeError as e:
+            e.add_trace(-1, "while invoking 'zipAttrsWith'")
+            raise e
+        for k, v in d.items():
+            group: list = groups.get(k)
+            if group is None:
+                groups[k] = [v]
+            else:
+                group.append(v)
+    node = delayed2(f)
+    for k, v in groups.items():
+        out[k] = delay_call2(node, k, v)
+    counters.sets += 1
+    counters.set_elements += len(out)
+    return out

@@ -1,0 +1,525 @@
+"""The lexer: bytes of a Nix expression to tokens, following the rules of Nix's lexer (src/libexpr/lexer.l of 2.8).
+
+The parser drives it: `next` in ordinary text, `string_part`, `indented_part` and `path_part` inside strings and paths,
+each of which leaves the token in `kind`, `value` and `start` (a byte offset). `at` is where the next token is looked
+for, so the parser may look ahead by saving and restoring these four.
+
+Offsets are relative to the text; nothing here knows about files. Raises `SyntaxProblem`.
+"""
+
+from sys import intern
+
+import cython
+
+(
+    T_EOF,
+    T_ID,
+    T_INT,
+    T_FLOAT,
+    T_PATH,
+    T_HPATH,
+    T_SPATH,
+    T_URI,
+    T_QUOTE,
+    T_IND_OPEN,
+    T_STR,
+    T_IND_STR,
+    T_DOLLAR_CURLY,
+    T_STRING_END,
+    T_PATH_END,
+    T_IF,
+    T_THEN,
+    T_ELSE,
+    T_ASSERT,
+    T_WITH,
+    T_LET,
+    T_IN,
+    T_REC,
+    T_INHERIT,
+    T_OR_KW,
+    T_ELLIPSIS,
+    T_EQ,
+    T_NEQ,
+    T_LEQ,
+    T_GEQ,
+    T_AND,
+    T_OR,
+    T_IMPL,
+    T_UPDATE,
+    T_CONCAT,
+    CHAR_BASE,
+) = range(36)
+# A token that is one character c is CHAR_BASE + c.
+
+_NAMES = (
+    "end of file|ID|INT|FLOAT|PATH|HPATH|SPATH|URI|'\"'|IND_STRING_OPEN|STR|IND_STR|DOLLAR_CURLY|'\"'|PATH_END|IF|THEN|"
+    "ELSE|ASSERT|WITH|LET|IN|REC|INHERIT|OR_KW|ELLIPSIS|EQ|NEQ|LEQ|GEQ|AND|OR|IMPL|UPDATE|CONCAT"
+).split("|")
+
+_KEYWORDS = {
+    "if": T_IF,
+    "then": T_THEN,
+    "else": T_ELSE,
+    "assert": T_ASSERT,
+    "with": T_WITH,
+    "let": T_LET,
+    "in": T_IN,
+    "rec": T_REC,
+    "inherit": T_INHERIT,
+    "or": T_OR_KW,
+}
+
+# Bits of the character classes below.
+_ID_START = 1
+_ID_PART = 2
+_PATH_CHAR = 4
+_URI_CHAR = 8
+_DIGIT = 16
+_SCHEME = 32
+_ALPHA = 64
+
+
+def _classes() -> bytes:
+    table = bytearray(256)
+    letters = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    digits = b"0123456789"
+    for bit, members in (
+        (_ID_START, letters + b"_"),
+        (_ID_PART, letters + digits + b"_'-"),
+        (_PATH_CHAR, letters + digits + b"._-+"),
+        (_URI_CHAR, letters + digits + b"%/?:@&=+$,-_.!~*'"),
+        (_DIGIT, digits),
+        (_SCHEME, letters + digits + b"+-."),
+        (_ALPHA, letters),
+    ):
+        for member in members:
+            table[member] |= bit
+    return bytes(table)
+
+
+_CLASSES = _classes()
+_class: cython.p_const_uchar = _CLASSES
+
+
+class SyntaxProblem(Exception):
+    """The text is wrong at byte `offset`. `other` is a second offset that `message` mentions as %s, or -1."""
+
+    def __init__(self, message, offset, other=-1):
+        Exception.__init__(self, message)
+        self.message = message
+        self.offset = offset
+        self.other = other
+
+
+def token_name(kind):
+    """Return what the messages of Nix's parser call a token."""
+    if kind < CHAR_BASE:
+        return _NAMES[kind]
+    c = kind - CHAR_BASE
+    if chr(c) in "(){}[]:;,.@?=<>+-*/!":
+        return "'" + chr(c) + "'"
+    return "invalid token"
+
+
+@cython.cclass
+class Lexer:
+    """Reads one text. See the module."""
+
+    def __init__(self, text: bytes):
+        # Two NULs behind the text let the code below look two bytes ahead without asking for the length.
+        self.text = text + b"\0\0\0"
+        self.s = self.text
+        self.length = len(text)
+        self.at = 0
+        self.plain_until = 0
+        self.words = dict(_KEYWORDS)
+        self.kind = T_EOF
+        self.value = None
+        self.start = 0
+
+    def decode(self, begin: cython.Py_ssize_t, end: cython.Py_ssize_t):
+        return self.text[begin:end].decode("utf-8", "surrogateescape")
+
+    def skip_blanks(self):
+        """Return the offset of the next byte that is neither white space nor in a comment."""
+        s: cython.p_const_uchar = self.s
+        p: cython.Py_ssize_t = self.at
+        q: cython.Py_ssize_t
+        c: cython.int
+        while True:
+            c = s[p]
+            if c == 32 or c == 10 or c == 9 or c == 13:
+                p += 1
+            elif c == 35:  # '#'
+                while s[p] != 10 and s[p] != 13 and p < self.length:
+                    p += 1
+            elif c == 47 and s[p + 1] == 42:  # "/*"
+                q = self.text.find(b"*/", p + 2)
+                if q < 0 or q + 2 > self.length:
+                    return p  # not a comment: '/' and '*' are two operators, and the parser complains
+                p = q + 2
+            else:
+                return p
+
+    def path_end(self, p: cython.Py_ssize_t):
+        """Return where a path that has a slash at `p` ends: {PATH_CHAR}*(/{PATH_CHAR}+)+/? or p if it is none."""
+        s: cython.p_const_uchar = self.s
+        while s[p] == 47 and _class[s[p + 1]] & _PATH_CHAR:
+            p += 2
+            while _class[s[p]] & _PATH_CHAR:
+                p += 1
+        if s[p] == 47 and s[p - 1] != 47:
+            return p + 1
+        return p
+
+    def path_token(self, p: cython.Py_ssize_t, end: cython.Py_ssize_t, kind: cython.int):
+        self.kind = kind
+        self.value = self.decode(p, end)
+        self.at = end
+        return 0
+
+    def next(self):
+        """Read the next token of ordinary text."""
+        s: cython.p_const_uchar = self.s
+        p: cython.Py_ssize_t = self.skip_blanks()
+        e: cython.Py_ssize_t
+        end: cython.Py_ssize_t
+        c: cython.int = s[p]
+        cls: cython.int = _class[c]
+        self.start = p
+        if cls & _PATH_CHAR and p >= self.plain_until:
+            # Could this be a path or a URI? Both are recognised before anything shorter.
+            e = p + 1
+            while _class[s[e]] & _PATH_CHAR:
+                e += 1
+            if s[e] == 47:
+                if _class[s[e + 1]] & _PATH_CHAR:
+                    return self.path_token(p, self.path_end(e), T_PATH)
+                if s[e + 1] == 36 and s[e + 2] == 123:  # "/${"
+                    return self.path_token(p, e + 1, T_PATH)
+            elif s[e] == 58 and cls & _ALPHA and _class[s[e + 1]] & _URI_CHAR:
+                end = p
+                while _class[s[end]] & _SCHEME:
+                    end += 1
+                if end == e:
+                    end += 1
+                    while _class[s[end]] & _URI_CHAR:
+                        end += 1
+                    return self.path_token(p, end, T_URI)
+            else:
+                self.plain_until = e
+        if cls & _ID_START:
+            return self.word(p)
+        if cls & _DIGIT or (c == 46 and _class[s[p + 1]] & _DIGIT):
+            return self.number(p)
+        return self.symbol(p, c)
+
+    def word(self, p: cython.Py_ssize_t):
+        s: cython.p_const_uchar = self.s
+        e: cython.Py_ssize_t = p + 1
+        while _class[s[e]] & _ID_PART:
+            e += 1
+        name: str = self.text[p:e].decode("ascii")
+        found: object = self.words.get(name)
+        self.at = e
+        if found is None:
+            # One object for each name of a text: comparing keys of sets is then comparing pointers.
+            name = intern(name)
+            self.words[name] = name
+            self.value = name
+            self.kind = T_ID
+        elif type(found) is str:
+            self.value = found
+            self.kind = T_ID
+        else:
+            self.value = name
+            self.kind = found
+        return 0
+
+    def number(self, p: cython.Py_ssize_t):
+        s: cython.p_const_uchar = self.s
+        e: cython.Py_ssize_t = p
+        f: cython.Py_ssize_t
+        while _class[s[e]] & _DIGIT:
+            e += 1
+        f = 0
+        # (([1-9][0-9]*\.[0-9]*)|(0?\.[0-9]+))([Ee][+-]?[0-9]+)?
+        if s[e] == 46:
+            if e > p and s[p] != 48:
+                f = e + 1
+            elif (e == p or (e == p + 1 and s[p] == 48)) and _class[s[e + 1]] & _DIGIT:
+                f = e + 1
+        if f:
+            while _class[s[f]] & _DIGIT:
+                f += 1
+            if s[f] == 69 or s[f] == 101:
+                e = f + 1
+                if s[e] == 43 or s[e] == 45:
+                    e += 1
+                if _class[s[e]] & _DIGIT:
+                    while _class[s[e]] & _DIGIT:
+                        e += 1
+                    f = e
+            self.value = float(self.text[p:f])
+            if self.value == float("inf") or (self.value == 0 and any(c in b"123456789" for c in self.text[p:f].lower().split(b"e")[0])):
+                raise SyntaxProblem("invalid float '%s'" % self.decode(p, f), p)
+            self.kind = T_FLOAT
+            self.at = f
+            return 0
+        if e - p > 18 and int(self.text[p:e]) > 9223372036854775807:
+            raise SyntaxProblem("invalid integer '%s'" % self.decode(p, e), p)
+        self.value = int(self.text[p:e])
+        self.kind = T_INT
+        self.at = e
+        return 0
+
+    def symbol(self, p: cython.Py_ssize_t, c: cython.int):
+        s: cython.p_const_uchar = self.s
+        d: cython.int = s[p + 1]
+        kind: cython.int = CHAR_BASE + c
+        size: cython.int = 1
+        e: cython.Py_ssize_t
+        if c == 34:  # '"'
+            kind = T_QUOTE
+        elif c == 39 and d == 39:  # "''"
+            kind = T_IND_OPEN
+            e = p + 2
+            while s[e] == 32:
+                e += 1
+            size = 2
+            if s[e] == 10:
+                self.kind = kind
+                self.at = e + 1
+                return 0
+        elif c == 36 and d == 123:
+            kind = T_DOLLAR_CURLY
+            size = 2
+        elif c == 46 and d == 46 and s[p + 2] == 46:
+            kind = T_ELLIPSIS
+            size = 3
+        elif c == 61 and d == 61:
+            kind = T_EQ
+            size = 2
+        elif c == 33 and d == 61:
+            kind = T_NEQ
+            size = 2
+        elif c == 60:  # '<'
+            e = p + 1
+            if _class[d] & _PATH_CHAR:
+                while _class[s[e]] & _PATH_CHAR:
+                    e += 1
+                while s[e] == 47 and _class[s[e + 1]] & _PATH_CHAR:
+                    e += 2
+                    while _class[s[e]] & _PATH_CHAR:
+                        e += 1
+                if s[e] == 62:
+                    self.kind = T_SPATH
+                    self.value = self.decode(p + 1, e)
+                    self.at = e + 1
+                    return 0
+            elif d == 61:
+                kind = T_LEQ
+                size = 2
+        elif c == 62 and d == 61:
+            kind = T_GEQ
+            size = 2
+        elif c == 38 and d == 38:
+            kind = T_AND
+            size = 2
+        elif c == 124 and d == 124:
+            kind = T_OR
+            size = 2
+        elif c == 45 and d == 62:
+            kind = T_IMPL
+            size = 2
+        elif c == 43 and d == 43:
+            kind = T_CONCAT
+            size = 2
+        elif c == 47:  # '/'
+            if d == 47:
+                kind = T_UPDATE
+                size = 2
+            elif _class[d] & _PATH_CHAR:
+                return self.path_token(p, self.path_end(p), T_PATH)
+            elif d == 36 and s[p + 2] == 123:
+                return self.path_token(p, p + 1, T_PATH)
+        elif c == 126 and d == 47:  # "~/"
+            if _class[s[p + 2]] & _PATH_CHAR:
+                return self.path_token(p, self.path_end(p + 1), T_HPATH)
+            if s[p + 2] == 36 and s[p + 3] == 123:
+                return self.path_token(p, p + 2, T_HPATH)
+        elif c == 0:
+            # Also for a NUL in the text: Nix's lexer returns its code, which is the end of file to its parser.
+            self.kind = T_EOF
+            self.at = p
+            return 0
+        self.kind = kind
+        self.at = p + size
+        return 0
+
+    def string_part(self):
+        """Inside "...": read STR (value: its text), DOLLAR_CURLY or STRING_END; EOF when the text ends."""
+        s: cython.p_const_uchar = self.s
+        p: cython.Py_ssize_t = self.at
+        begin: cython.Py_ssize_t = p
+        plain: cython.bint = True
+        c: cython.int
+        self.start = p
+        while True:
+            c = s[p]
+            if c == 34:  # '"'
+                break
+            if c == 36:  # '$'
+                c = s[p + 1]
+                if c == 123:
+                    break
+                p += 1
+                if c != 34 and c != 92 and p < self.length:
+                    if c == 13 or c == 0:
+                        plain = False
+                    p += 1
+            elif c == 92:  # backslash
+                plain = False
+                if p + 1 >= self.length:
+                    p = self.length
+                    break
+                p += 2
+            elif c == 13:
+                plain = False
+                p += 1
+            elif c == 0:
+                if p >= self.length:
+                    break
+                plain = False
+                p += 1
+            else:
+                p += 1
+        self.at = p
+        if p > begin:
+            self.kind = T_STR
+            self.value = self.decode(begin, p) if plain else self.unescape(begin, p)
+            return 0
+        if p >= self.length:
+            self.kind = T_EOF
+            return 0
+        if s[p] == 34:
+            self.kind = T_STRING_END
+            self.at = p + 1
+            return 0
+        self.kind = T_DOLLAR_CURLY
+        self.at = p + 2
+        return 0
+
+    def unescape(self, begin: cython.Py_ssize_t, end: cython.Py_ssize_t):
+        r"""\n, \r and \t, any other escaped character is itself; CR and CR LF become LF; all after a NUL is lost."""
+        s: cython.p_const_uchar = self.s
+        out: bytearray = bytearray()
+        p: cython.Py_ssize_t = begin
+        c: cython.int
+        while p < end:
+            c = s[p]
+            p += 1
+            if c == 0:
+                break
+            if c == 92 and p < end:
+                c = s[p]
+                p += 1
+                if c == 110:
+                    c = 10
+                elif c == 114:
+                    c = 13
+                elif c == 116:
+                    c = 9
+            elif c == 13:
+                c = 10
+                if p < end and s[p] == 10:
+                    p += 1
+            out.append(c)
+        return bytes(out).decode("utf-8", "surrogateescape")
+
+    def indented_part(self):
+        """Inside ''...'': read IND_STR (raw text), STR (an escape), DOLLAR_CURLY or STRING_END; EOF at the end."""
+        s: cython.p_const_uchar = self.s
+        p: cython.Py_ssize_t = self.at
+        begin: cython.Py_ssize_t = p
+        c: cython.int
+        self.start = p
+        # ([^\$\']|\$[^\{\']|\'[^\'\$])+
+        while True:
+            c = s[p]
+            if c == 36:
+                if s[p + 1] == 123 or s[p + 1] == 39 or p + 1 >= self.length:
+                    break
+                p += 2
+            elif c == 39:
+                if s[p + 1] == 39 or s[p + 1] == 36 or p + 1 >= self.length:
+                    break
+                p += 2
+            elif c == 0 and p >= self.length:
+                break
+            else:
+                p += 1
+        if p > begin:
+            self.kind = T_IND_STR
+            self.value = self.decode(begin, p)
+            self.at = p
+            return 0
+        if p >= self.length:
+            self.kind = T_EOF
+            return 0
+        self.kind = T_STR
+        if c == 36:
+            if s[p + 1] == 123:
+                self.kind = T_DOLLAR_CURLY
+                self.at = p + 2
+                return 0
+            self.value = "$"
+            self.at = p + 1
+            return 0
+        if s[p + 1] != 39:
+            self.value = "'"
+            self.at = p + 1
+            return 0
+        c = s[p + 2]
+        if c == 36:
+            self.value = "$"
+            self.at = p + 3
+        elif c == 39:
+            self.value = "''"
+            self.at = p + 3
+        elif c == 92 and p + 3 < self.length:
+            p += 3
+            begin = p
+            p += 1
+            while s[p] & 0xC0 == 0x80:  # the whole of a UTF-8 sequence, so that it can be decoded
+                p += 1
+            self.value = self.unescape(begin - 1, begin + 1) if p == begin + 1 else self.decode(begin, p)
+            self.at = p
+        else:
+            self.kind = T_STRING_END
+            self.at = p + 2
+        return 0
+
+    def path_part(self):
+        """Directly behind a part of a path: read STR (more of it), DOLLAR_CURLY, or PATH_END."""
+        s: cython.p_const_uchar = self.s
+        p: cython.Py_ssize_t = self.at
+        e: cython.Py_ssize_t = p
+        self.start = p
+        if s[p] == 36 and s[p + 1] == 123:
+            self.kind = T_DOLLAR_CURLY
+            self.at = p + 2
+            return 0
+        while _class[s[e]] & _PATH_CHAR:
+            e += 1
+        if s[e] == 47:
+            e = self.path_end(e) if _class[s[e + 1]] & _PATH_CHAR else e + 1
+        if e > p:
+            self.kind = T_STR
+            self.value = self.decode(p, e)
+            self.at = e
+            return 0
+        if s[p - 1] == 47:
+            raise SyntaxProblem("path has a trailing slash", p)
+        self.kind = T_PATH_END
+        return 0

@@ -1,0 +1,20 @@
+# C-level shape of what other compiled modules need of nodes.py.
+from evaluator.core.calls cimport (
+    call, call1, call2, call_primop, coerce, equal, force_attrs, force_list, less, type_error,
+)
+from evaluator.core.values cimport (
+    Attrs, BLACKHOLE, ContextString, Counters, Func, Lambda, Node, NULL, Path, PrimOp, Thunk,
+    check_stack, counters, force_thunk, make_path, make_string, merged_positions, new_attrs, new_thunk, position_of,
+    run_body, show_type,
+)
+
+
+cdef Node delayed(object f)
+cdef Node delayed2(object f)
+cdef object delay_call(Node node, object a)
+cdef object delay_call2(Node node, object a, object b)
+cpdef object add(object state, object x, object y, long long pos, long long pos2)
+cpdef object subtract(object x, object y, long long pos)
+cpdef object multiply(object x, object y, long long pos)
+cpdef object divide(object x, object y, long long pos)
+cpdef str canonical_path(str path)

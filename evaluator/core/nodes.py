@@ -1,0 +1,1677 @@
+"""The nodes that expressions are made of, and how each is evaluated.
+
+scope.py makes them from syntax trees. An environment is a list `[outer, slot 0, slot 1 ...]`; the environment of a `with`
+has one slot, the set. Slots hold values or thunks, and are overwritten by what thunks turn out to be.
+
+Three ways to ask a node: `eval` forces it, `delay` makes a thunk or, where that is as cheap, the value itself, and `test`
+gives a C Boolean. `peek` looks whether the value is there already.
+"""
+
+import cython
+
+from evaluator.errors import (
+    EvalError,
+    NixAssertionError,
+    NixError,
+    NixTypeError,
+    UndefinedVarError,
+    best_matches,
+)
+
+if not cython.compiled:
+    from evaluator.core.calls import (
+        call,
+        call1,
+        call2,
+        call_primop,
+        coerce,
+        equal,
+        force_attrs,
+        force_list,
+        less,
+        type_error,
+    )
+    from evaluator.core.values import (
+        BLACKHOLE,
+        NULL,
+        Attrs,
+        ContextString,
+        Func,
+        Lambda,
+        Node,
+        Path,
+        PrimOp,
+        Thunk,
+        check_stack,
+        counters,
+        force_thunk,
+        make_path,
+        make_string,
+        merged_positions,
+        new_attrs,
+        new_thunk,
+        position_of,
+        run_body,
+        show_type,
+    )
+
+
+@cython.final
+@cython.no_gc
+@cython.cclass
+class Const(Node):
+    """A value written in the text, or one of the global names."""
+
+    value: object
+
+    def __init__(self, value):
+        self.value = value
+
+    @cython.cfunc
+    def eval(self, env: list) -> object:
+        return self.value
+
+    @cython.cfunc
+    def delay(self, env: list) -> object:
+        counters.avoided += 1
+        return self.value
+
+    @cython.cfunc
+    def peek(self, env: list) -> object:
+        return self.value
+
+
+@cython.final
+@cython.no_gc
+@cython.cclass
+class GlobalThunk(Node):
+    """A global name whose value is still a thunk."""
+
+    value: object
+    pos: cython.longlong
+
+    def __init__(self, value, pos):
+        self.value = value
+        self.pos = pos
+
+    @cython.cfunc
+    def eval(self, env: list) -> object:
+        if type(self.value) is Thunk:
+            self.value = force_thunk(cython.cast(Thunk, self.value), self.pos)
+        return self.value
+
+    @cython.cfunc
+    def delay(self, env: list) -> object:
+        return self.value
+
+
+@cython.final
+@cython.no_gc
+@cython.cclass
+class Var0(Node):
+    """A variable of the innermost environment."""
+
+    slot: cython.Py_ssize_t
+    pos: cython.longlong
+
+    def __init__(self, slot, pos):
+        self.slot = slot + 1
+        self.pos = pos
+
+    @cython.cfunc
+    def eval(self, env: list) -> object:
+        x: object = env[self.slot]
+        if type(x) is Thunk:
+            x = force_thunk(cython.cast(Thunk, x), self.pos)
+            env[self.slot] = x
+        return x
+
+    @cython.cfunc
+    def delay(self, env: list) -> object:
+        x: object = env[self.slot]
+        if x is None:  # the scope is being filled
+            return new_thunk(self, env)
+        counters.avoided += 1
+        return x
+
+    @cython.cfunc
+    def peek(self, env: list) -> object:
+        x: object = env[self.slot]
+        if type(x) is Thunk:
+            if cython.cast(Thunk, x).node is not None or cython.cast(Thunk, x).payload is BLACKHOLE:
+                return None
+            x = cython.cast(Thunk, x).payload
+            env[self.slot] = x
+        return x
+
+
+@cython.final
+@cython.no_gc
+@cython.cclass
+class Var(Node):
+    """A variable `level` environments further out."""
+
+    level: cython.int
+    slot: cython.Py_ssize_t
+    pos: cython.longlong
+
+    def __init__(self, level, slot, pos):
+        self.level = level
+        self.slot = slot + 1
+        self.pos = pos
+
+    @cython.cfunc
+    def eval(self, env: list) -> object:
+        level: cython.int = self.level
+        while level:
+            env = cython.cast(list, env[0])
+            level -= 1
+        x: object = env[self.slot]
+        if type(x) is Thunk:
+            x = force_thunk(cython.cast(Thunk, x), self.pos)
+            env[self.slot] = x
+        return x
+
+    @cython.cfunc
+    def delay(self, env: list) -> object:
+        e: list = env
+        level: cython.int = self.level
+        while level:
+            e = cython.cast(list, e[0])
+            level -= 1
+        x: object = e[self.slot]
+        if x is None:
+            return new_thunk(self, env)
+        counters.avoided += 1
+        return x
+
+    @cython.cfunc
+    def peek(self, env: list) -> object:
+        level: cython.int = self.level
+        while level:
+            env = cython.cast(list, env[0])
+            level -= 1
+        x: object = env[self.slot]
+        if type(x) is Thunk:
+            if cython.cast(Thunk, x).node is not None or cython.cast(Thunk, x).payload is BLACKHOLE:
+                return None
+            x = cython.cast(Thunk, x).payload
+            env[self.slot] = x
+        return x
+
+
+@cython.final
+@cython.no_gc
+@cython.cclass
+class WithVar(Node):
+    """A variable that one of the enclosing `with`s must define; `levels` are theirs, innermost first."""
+
+    name: str
+    levels: list
+    pos: cython.longlong
+
+    def __init__(self, name, levels, pos):
+        self.name = name
+        self.levels = levels
+        self.pos = pos
+
+    @cython.cfunc
+    def find(self, env: list) -> object:
+        depth: cython.int = 0
+        level: cython.int
+        for level in self.levels:
+            while depth < level:
+                env = cython.cast(list, env[0])
+                depth += 1
+            x: object = env[1]
+            if type(x) is Thunk:
+                x = force_thunk(cython.cast(Thunk, x), self.pos)
+                env[1] = x
+            if not isinstance(x, dict):
+                raise type_error(x, "a set", 0)
+            v: object = cython.cast(dict, x).get(self.name)
+            if v is not None:
+                if counters.selections is not None:
+                    count_selection(x, self.name)
+                return v
+        raise UndefinedVarError("undefined variable '%s'" % self.name, self.pos)
+
+    @cython.cfunc
+    def eval(self, env: list) -> object:
+        v: object = self.find(env)
+        if type(v) is Thunk:
+            return force_thunk(cython.cast(Thunk, v), self.pos)
+        return v
+
+    @cython.cfunc
+    def delay(self, env: list) -> object:
+        depth: cython.int = 0
+        level: cython.int
+        e: list = env
+        for level in self.levels:
+            while depth < level:
+                e = cython.cast(list, e[0])
+                depth += 1
+            x: object = e[1]
+            if not isinstance(x, dict):
+                return new_thunk(self, env)
+            v: object = cython.cast(dict, x).get(self.name)
+            if v is not None:
+                counters.avoided += 1
+                return v
+        return new_thunk(self, env)
+
+
+def count_selection(attrs, name):
+    """Count that an attribute was selected, by the position of its definition."""
+    where: object = position_of(attrs, name)
+    counters.selections[where] = counters.selections.get(where, 0) + 1
+
+
+@cython.cfunc
+def missing(s: object, name: str, pos: cython.longlong) -> object:
+    """The error for an attribute that the set does not have, or for something that is no set."""
+    if isinstance(s, dict):
+        return EvalError("attribute '%s' missing" % name, pos, best_matches(s, name))
+    return type_error(s, "a set", pos)
+
+
+@cython.cfunc
+def force_selected(t: Thunk, s: object, name: str, pos: cython.longlong, shown: object) -> object:
+    """Force an attribute of `s`; errors tell where it was defined. `shown` is the attribute path or None for `name`."""
+    where: cython.longlong
+    try:
+        return force_thunk(t, -1)
+    except NixError as e:
+        where = position_of(s, name)
+        e.settle(where if where else pos)
+        if where:
+            e.add_trace(where, "while evaluating the attribute '%s'" % (name if shown is None else shown))
+        raise e
+
+
+@cython.final
+@cython.no_gc
+@cython.cclass
+class Select1(Node):
+    """`e.name`"""
+
+    e: Node
+    name: str
+    pos: cython.longlong
+
+    def __init__(self, e, name, pos):
+        self.e = e
+        self.name = name
+        self.pos = pos
+
+    @cython.cfunc
+    def eval(self, env: list) -> object:
+        s: object = self.e.eval(env)
+        t: Thunk
+        counters.lookups += 1
+        if isinstance(s, dict):
+            v: object = cython.cast(dict, s).get(self.name)
+            if v is not None:
+                if counters.selections is not None:
+                    count_selection(s, self.name)
+                if type(v) is Thunk:
+                    t = cython.cast(Thunk, v)
+                    if t.node is None and t.payload is not BLACKHOLE:
+                        return t.payload
+                    return force_selected(t, s, self.name, self.pos, None)
+                return v
+        raise missing(s, self.name, self.pos)
+
+    @cython.cfunc
+    def delay(self, env: list) -> object:
+        """An attribute of a set that is already there needs no new thunk."""
+        s: object = self.e.peek(env)
+        if isinstance(s, dict):
+            v: object = cython.cast(dict, s).get(self.name)
+            if v is not None:
+                counters.avoided += 1
+                return v
+        return new_thunk(self, env)
+
+    @cython.cfunc
+    def peek(self, env: list) -> object:
+        s: object = self.e.peek(env)
+        t: Thunk
+        if isinstance(s, dict):
+            v: object = cython.cast(dict, s).get(self.name)
+            if type(v) is Thunk:
+                t = cython.cast(Thunk, v)
+                if t.node is None and t.payload is not BLACKHOLE:
+                    return t.payload
+                return None
+            return v
+        return None
+
+
+@cython.cfunc
+def name_of(p: object, env: list) -> str:
+    """Evaluate a dynamic attribute name in a selection."""
+    v: object = cython.cast(Node, p).eval(env)
+    if type(v) is str:
+        return cython.cast(str, v)
+    return attribute_name(v)
+
+
+@cython.cfunc
+def attribute_name(v: object) -> str:
+    if type(v) is ContextString:
+        raise EvalError(
+            "the string '%s' is not allowed to refer to a store path (such as '%s')" % (v.text, min(v.context)), 0
+        )
+    if type(v) is not str:
+        raise type_error(v, "a string", 0)
+    return v
+
+
+@cython.final
+@cython.no_gc
+@cython.cclass
+class Select(Node):
+    """`e.path` and `e.path or default`; the path has str and nodes."""
+
+    e: Node
+    path: list
+    default: Node
+    pos: cython.longlong
+
+    def __init__(self, e, path, default, pos):
+        self.e = e
+        self.path = path
+        self.default = default
+        self.pos = pos
+
+    @cython.cfunc
+    def eval(self, env: list) -> object:
+        s: object = self.e.eval(env)
+        v: object
+        name: str
+        holder: object = None
+        held: str = None
+        try:
+            for p in self.path:
+                counters.lookups += 1
+                name = cython.cast(str, p) if type(p) is str else name_of(p, env)
+                if type(s) is Thunk:
+                    s = force_thunk(cython.cast(Thunk, s), -1)
+                v = cython.cast(dict, s).get(name) if isinstance(s, dict) else None
+                if v is None:
+                    if self.default is not None:
+                        return self.default.eval(env)
+                    raise missing(s, name, self.pos)
+                if counters.selections is not None:
+                    count_selection(s, name)
+                holder = s
+                held = name
+                s = v
+            if type(s) is Thunk:
+                s = force_thunk(cython.cast(Thunk, s), -1)
+            return s
+        except NixError as e:
+            where: cython.longlong = 0 if holder is None else position_of(holder, held)
+            e.settle(where if where else self.pos)
+            if where:
+                e.add_trace(where, "while evaluating the attribute '%s'" % self.show_path(env))
+            raise e
+
+    def show_path(self, env: list):
+        """Return the attribute path for a trace."""
+        out: list = []
+        for p in self.path:
+            if type(p) is str:
+                out.append(p)
+            else:
+                try:
+                    out.append(name_of(p, env))
+                except NixError:
+                    out.append('"${...}"')
+        return ".".join(out)
+
+
+@cython.final
+@cython.no_gc
+@cython.cclass
+class Has(Node):
+    """`e ? path`"""
+
+    e: Node
+    path: list
+
+    def __init__(self, e, path):
+        self.e = e
+        self.path = path
+
+    @cython.cfunc
+    def eval(self, env: list) -> object:
+        return True if self.test(env, 0) else False
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def test(self, env: list, pos: cython.longlong) -> cython.int:
+        s: object = self.e.eval(env)
+        name: str
+        for p in self.path:
+            if type(s) is Thunk:
+                s = force_thunk(cython.cast(Thunk, s), 0)
+            name = cython.cast(str, p) if type(p) is str else name_of(p, env)
+            if not isinstance(s, dict):
+                return 0
+            s = cython.cast(dict, s).get(name)
+            if s is None:
+                return 0
+        return 1
+
+
+@cython.final
+@cython.no_gc
+@cython.cclass
+class ListNode(Node):
+    """`[ ... ]`"""
+
+    items: list
+
+    def __init__(self, items):
+        self.items = items
+
+    @cython.cfunc
+    def eval(self, env: list) -> object:
+        n: cython.Py_ssize_t = len(self.items)
+        i: cython.Py_ssize_t
+        out: list = [None] * n
+        counters.list_elements += n
+        for i in range(n):
+            out[i] = cython.cast(Node, self.items[i]).delay(env)
+        return out
+
+    @cython.cfunc
+    def delay(self, env: list) -> object:
+        if not self.items:
+            return []
+        return new_thunk(self, env)
+
+
+@cython.cclass
+class SetNode(Node):
+    """What the two kinds of set expressions share: names in the order of the text, their nodes and positions.
+
+    `from_outer[i]` tells that node i belongs to the other environment: for a recursive set the one outside of it, for a
+    plain set the frame that holds what `inherit (from)` inherits from. `dynamic` has (name node, node, pos).
+    """
+
+    names: list
+    nodes: list
+    from_outer: list
+    where: list
+    froms: list
+    dynamic: list
+    pos: cython.longlong
+    state: object
+    table: dict
+
+    def __init__(self, names, nodes, from_outer, where, froms, dynamic, pos, state):
+        self.names = names
+        self.nodes = nodes
+        self.from_outer = from_outer
+        self.where = where
+        self.froms = froms
+        self.dynamic = dynamic
+        self.pos = pos
+        self.state = state
+
+    @property
+    def knows_names(self):
+        return True
+
+    def position(self, name):
+        """Return where attribute `name` is defined in this expression, 0 if it is not."""
+        if self.table is None:
+            self.table = dict(zip(self.names, self.where))
+        return self.table.get(name, 0)
+
+    def set_position(self):
+        return self.pos
+
+    @cython.cfunc
+    def add_dynamic(self, d: Attrs, env: list) -> object:
+        """Evaluate the dynamic names; their attributes must be new."""
+        where: dict = {}
+        for name_node, node, pos in self.dynamic:
+            v: object = cython.cast(Node, name_node).eval(env)
+            if v is NULL:
+                continue
+            name: str = attribute_name(v)
+            if name in d:
+                found: object = where.get(name) or position_of(d, name)
+                raise EvalError(
+                    "dynamic attribute '%s' already defined at %s" % (name, self.state.positions.show(found)), pos
+                )
+            d[name] = cython.cast(Node, node).delay(env)
+            where[name] = pos
+        if where:
+            d.positions = WithDynamic(d.positions, where)
+        return d
+
+
+class WithDynamic:
+    """Positions of a set that has dynamic attributes besides those of `static`."""
+
+    knows_names = True
+
+    def __init__(self, static, where):
+        self.static = static
+        self.where = where
+        if type(static) is tuple:
+            self.knows_names = False
+
+    def position(self, name):
+        found = self.where.get(name)
+        if found is not None:
+            return found
+        holder: Attrs = Attrs(positions=self.static)
+        return position_of(holder, name)
+
+    def set_position(self):
+        return 0 if type(self.static) is tuple else self.static.set_position()
+
+
+@cython.final
+@cython.cclass
+class AttrsNode(SetNode):
+    """`{ ... }`"""
+
+    @cython.cfunc
+    def eval(self, env: list) -> object:
+        n: cython.Py_ssize_t = len(self.names)
+        i: cython.Py_ssize_t
+        d: Attrs = Attrs.__new__(Attrs)
+        frame: list
+        d.positions = self
+        counters.sets += 1
+        counters.set_elements += n
+        if self.froms is None:
+            for i in range(n):
+                cython.cast(dict, d)[self.names[i]] = cython.cast(Node, self.nodes[i]).delay(env)
+        else:
+            frame = [env]
+            for x in self.froms:
+                frame.append(cython.cast(Node, x).delay(env))
+            for i in range(n):
+                cython.cast(dict, d)[self.names[i]] = cython.cast(Node, self.nodes[i]).delay(
+                    frame if self.from_outer[i] is True else env
+                )
+        if self.dynamic is not None:
+            self.add_dynamic(d, env)
+        return d
+
+
+@cython.cfunc
+def fill(nodes: list, from_outer: list, env: list) -> list:
+    """Return the environment of a recursive scope: a slot for each node, which may refer to all of them."""
+    n: cython.Py_ssize_t = len(nodes)
+    i: cython.Py_ssize_t
+    slots: list = [None] * (n + 1)
+    slots[0] = env
+    counters.environments += 1
+    counters.environment_slots += n
+    for i in range(n):
+        slots[i + 1] = cython.cast(Node, nodes[i]).delay(env if from_outer[i] is True else slots)
+    return slots
+
+
+@cython.final
+@cython.cclass
+class RecAttrsNode(SetNode):
+    """`rec { ... }`; `froms` are further slots behind the attributes'."""
+
+    @cython.cfunc
+    def eval(self, env: list) -> object:
+        n: cython.Py_ssize_t = len(self.names)
+        i: cython.Py_ssize_t
+        d: Attrs = Attrs.__new__(Attrs)
+        slots: list
+        d.positions = self
+        counters.sets += 1
+        counters.set_elements += n
+        if "__overrides" in self.names:
+            slots = self.fill_overridden(env)
+        else:
+            slots = fill(self.nodes, self.from_outer, env)
+        for i in range(n):
+            cython.cast(dict, d)[self.names[i]] = slots[i + 1]
+        if "__overrides" in d:
+            self.override(d, slots)
+        if self.dynamic is not None:
+            self.add_dynamic(d, slots)
+        return d
+
+    @cython.cfunc
+    def fill_overridden(self, env: list) -> list:
+        """As `fill`, but nothing may look at a slot before `__overrides` had its say."""
+        n: cython.Py_ssize_t = len(self.nodes)
+        i: cython.Py_ssize_t
+        slots: list = [None] * (n + 1)
+        slots[0] = env
+        for i in range(n):
+            if self.from_outer[i] is True:
+                slots[i + 1] = cython.cast(Node, self.nodes[i]).delay(env)
+            else:
+                slots[i + 1] = new_thunk(self.nodes[i], slots)
+        return slots
+
+    @cython.cfunc
+    def override(self, d: Attrs, slots: list) -> object:
+        """`__overrides` replaces attributes for the others to see, too."""
+        overrides: dict = force_attrs(cython.cast(dict, d)["__overrides"], 0)
+        for name, value in overrides.items():
+            if name in self.names:
+                slots[self.names.index(name) + 1] = value
+            d[name] = value
+        d.positions = (d.positions, cython.cast(Attrs, overrides).positions if type(overrides) is Attrs else None, overrides)
+        return d
+
+
+@cython.final
+@cython.no_gc
+@cython.cclass
+class Let(Node):
+    """`let ... in body`"""
+
+    nodes: list
+    from_outer: list
+    body: Node
+
+    def __init__(self, nodes, from_outer, body):
+        self.nodes = nodes
+        self.from_outer = from_outer
+        self.body = body
+
+    @cython.cfunc
+    def eval(self, env: list) -> object:
+        return self.body.eval(fill(self.nodes, self.from_outer, env))
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def test(self, env: list, pos: cython.longlong) -> cython.int:
+        return self.body.test(fill(self.nodes, self.from_outer, env), pos)
+
+
+@cython.final
+@cython.no_gc
+@cython.cclass
+class With(Node):
+    """`with e; body`"""
+
+    e: Node
+    body: Node
+
+    def __init__(self, e, body):
+        self.e = e
+        self.body = body
+
+    @cython.cfunc
+    def eval(self, env: list) -> object:
+        counters.environments += 1
+        counters.environment_slots += 1
+        return self.body.eval([env, self.e.delay(env)])
+
+
+@cython.final
+@cython.no_gc
+@cython.cclass
+class Assert(Node):
+    """`assert condition; body`; `show()` gives the text of the condition."""
+
+    condition: Node
+    body: Node
+    pos: cython.longlong
+    show: object
+
+    def __init__(self, condition, body, pos, show):
+        self.condition = condition
+        self.body = body
+        self.pos = pos
+        self.show = show
+
+    @cython.cfunc
+    def eval(self, env: list) -> object:
+        if not self.condition.test(env, self.pos):
+            raise NixAssertionError("assertion '%s' failed" % self.show(), self.pos)
+        return self.body.eval(env)
+
+
+@cython.final
+@cython.no_gc
+@cython.cclass
+class If(Node):
+    """`if condition then a else b`"""
+
+    condition: Node
+    a: Node
+    b: Node
+    pos: cython.longlong
+
+    def __init__(self, condition, a, b, pos):
+        self.condition = condition
+        self.a = a
+        self.b = b
+        self.pos = pos
+
+    @cython.cfunc
+    def eval(self, env: list) -> object:
+        if self.condition.test(env, self.pos):
+            return self.a.eval(env)
+        return self.b.eval(env)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def test(self, env: list, pos: cython.longlong) -> cython.int:
+        if self.condition.test(env, self.pos):
+            return self.a.test(env, pos)
+        return self.b.test(env, pos)
+
+
+@cython.cclass
+class FunctionNode(Lambda):
+    """Common to the kinds of functions: evaluating one makes a closure."""
+
+    def __init__(self, body, pos, name):
+        self.body = body
+        self.arity = 1
+        self.pos = pos
+        self.name = name
+
+    @cython.cfunc
+    def eval(self, env: list) -> object:
+        f: Func = Func.__new__(Func)
+        f.code = self
+        f.env = env
+        return f
+
+    @cython.cfunc
+    def delay(self, env: list) -> object:
+        f: Func = Func.__new__(Func)
+        f.code = self
+        f.env = env
+        counters.avoided += 1
+        return f
+
+    @cython.cfunc
+    def enter(self, f: Func, argument: object, pos: cython.longlong) -> object:
+        counters.environments += 1
+        counters.environment_slots += 1
+        return run_body(self, [f.env, argument], pos)
+
+    @cython.cfunc
+    def enter2(self, f: Func, a: object, b: object, pos: cython.longlong) -> object:
+        raise NotImplementedError
+
+    def formals(self):
+        """Return None, or for a function with named arguments a list of (name, whether it has a default, position)."""
+        return None
+
+    def has_ellipsis(self):
+        return False
+
+    def argument_name(self):
+        """Return the name of the whole argument, or None."""
+        return None
+
+
+@cython.final
+@cython.cclass
+class Function1(FunctionNode):
+    """`x: body`"""
+
+    argument: object
+
+    def __init__(self, body, pos, name, argument):
+        FunctionNode.__init__(self, body, pos, name)
+        self.argument = argument
+
+    def argument_name(self):
+        return self.argument
+
+
+@cython.final
+@cython.cclass
+class Function2(FunctionNode):
+    """`x: y: body` with one frame of two slots; `inner` is what is left after one argument."""
+
+    inner: Function2Inner
+    argument: object
+
+    def __init__(self, body, pos, name, argument, inner_pos, inner_argument):
+        FunctionNode.__init__(self, body, pos, name)
+        self.arity = 2
+        self.argument = argument
+        self.inner = Function2Inner(body, inner_pos, name)
+        self.inner.argument = inner_argument
+
+    @cython.cfunc
+    def enter(self, f: Func, argument: object, pos: cython.longlong) -> object:
+        g: Func = Func.__new__(Func)
+        g.code = self.inner
+        g.env = [f.env, argument, None]
+        counters.function_calls += 1
+        counters.environments += 1
+        counters.environment_slots += 1
+        if counters.calls_of_functions is not None:
+            counters.calls_of_functions[self] = counters.calls_of_functions.get(self, 0) + 1
+        return g
+
+    @cython.cfunc
+    def enter2(self, f: Func, a: object, b: object, pos: cython.longlong) -> object:
+        counters.function_calls += 1
+        counters.environments += 2
+        counters.environment_slots += 2
+        if counters.calls_of_functions is not None:
+            counters.calls_of_functions[self] = counters.calls_of_functions.get(self, 0) + 1
+        return run_body(self.inner, [f.env, a, b], pos)
+
+    def argument_name(self):
+        return self.argument
+
+
+@cython.final
+@cython.cclass
+class Function2Inner(FunctionNode):
+    """The `y: body` of `x: y: body`. Its closure's environment is a frame whose second slot is free."""
+
+    argument: object
+
+    @cython.cfunc
+    def enter(self, f: Func, argument: object, pos: cython.longlong) -> object:
+        counters.environments += 1
+        counters.environment_slots += 1
+        return run_body(self, [f.env[0], f.env[1], argument], pos)
+
+    def argument_name(self):
+        return self.argument
+
+
+@cython.final
+@cython.cclass
+class FunctionSet(FunctionNode):
+    """`{ a, b ? default, ... } @ argument: body`; slot 0 is the whole set, the others are the named arguments."""
+
+    argument: object
+    names: list
+    defaults: list
+    where: list
+    ellipsis: cython.bint
+    state: object
+
+    def __init__(self, body, pos, name, argument, names, defaults, where, ellipsis, state):
+        FunctionNode.__init__(self, body, pos, name)
+        self.argument = argument
+        self.names = names
+        self.defaults = defaults
+        self.where = where
+        self.ellipsis = ellipsis
+        self.state = state
+
+    @cython.cfunc
+    def enter(self, f: Func, argument: object, pos: cython.longlong) -> object:
+        if type(argument) is Thunk:
+            argument = force_thunk(cython.cast(Thunk, argument), pos)
+        if not isinstance(argument, dict):
+            raise type_error(argument, "a set", pos)
+        s: dict = cython.cast(dict, argument)
+        n: cython.Py_ssize_t = len(self.names)
+        i: cython.Py_ssize_t
+        used: cython.Py_ssize_t = 0
+        missing_one: cython.bint = False
+        slots: list = [None] * (n + 2)
+        v: object
+        slots[0] = f.env
+        slots[1] = s
+        counters.environments += 1
+        counters.environment_slots += n + 1
+        for i in range(n):
+            v = s.get(self.names[i])
+            if v is None:
+                if self.defaults[i] is None:
+                    raise self.lacks(self.names[i], pos)
+                missing_one = True
+            else:
+                used += 1
+                slots[i + 2] = v
+        if missing_one:
+            for i in range(n):
+                if slots[i + 2] is None:
+                    slots[i + 2] = cython.cast(Node, self.defaults[i]).delay(slots)
+        if not self.ellipsis and used != len(s):
+            raise self.unexpected(s, pos)
+        return run_body(self, slots, pos)
+
+    def described(self):
+        """Return what messages call this function."""
+        shown: object = "'" + self.name + "'" if self.name else "anonymous function"
+        return "%s at %s" % (shown, self.state.positions.show(self.pos))
+
+    def lacks(self, name, pos):
+        """Return the error for a call without a required argument."""
+        return NixTypeError("%s called without required argument '%s'" % (self.described(), name), pos)
+
+    def unexpected(self, s, pos):
+        """Return the error for a call with an argument that is not expected."""
+        name: object = min([k for k in s if k not in self.names])
+        return NixTypeError(
+            "%s called with unexpected argument '%s'" % (self.described(), name), pos, best_matches(self.names, name)
+        )
+
+    def formals(self):
+        return [(self.names[i], self.defaults[i] is not None, self.where[i]) for i in range(len(self.names))]
+
+    def has_ellipsis(self):
+        return bool(self.ellipsis)
+
+    def argument_name(self):
+        return self.argument
+
+
+@cython.final
+@cython.no_gc
+@cython.cclass
+class Call1(Node):
+    """`f a`"""
+
+    f: Node
+    a: Node
+    pos: cython.longlong
+
+    def __init__(self, f, a, pos):
+        self.f = f
+        self.a = a
+        self.pos = pos
+
+    @cython.cfunc
+    def eval(self, env: list) -> object:
+        f: object = self.f.eval(env)
+        if type(f) is Func:
+            return cython.cast(Func, f).code.enter(cython.cast(Func, f), self.a.delay(env), self.pos)
+        return call(f, [self.a.delay(env)], self.pos)
+
+
+@cython.final
+@cython.no_gc
+@cython.cclass
+class Call2(Node):
+    """`f a b`"""
+
+    f: Node
+    a: Node
+    b: Node
+    pos: cython.longlong
+
+    def __init__(self, f, a, b, pos):
+        self.f = f
+        self.a = a
+        self.b = b
+        self.pos = pos
+
+    @cython.cfunc
+    def eval(self, env: list) -> object:
+        f: object = self.f.eval(env)
+        code: Lambda
+        if type(f) is Func:
+            code = cython.cast(Func, f).code
+            if code.arity == 2:
+                return code.enter2(cython.cast(Func, f), self.a.delay(env), self.b.delay(env), self.pos)
+            f = code.enter(cython.cast(Func, f), self.a.delay(env), self.pos)
+            if type(f) is Func:
+                return cython.cast(Func, f).code.enter(cython.cast(Func, f), self.b.delay(env), self.pos)
+            return call(f, [self.b.delay(env)], self.pos)
+        return call(f, [self.a.delay(env), self.b.delay(env)], self.pos)
+
+
+@cython.final
+@cython.no_gc
+@cython.cclass
+class CallN(Node):
+    """`f a b c ...`"""
+
+    f: Node
+    args: list
+    pos: cython.longlong
+
+    def __init__(self, f, args, pos):
+        self.f = f
+        self.args = args
+        self.pos = pos
+
+    @cython.cfunc
+    def eval(self, env: list) -> object:
+        f: object = self.f.eval(env)
+        out: list = []
+        for x in self.args:
+            out.append(cython.cast(Node, x).delay(env))
+        return call(f, out, self.pos)
+
+
+@cython.cfunc
+def wrapped(value: object) -> object:
+    """An integer reduced to 64 bits; compiled code computes in 64 bits anyway."""
+    return (value + 0x8000000000000000) % 0x10000000000000000 - 0x8000000000000000
+
+
+def canonical_path(path):
+    """Return an absolute path without `.`, `..`, empty components and trailing slash; no link is looked at."""
+    if "//" not in path and "/." not in path and (not path.endswith("/") or path == "/"):
+        return path
+    out: list = []
+    for part in path.split("/"):
+        if part == "" or part == ".":
+            continue
+        if part == "..":
+            if out:
+                out.pop()
+        else:
+            out.append(part)
+    return "/" + "/".join(out)
+
+
+def add(state, x, y, pos, pos2):
+    """`x + y` for forced operands at these positions."""
+    if type(x) is int:
+        if type(y) is int:
+            if cython.compiled:
+                a: cython.longlong = x
+                b: cython.longlong = y
+                return a + b
+            return wrapped(x + y)
+        if type(y) is float:
+            return x + y
+        raise EvalError("cannot add " + show_type(y) + " to an integer", pos2)
+    if type(x) is str and type(y) is str:
+        return cython.cast(str, x) + cython.cast(str, y)
+    if type(x) is float:
+        if type(y) is int or type(y) is float:
+            return x + y
+        raise EvalError("cannot add " + show_type(y) + " to a float", pos2)
+    context: set = set()
+    text: str
+    if type(x) is Path:
+        text = cython.cast(Path, x).path + coerce(state, y, context, False, False, pos2)
+        if context:
+            raise EvalError("a string that refers to a store path cannot be appended to a path", pos)
+        return make_path(canonical_path(text))
+    copy: cython.bint = type(x) is str or type(x) is ContextString
+    text = coerce(state, x, context, False, copy, pos)
+    return make_string(text + coerce(state, y, context, False, copy, pos2), context)
+
+
+@cython.cfunc
+def not_numbers(x: object, y: object, pos: cython.longlong) -> object:
+    """The TypeError for an arithmetic operation whose operands are not both numbers."""
+    if type(x) is float or type(y) is float:
+        return type_error(y if type(x) is int or type(x) is float else x, "a float", pos)
+    return type_error(y if type(x) is int else x, "an integer", pos)
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def numbers(x: object, y: object) -> cython.int:
+    return (type(x) is int or type(x) is float) and (type(y) is int or type(y) is float)
+
+
+def subtract(x, y, pos):
+    if type(x) is int and type(y) is int:
+        if cython.compiled:
+            a: cython.longlong = x
+            b: cython.longlong = y
+            return a - b
+        return wrapped(x - y)
+    if numbers(x, y):
+        return x - y
+    raise not_numbers(x, y, pos)
+
+
+def multiply(x, y, pos):
+    if type(x) is int and type(y) is int:
+        if cython.compiled:
+            a: cython.longlong = x
+            b: cython.longlong = y
+            return a * b
+        return wrapped(x * y)
+    if numbers(x, y):
+        return x * y
+    raise not_numbers(x, y, pos)
+
+
+def divide(x, y, pos):
+    if type(y) is not int and type(y) is not float:
+        raise type_error(y, "a float", pos)
+    if y == 0:
+        raise EvalError("division by zero", pos)
+    if type(x) is int and type(y) is int:
+        if y == -1 and x == -9223372036854775808:
+            raise EvalError("overflow in integer division", pos)
+        q: object = abs(x) // abs(y)
+        return q if (x < 0) == (y < 0) else -q
+    if numbers(x, y):
+        return x / y
+    raise not_numbers(x, y, pos)
+
+
+@cython.cclass
+class Binary(Node):
+    """An operator with two operands; `pos` is the position of the first, `pos2` of the second."""
+
+    a: Node
+    b: Node
+    pos: cython.longlong
+    pos2: cython.longlong
+    state: object
+
+    def __init__(self, a, b, pos, pos2, state):
+        self.a = a
+        self.b = b
+        self.pos = pos
+        self.pos2 = pos2
+        self.state = state
+
+
+@cython.final
+@cython.no_gc
+@cython.cclass
+class Add(Binary):
+    """`a + b`: numbers, strings, paths"""
+
+    @cython.cfunc
+    def eval(self, env: list) -> object:
+        x: object = self.a.eval(env)
+        return add(self.state, x, self.b.eval(env), self.pos, self.pos2)
+
+    @cython.cfunc
+    def delay(self, env: list) -> object:
+        """Integers that are already there are added at once."""
+        x: object = self.a.peek(env)
+        if type(x) is int:
+            y: object = self.b.peek(env)
+            if type(y) is int:
+                return add(None, x, y, 0, 0)
+        return new_thunk(self, env)
+
+
+@cython.final
+@cython.no_gc
+@cython.cclass
+class Subtract(Binary):
+    """`a - b`"""
+
+    @cython.cfunc
+    def eval(self, env: list) -> object:
+        x: object = self.a.eval(env)
+        return subtract(x, self.b.eval(env), self.pos)
+
+    @cython.cfunc
+    def delay(self, env: list) -> object:
+        x: object = self.a.peek(env)
+        if type(x) is int:
+            y: object = self.b.peek(env)
+            if type(y) is int:
+                return subtract(x, y, 0)
+        return new_thunk(self, env)
+
+
+@cython.final
+@cython.no_gc
+@cython.cclass
+class Multiply(Binary):
+    """`a * b`"""
+
+    @cython.cfunc
+    def eval(self, env: list) -> object:
+        x: object = self.a.eval(env)
+        return multiply(x, self.b.eval(env), self.pos)
+
+
+@cython.final
+@cython.no_gc
+@cython.cclass
+class Divide(Binary):
+    """`a / b`"""
+
+    @cython.cfunc
+    def eval(self, env: list) -> object:
+        x: object = self.a.eval(env)
+        return divide(x, self.b.eval(env), self.pos)
+
+
+@cython.final
+@cython.no_gc
+@cython.cclass
+class Negate(Node):
+    """`-a`"""
+
+    a: Node
+    pos: cython.longlong
+
+    def __init__(self, a, pos):
+        self.a = a
+        self.pos = pos
+
+    @cython.cfunc
+    def eval(self, env: list) -> object:
+        return subtract(0, self.a.eval(env), self.pos)
+
+
+@cython.cclass
+class BinaryTest(Binary):
+    """An operator whose result is a Boolean."""
+
+    @cython.cfunc
+    def eval(self, env: list) -> object:
+        return True if self.test(env, 0) else False
+
+
+@cython.final
+@cython.no_gc
+@cython.cclass
+class Less(BinaryTest):
+    """`a < b`"""
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def test(self, env: list, pos: cython.longlong) -> cython.int:
+        x: object = self.a.eval(env)
+        return less(x, self.b.eval(env))
+
+
+@cython.final
+@cython.no_gc
+@cython.cclass
+class Greater(BinaryTest):
+    """`a > b`, which is `b < a`: Nix evaluates b first"""
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def test(self, env: list, pos: cython.longlong) -> cython.int:
+        y: object = self.b.eval(env)
+        return less(y, self.a.eval(env))
+
+
+@cython.final
+@cython.no_gc
+@cython.cclass
+class LessOrEqual(BinaryTest):
+    """`a <= b`, which is `!(b < a)`"""
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def test(self, env: list, pos: cython.longlong) -> cython.int:
+        y: object = self.b.eval(env)
+        return not less(y, self.a.eval(env))
+
+
+@cython.final
+@cython.no_gc
+@cython.cclass
+class GreaterOrEqual(BinaryTest):
+    """`a >= b`, which is `!(a < b)`"""
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def test(self, env: list, pos: cython.longlong) -> cython.int:
+        x: object = self.a.eval(env)
+        return not less(x, self.b.eval(env))
+
+
+@cython.final
+@cython.no_gc
+@cython.cclass
+class Equal(BinaryTest):
+    """`a == b`"""
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def test(self, env: list, pos: cython.longlong) -> cython.int:
+        x: object = self.a.eval(env)
+        return equal(x, self.b.eval(env))
+
+
+@cython.final
+@cython.no_gc
+@cython.cclass
+class NotEqual(BinaryTest):
+    """`a != b`"""
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def test(self, env: list, pos: cython.longlong) -> cython.int:
+        x: object = self.a.eval(env)
+        return not equal(x, self.b.eval(env))
+
+
+@cython.final
+@cython.no_gc
+@cython.cclass
+class And(BinaryTest):
+    """`a && b`"""
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def test(self, env: list, pos: cython.longlong) -> cython.int:
+        return self.b.test(env, self.pos) if self.a.test(env, self.pos) else 0
+
+
+@cython.final
+@cython.no_gc
+@cython.cclass
+class Or(BinaryTest):
+    """`a || b`"""
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def test(self, env: list, pos: cython.longlong) -> cython.int:
+        return 1 if self.a.test(env, self.pos) else self.b.test(env, self.pos)
+
+
+@cython.final
+@cython.no_gc
+@cython.cclass
+class Implies(BinaryTest):
+    """`a -> b`"""
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def test(self, env: list, pos: cython.longlong) -> cython.int:
+        return self.b.test(env, self.pos) if self.a.test(env, self.pos) else 1
+
+
+@cython.final
+@cython.no_gc
+@cython.cclass
+class Not(Node):
+    """`!a`"""
+
+    a: Node
+
+    def __init__(self, a):
+        self.a = a
+
+    @cython.cfunc
+    def eval(self, env: list) -> object:
+        return False if self.a.test(env, 0) else True
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def test(self, env: list, pos: cython.longlong) -> cython.int:
+        return not self.a.test(env, 0)
+
+
+@cython.final
+@cython.no_gc
+@cython.cclass
+class Update(Binary):
+    """`a // b`"""
+
+    @cython.cfunc
+    def eval(self, env: list) -> object:
+        x: object = self.a.eval(env)
+        if not isinstance(x, dict):
+            raise type_error(x, "a set", 0)
+        y: object = self.b.eval(env)
+        if not isinstance(y, dict):
+            raise type_error(y, "a set", 0)
+        counters.updates += 1
+        if not cython.cast(dict, x):
+            return y
+        if not cython.cast(dict, y):
+            return x
+        positions: object = merged_positions(x, y)
+        counters.sets += 1
+        if positions is None:
+            d: dict = cython.cast(dict, x) | cython.cast(dict, y)
+            counters.update_values_copied += len(d)
+            counters.set_elements += len(d)
+            return d
+        r: Attrs = Attrs.__new__(Attrs)
+        r.positions = positions
+        cython.cast(dict, r).update(cython.cast(dict, x))
+        cython.cast(dict, r).update(cython.cast(dict, y))
+        counters.update_values_copied += len(cython.cast(dict, r))
+        counters.set_elements += len(cython.cast(dict, r))
+        return r
+
+
+@cython.final
+@cython.no_gc
+@cython.cclass
+class Concat(Binary):
+    """`a ++ b`"""
+
+    @cython.cfunc
+    def eval(self, env: list) -> object:
+        x: object = self.a.eval(env)
+        y: object = self.b.eval(env)
+        if type(x) is not list:
+            raise type_error(x, "a list", self.pos)
+        if type(y) is not list:
+            raise type_error(y, "a list", self.pos)
+        counters.list_concatenations += 1
+        if not cython.cast(list, x):
+            return y
+        if not cython.cast(list, y):
+            return x
+        counters.list_elements += len(cython.cast(list, x)) + len(cython.cast(list, y))
+        return cython.cast(list, x) + cython.cast(list, y)
+
+
+@cython.final
+@cython.no_gc
+@cython.cclass
+class Interpolation(Node):
+    """`"...${e}..."`; `parts` are str and nodes, `where` positions of the nodes."""
+
+    parts: list
+    where: list
+    pos: cython.longlong
+    state: object
+
+    def __init__(self, parts, where, pos, state):
+        self.parts = parts
+        self.where = where
+        self.pos = pos
+        self.state = state
+
+    @cython.cfunc
+    def eval(self, env: list) -> object:
+        out: list = []
+        context: set = None
+        x: object
+        i: cython.Py_ssize_t = 0
+        at: cython.longlong
+        for p in self.parts:
+            if type(p) is not str:
+                x = cython.cast(Node, p).eval(env)
+                if type(x) is not str:
+                    if context is None:
+                        context = set()
+                    at = self.where[i]
+                    x = self.coerced(x, context, at)
+                out.append(x)
+            else:
+                out.append(p)
+            i += 1
+        if context is None:
+            return "".join(out)
+        return make_string("".join(out), context)
+
+    @cython.cfunc
+    def coerced(self, x: object, context: set, at: cython.longlong) -> str:
+        if type(x) is ContextString:
+            context.update(cython.cast(ContextString, x).context)
+            return cython.cast(ContextString, x).text
+        try:
+            return coerce(self.state, x, context, False, True, at)
+        except NixError as e:
+            e.settle(at)
+            raise e
+
+
+@cython.final
+@cython.no_gc
+@cython.cclass
+class PathInterpolation(Node):
+    """`./a/${e}`; `start` is the first part, absolute, perhaps with a trailing slash."""
+
+    start: str
+    parts: list
+    where: list
+    pos: cython.longlong
+    state: object
+
+    def __init__(self, start, parts, where, pos, state):
+        self.start = start
+        self.parts = parts
+        self.where = where
+        self.pos = pos
+        self.state = state
+
+    @cython.cfunc
+    def eval(self, env: list) -> object:
+        text: str = self.start
+        context: set = set()
+        i: cython.Py_ssize_t = 0
+        at: cython.longlong
+        for p in self.parts:
+            if type(p) is str:
+                text += cython.cast(str, p)
+            else:
+                at = self.where[i]
+                text += coerce(self.state, cython.cast(Node, p).eval(env), context, False, False, at)
+            i += 1
+        if context:
+            raise EvalError("a string that refers to a store path cannot be appended to a path", self.pos)
+        return make_path(canonical_path(text))
+
+
+@cython.final
+@cython.no_gc
+@cython.cclass
+class CurPos(Node):
+    """`__curPos`"""
+
+    pos: cython.longlong
+    state: object
+
+    def __init__(self, pos, state):
+        self.pos = pos
+        self.state = state
+
+    @cython.cfunc
+    def eval(self, env: list) -> object:
+        return position_value(self.state, self.pos)
+
+
+def path_value(path):
+    """Return a path value."""
+    return make_path(path)
+
+
+def position_value(state, pos):
+    """Return a position as a Nix value: a set of file, line and column, or null."""
+    found = state.positions.resolve(pos)
+    if found is None:
+        return NULL
+    return {"column": found.column, "file": found.file, "line": found.line}
+
+
+# -- calls that builtins put off
+
+
+@cython.final
+@cython.no_gc
+@cython.cclass
+class Applied(Node):
+    """The function of a `map`: in place of an environment its thunks have the argument."""
+
+    f: object
+
+    def __init__(self, f):
+        self.f = f
+
+    @cython.cfunc
+    def eval(self, env: list) -> object:
+        f: object = self.f
+        argument: object = env
+        if type(f) is Thunk:
+            f = self.f = force_thunk(cython.cast(Thunk, f), 0)
+        if type(f) is Func:
+            return cython.cast(Func, f).code.enter(cython.cast(Func, f), argument, 0)
+        return call(f, [argument], 0)
+
+
+@cython.final
+@cython.no_gc
+@cython.cclass
+class Applied2(Node):
+    """The function of a `mapAttrs`: in place of an environment its thunks have a tuple of two arguments."""
+
+    f: object
+
+    def __init__(self, f):
+        self.f = f
+
+    @cython.cfunc
+    def eval(self, env: list) -> object:
+        f: object = self.f
+        arguments: tuple = cython.cast(tuple, env)
+        if type(f) is Thunk:
+            f = self.f = force_thunk(cython.cast(Thunk, f), 0)
+        return call2(f, arguments[0], arguments[1], 0)
+
+
+def delayed(f):
+    """Return a node for `delay_call`; `f` is a function, perhaps still a thunk."""
+    return Applied(f)
+
+
+def delayed2(f):
+    """As `delayed`, for two arguments."""
+    return Applied2(f)
+
+
+def delay_call(node, a):
+    """Return a thunk for the call of `delayed(f)` with `a`."""
+    return new_thunk(node, a)
+
+
+def delay_call2(node, a, b):
+    """Return a thunk for the call of `delayed2(f)` with `a` and `b`."""
+    return new_thunk(node, (a, b))
+
+
+def later(f, *args):
+    """Return a thunk for a call of the value `f` with one or two arguments, for builtins in plain Python."""
+    if len(args) == 1:
+        return new_thunk(Applied(f), args[0])
+    return new_thunk(Applied2(f), (args[0], args[1]))
+
+
+@cython.final
+@cython.no_gc
+@cython.cclass
+class PythonNode(Node):
+    """An expression that is a Python function of no arguments, returning a forced value."""
+
+    function: object
+
+    def __init__(self, function):
+        self.function = function
+
+    @cython.cfunc
+    def eval(self, env: list) -> object:
+        return self.function()
+
+
+def lazy(function):
+    """Return a thunk whose value is `function()`."""
+    return new_thunk(PythonNode(function), [])

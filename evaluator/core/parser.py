@@ -1,0 +1,871 @@
+"""The parser: tokens to a syntax tree, following the grammar of Nix 2.8 (src/libexpr/parser.y).
+
+The tree is made of tuples, whose first element is one of the numbers below; it can be marshalled (parse_cache.py) and is
+turned into nodes piece by piece when first evaluated (scope.py). Positions are byte offsets.
+
+    (INT_N, int)  (FLOAT_N, float)  (STRING, str)  (VAR, name, pos)  (PATH_N, text)  (HPATH_N, text)  (CUR_POS, pos)
+    (INTERPOLATION, pos, parts)          parts: str, or (pos, tree)
+    (PATH_PARTS, pos, parts)             the first part is a PATH_N or HPATH_N tree
+    (SELECT, pos, tree, path, default)   path: tuple of names (str) and trees; default may be None
+    (HAS, tree, path)
+    (LIST, (tree ...))
+    [ATTRS, pos, recursive, {name: (kind, tree, pos)}, [(name tree, tree, pos) ...], [tree ...]]
+                                         kind 0 `name = tree`, 1 `inherit name`, 2 `inherit (from) name`, for which
+                                         `tree` is (index in the last list, pos)
+    (LET_N, attrs, tree)  (WITH_N, pos, tree, tree)  (ASSERT_N, pos, tree, tree)  (IF_N, pos, tree, tree, tree)
+    (LAMBDA, pos, argument or None, formals or None, ellipsis, tree)      formals: tuple of (name, default or None, pos)
+    [CALL, pos, tree, [tree ...]]
+    (OPERATOR, operator, pos, tree, tree, pos of the second)   (NOT, tree)  (NEGATE, pos, tree)
+
+Raises `SyntaxProblem`.
+"""
+
+import cython
+
+from evaluator.core.lexer import SyntaxProblem, token_name
+
+if not cython.compiled:
+    from evaluator.core.lexer import (
+        T_AND,
+        T_ASSERT,
+        CHAR_BASE,
+        T_CONCAT,
+        T_DOLLAR_CURLY,
+        T_ELLIPSIS,
+        T_ELSE,
+        T_EOF,
+        T_EQ,
+        T_FLOAT,
+        T_GEQ,
+        T_HPATH,
+        T_ID,
+        T_IF,
+        T_IMPL,
+        T_IN,
+        T_IND_OPEN,
+        T_IND_STR,
+        T_INHERIT,
+        T_INT,
+        T_LEQ,
+        T_LET,
+        T_NEQ,
+        T_OR,
+        T_OR_KW,
+        T_PATH,
+        T_PATH_END,
+        T_QUOTE,
+        T_REC,
+        T_SPATH,
+        T_STR,
+        T_STRING_END,
+        T_THEN,
+        T_UPDATE,
+        T_URI,
+        T_WITH,
+        Lexer,
+    )
+    from evaluator.core.values import check_stack
+
+(
+    INT_N,
+    FLOAT_N,
+    STRING,
+    VAR,
+    PATH_N,
+    HPATH_N,
+    CUR_POS,
+    INTERPOLATION,
+    PATH_PARTS,
+    SELECT,
+    HAS,
+    LIST,
+    ATTRS,
+    LET_N,
+    WITH_N,
+    ASSERT_N,
+    IF_N,
+    LAMBDA,
+    CALL,
+    OPERATOR,
+    NOT,
+    NEGATE,
+) = range(22)
+
+#: Binary operators: token -> (precedence, 0 left 1 right 2 none, spelling). `?` and `!` and `-x` are in the code.
+_OPERATORS = {
+    T_IMPL: (1, 1, "->"),
+    T_OR: (2, 0, "||"),
+    T_AND: (3, 0, "&&"),
+    T_EQ: (4, 2, "=="),
+    T_NEQ: (4, 2, "!="),
+    CHAR_BASE + 60: (5, 2, "<"),
+    CHAR_BASE + 62: (5, 2, ">"),
+    T_LEQ: (5, 2, "<="),
+    T_GEQ: (5, 2, ">="),
+    T_UPDATE: (6, 1, "//"),
+    CHAR_BASE + 43: (8, 0, "+"),
+    CHAR_BASE + 45: (8, 0, "-"),
+    CHAR_BASE + 42: (9, 0, "*"),
+    CHAR_BASE + 47: (9, 0, "/"),
+    T_CONCAT: (10, 1, "++"),
+}
+_PRECEDENCES = bytes(_OPERATORS.get(kind, (0,))[0] for kind in range(CHAR_BASE + 256))
+_precedence: cython.p_const_uchar = _PRECEDENCES
+_ABOVE_NOT = 8
+_HAS_PRECEDENCE = 11
+_ABOVE_ALL = 13
+_REDEFINABLE = frozenset(("__sub", "__mul", "__div", "__lessThan"))
+
+
+def parse(text: bytes):
+    """Parse a whole text.
+
+    Returns (tree, free variables outside of any `with` as {name: offset}, whether an operator's builtin such as __sub is
+    redefined somewhere). Raises `SyntaxProblem` and `StackOverflow`.
+    """
+    parser: Parser = Parser(text)
+    return parser.everything()
+
+
+def show_attr_path(path) -> str:
+    """Return an attribute path as Nix prints it in messages."""
+    from evaluator.core.show import show_path
+
+    return show_path(path)
+
+
+@cython.cclass
+class Parser:
+    """Recursive descent, with precedence climbing for the operators. One token of look-ahead is always read."""
+
+    def __init__(self, text: bytes):
+        self.lx = Lexer(text)
+        self.free = {}
+        self.with_depth = 0
+        self.redefines_operators = False
+        self.complete = True
+
+    def everything(self):
+        lx: Lexer = self.lx
+        lx.next()
+        tree: object = self.function()
+        if lx.kind != T_EOF:
+            raise self.unexpected("end of file")
+        return tree, self.free if self.complete else {}, bool(self.redefines_operators)
+
+    def unexpected(self, expecting: str):
+        """Return the error for the current token, in the words of Nix's parser generator."""
+        message = "syntax error, unexpected " + token_name(self.lx.kind)
+        if expecting:
+            message += ", expecting " + expecting
+        return SyntaxProblem(message, self.lx.start)
+
+    def expect(self, kind: cython.int):
+        if self.lx.kind != kind:
+            raise self.unexpected(token_name(kind))
+        self.lx.next()
+
+    def variable(self, name: str, pos: cython.Py_ssize_t):
+        if self.with_depth == 0 and name not in self.free:
+            self.free[name] = pos
+        return (VAR, name, pos)
+
+    def function(self):
+        """expr_function: what may stand wherever a whole expression may."""
+        lx: Lexer = self.lx
+        pos: cython.Py_ssize_t = lx.start
+        kind: cython.int = lx.kind
+        at: cython.Py_ssize_t
+        name: object
+        a: object
+        b: object
+        c: object
+        check_stack()
+        if kind == T_ID:
+            name = lx.value
+            at = lx.at
+            lx.next()
+            if lx.kind == CHAR_BASE + 58:  # ':'
+                lx.next()
+                c = self.free
+                self.free = {}
+                return self.lambda_body(pos, name, None, False, c)
+            if lx.kind == CHAR_BASE + 64:  # '@'
+                lx.next()
+                if lx.kind != CHAR_BASE + 123:
+                    raise self.unexpected("'{'")
+                lx.next()
+                return self.formals(pos, name)
+            lx.kind = T_ID
+            lx.value = name
+            lx.start = pos
+            lx.at = at
+            return self.operators(0)
+        if kind == CHAR_BASE + 123:
+            if self.at_formals():
+                lx.next()
+                return self.formals(pos, None)
+            return self.operators(0)
+        if kind == T_LET:
+            at = lx.at
+            lx.next()
+            if lx.kind == CHAR_BASE + 123:
+                # Either the old `let { ... }`, which is an operand, or a binding that wants a name.
+                lx.kind = T_LET
+                lx.start = pos
+                lx.at = at
+                return self.operators(0)
+            return self.let_at(pos)
+        if kind == T_IF:
+            lx.next()
+            a = self.function()
+            self.expect(T_THEN)
+            b = self.function()
+            self.expect(T_ELSE)
+            c = self.function()
+            return (IF_N, pos, a, b, c)
+        if kind == T_WITH:
+            lx.next()
+            a = self.function()
+            self.expect(CHAR_BASE + 59)
+            self.with_depth += 1
+            b = self.function()
+            self.with_depth -= 1
+            return (WITH_N, pos, a, b)
+        if kind == T_ASSERT:
+            lx.next()
+            a = self.function()
+            self.expect(CHAR_BASE + 59)
+            b = self.function()
+            return (ASSERT_N, pos, a, b)
+        return self.operators(0)
+
+    def at_formals(self):
+        """Whether the `{` that is the current token opens a function's argument list. Reads nothing."""
+        lx: Lexer = self.lx
+        start: cython.Py_ssize_t = lx.start
+        at: cython.Py_ssize_t = lx.at
+        kind: cython.int
+        answer: cython.bint = False
+        lx.next()
+        kind = lx.kind
+        if kind == T_ELLIPSIS:
+            answer = True
+        elif kind == T_ID:
+            lx.next()
+            kind = lx.kind
+            # "{ a }" can only be the list of a function.
+            answer = kind == CHAR_BASE + 44 or kind == CHAR_BASE + 63 or kind == CHAR_BASE + 125
+        elif kind == CHAR_BASE + 125:
+            lx.next()
+            kind = lx.kind
+            answer = kind == CHAR_BASE + 58 or kind == CHAR_BASE + 64
+        lx.kind = CHAR_BASE + 123
+        lx.start = start
+        lx.at = at
+        return answer
+
+    def formals(self, pos: cython.Py_ssize_t, argument: object):
+        """Behind the `{` of an argument list; `argument` is the name before an `@`, if there was one."""
+        lx: Lexer = self.lx
+        names: list = []
+        seen: set = set()
+        duplicate: object = None
+        ellipsis: cython.bint = False
+        before: cython.bint = argument is not None
+        at: cython.Py_ssize_t
+        default: object
+        outer: dict = self.free
+        self.free = {}
+        while True:
+            if lx.kind == T_ID:
+                name: object = lx.value
+                at = lx.start
+                lx.next()
+                default = None
+                if lx.kind == CHAR_BASE + 63:
+                    lx.next()
+                    default = self.function()
+                if name in seen and (duplicate is None or name < duplicate[0]):
+                    duplicate = (name, at)
+                seen.add(name)
+                names.append((name, default, at))
+                if lx.kind == CHAR_BASE + 44:
+                    lx.next()
+                    continue
+                if lx.kind != CHAR_BASE + 125:
+                    raise self.unexpected("'}' or ','" if default is None else "'}' or ','")
+                break
+            if lx.kind == T_ELLIPSIS:
+                ellipsis = True
+                lx.next()
+                if lx.kind != CHAR_BASE + 125:
+                    raise self.unexpected("'}'")
+                break
+            if lx.kind == CHAR_BASE + 125:
+                break
+            raise self.unexpected("ID or ELLIPSIS or '}'" if not names else "ID or ELLIPSIS or '}'")
+        lx.next()
+        if lx.kind == CHAR_BASE + 64 and not before:
+            lx.next()
+            if lx.kind != T_ID:
+                raise self.unexpected("ID")
+            argument = lx.value
+            lx.next()
+        if lx.kind != CHAR_BASE + 58:
+            raise self.unexpected("':'" if before or argument is not None else "':' or '@'")
+        if duplicate is not None:
+            raise SyntaxProblem("duplicate formal function argument '%s'" % duplicate[0], duplicate[1])
+        if argument is not None and argument in seen:
+            raise SyntaxProblem("duplicate formal function argument '%s'" % argument, pos)
+        lx.next()
+        return self.lambda_body(pos, argument, tuple(names), ellipsis, outer)
+
+    def lambda_body(
+        self, pos: cython.Py_ssize_t, argument: object, formals: object, ellipsis: cython.bint, outer: dict
+    ):
+        """Behind the `:`; `outer` collects the free variables of the surrounding scope."""
+        inner: dict
+        body: object = self.function()
+        inner = self.free
+        self.free = outer
+        if argument is not None:
+            inner.pop(argument, None)
+            if argument in _REDEFINABLE:
+                self.redefines_operators = True
+        if formals is not None:
+            for f in formals:
+                inner.pop(f[0], None)
+                if f[0] in _REDEFINABLE:
+                    self.redefines_operators = True
+        for name in inner:
+            if name not in outer:
+                outer[name] = inner[name]
+        return (LAMBDA, pos, argument, formals, True if ellipsis else False, body)
+
+    def let_at(self, pos: cython.Py_ssize_t):
+        """`let` bindings `in` body; the current token is the one behind `let`."""
+        outer: dict = self.free
+        attrs: list = self.bindings(pos, True, T_IN)
+        if attrs[4]:
+            raise SyntaxProblem("dynamic attributes not allowed in let", pos)
+        body: object = self.in_scope(attrs, outer, True)
+        return (LET_N, attrs, body)
+
+    def in_scope(self, attrs: list, outer: dict, with_body: cython.bint):
+        """Finish the scope that `bindings` opened, after the body of a `let` if there is one."""
+        body: object = None
+        names: dict = attrs[3]
+        if with_body:
+            body = self.function()
+        inner: dict = self.free
+        self.free = outer
+        for name in inner:
+            if name not in names and name not in outer:
+                outer[name] = inner[name]
+        for name in names:
+            if name in _REDEFINABLE:
+                self.redefines_operators = True
+            if self.with_depth == 0:
+                entry: tuple = names[name]
+                if entry[0] == 1 and name not in outer:
+                    outer[name] = entry[1]
+        return body
+
+    def bindings(self, pos: cython.Py_ssize_t, recursive: cython.bint, end: cython.int):
+        """Read bindings up to the token `end`, which is consumed. A recursive scope is left open, see `in_scope`."""
+        lx: Lexer = self.lx
+        attrs: list = [ATTRS, pos, True if recursive else False, {}, [], []]
+        path: object
+        at: cython.Py_ssize_t
+        if recursive:
+            self.free = {}
+        while True:
+            if lx.kind == end:
+                lx.next()
+                return attrs
+            if lx.kind == T_INHERIT:
+                lx.next()
+                self.inherit(attrs, None, recursive)
+                continue
+            at = lx.start
+            if lx.kind != T_ID and lx.kind != T_OR_KW and lx.kind != T_QUOTE and lx.kind != T_DOLLAR_CURLY:
+                raise self.unexpected("")
+            path = self.attr_path()
+            if lx.kind != CHAR_BASE + 61:
+                raise self.unexpected("'.' or '='")
+            lx.next()
+            value: object = self.function()
+            if lx.kind != CHAR_BASE + 59:
+                raise self.unexpected("';'")
+            self.add_attr(attrs, path, value, at)
+            lx.next()
+
+    def add_attr(self, attrs: list, path: tuple, value: object, pos: cython.Py_ssize_t):
+        """Enter `path = value`, merging with what is there as Nix does."""
+        i: cython.Py_ssize_t
+        last: cython.Py_ssize_t = len(path) - 1
+        names: dict
+        found: object
+        nested: list
+        for i in range(last):
+            name: object = path[i]
+            if type(name) is not str:
+                nested = [ATTRS, pos, False, {}, [], []]
+                cython.cast(list, attrs[4]).append((name, nested, pos))
+                attrs = nested
+                continue
+            names = attrs[3]
+            found = names.get(name)
+            if found is None:
+                nested = [ATTRS, pos, False, {}, [], []]
+                names[name] = (0, nested, pos)
+                attrs = nested
+            elif found[0] == 0 and type(found[1]) is list and found[1][0] == ATTRS:
+                attrs = found[1]
+                if attrs[2]:
+                    self.complete = False
+            else:
+                raise SyntaxProblem("attribute '%s' already defined at %%s" % show_attr_path(path), pos, found[2])
+        name = path[last]
+        if type(name) is not str:
+            cython.cast(list, attrs[4]).append((name, value, pos))
+            return
+        names = attrs[3]
+        found = names.get(name)
+        if found is None:
+            names[name] = (0, value, pos)
+            return
+        if not (
+            found[0] == 0
+            and type(found[1]) is list
+            and found[1][0] == ATTRS
+            and type(value) is list
+            and value[0] == ATTRS
+        ):
+            raise SyntaxProblem("attribute '%s' already defined at %%s" % show_attr_path(path), pos, found[2])
+        # Two sets for one name are merged; the first decides whether the result is recursive.
+        into: list = found[1]
+        if into[2] or value[2]:
+            self.complete = False
+        offset: cython.Py_ssize_t = len(into[5])
+        cython.cast(list, into[5]).extend(value[5])
+        cython.cast(list, into[4]).extend(value[4])
+        names = into[3]
+        for name, entry in cython.cast(dict, value[3]).items():
+            if name in names:
+                raise SyntaxProblem("attribute '%s' already defined at %%s" % name, names[name][2], entry[2])
+            if entry[0] == 2:
+                entry = (2, (entry[1][0] + offset, entry[1][1]), entry[2])
+            names[name] = entry
+
+    def inherit(self, attrs: list, outer_names: list, recursive: cython.bint):
+        """Behind `inherit`, up to and including the semicolon."""
+        lx: Lexer = self.lx
+        names: dict = attrs[3]
+        source: object = None
+        at: cython.Py_ssize_t
+        first: cython.Py_ssize_t
+        pos: cython.Py_ssize_t
+        name: object
+        index: object = None
+        if lx.kind == CHAR_BASE + 40:
+            lx.next()
+            source = self.function()
+            self.expect(CHAR_BASE + 41)
+            index = len(attrs[5])
+            cython.cast(list, attrs[5]).append(source)
+        first = lx.start
+        while lx.kind != CHAR_BASE + 59:
+            at = lx.start
+            if lx.kind != T_ID and lx.kind != T_OR_KW and lx.kind != T_QUOTE and lx.kind != T_DOLLAR_CURLY:
+                raise self.unexpected("")
+            name = self.attr_name()
+            if type(name) is not str:
+                raise SyntaxProblem("dynamic attributes not allowed in inherit", at)
+            pos = at
+            if name in names:
+                raise SyntaxProblem("attribute '%s' already defined at %%s" % name, first, names[name][2])
+            if source is not None:
+                names[name] = (2, (index, pos), first)
+            else:
+                names[name] = (1, pos, first)
+                if not recursive:
+                    self.variable(name, pos)
+        lx.next()
+
+    def attr_path(self):
+        """attrpath: a tuple of names and of trees for dynamic names."""
+        lx: Lexer = self.lx
+        path: list = [self.attr_name()]
+        while lx.kind == CHAR_BASE + 46:
+            lx.next()
+            path.append(self.attr_name())
+        return tuple(path)
+
+    def attr_name(self):
+        lx: Lexer = self.lx
+        name: object
+        if lx.kind == T_ID:
+            name = lx.value
+            lx.next()
+            return name
+        if lx.kind == T_OR_KW:
+            lx.next()
+            return "or"
+        if lx.kind == T_QUOTE:
+            name = self.string()
+            return name[1] if name[0] == STRING else name
+        if lx.kind == T_DOLLAR_CURLY:
+            lx.next()
+            name = self.function()
+            self.expect(CHAR_BASE + 125)
+            return name[1] if name[0] == STRING else name
+        raise self.unexpected("ID or OR_KW or DOLLAR_CURLY or '\"'")
+
+    def operators(self, least: cython.int):
+        """expr_op with binary operators of precedence `least` or more."""
+        lx: Lexer = self.lx
+        pos: cython.Py_ssize_t = lx.start
+        second: cython.Py_ssize_t
+        forbidden: cython.int = 0
+        precedence: cython.int
+        kind: cython.int = lx.kind
+        left: object
+        right: object
+        if kind == CHAR_BASE + 33:  # '!'
+            check_stack()
+            lx.next()
+            left = (NOT, self.operators(_ABOVE_NOT))
+        elif kind == CHAR_BASE + 45:  # '-'
+            check_stack()
+            lx.next()
+            left = (NEGATE, pos, self.operators(_ABOVE_ALL))
+        else:
+            left = self.application()
+        while True:
+            kind = lx.kind
+            if kind == CHAR_BASE + 63:  # '?'
+                if least > _HAS_PRECEDENCE:
+                    return left
+                if forbidden == _HAS_PRECEDENCE:
+                    raise self.unexpected("")
+                lx.next()
+                left = (HAS, left, self.attr_path())
+                forbidden = _HAS_PRECEDENCE
+                continue
+            precedence = _precedence[kind]
+            if precedence == 0 or precedence < least:
+                return left
+            if precedence == forbidden:
+                raise self.unexpected("")
+            found: tuple = _OPERATORS[kind]
+            lx.next()
+            second = lx.start
+            right = self.operators(precedence if found[1] == 1 else precedence + 1)
+            left = (OPERATOR, found[2], pos, left, right, second)
+            forbidden = precedence if found[1] == 2 else 0
+
+    def application(self):
+        """expr_app: a selection applied to any number of selections."""
+        lx: Lexer = self.lx
+        pos: cython.Py_ssize_t = lx.start
+        tree: object = self.selection()
+        call: list = None
+        while self.at_operand():
+            if call is None:
+                if type(tree) is list and tree[0] == CALL:
+                    call = tree
+                else:
+                    call = [CALL, pos, tree, []]
+            cython.cast(list, call[3]).append(self.selection())
+        return tree if call is None else call
+
+    def at_operand(self):
+        """Whether the current token can start an expr_simple."""
+        kind: cython.int = self.lx.kind
+        return (
+            kind == T_ID
+            or kind == CHAR_BASE + 40
+            or kind == CHAR_BASE + 91
+            or kind == CHAR_BASE + 123
+            or kind == T_QUOTE
+            or kind == T_IND_OPEN
+            or kind == T_INT
+            or kind == T_FLOAT
+            or kind == T_PATH
+            or kind == T_HPATH
+            or kind == T_SPATH
+            or kind == T_URI
+            or kind == T_REC
+            or kind == T_LET
+        )
+
+    def selection(self):
+        """expr_select."""
+        lx: Lexer = self.lx
+        pos: cython.Py_ssize_t = lx.start
+        at: cython.Py_ssize_t
+        path: object
+        tree: object = self.simple()
+        if lx.kind == CHAR_BASE + 46:
+            lx.next()
+            path = self.attr_path()
+            if lx.kind == T_OR_KW:
+                lx.next()
+                return (SELECT, pos, tree, path, self.selection())
+            return (SELECT, pos, tree, path, None)
+        if lx.kind == T_OR_KW:
+            # Nixpkgs has a function called `or`: `map or [ ... ]`.
+            at = pos
+            lx.next()
+            return [CALL, pos, tree, [self.variable("or", at)]]
+        return tree
+
+    def simple(self):
+        """expr_simple: an operand."""
+        lx: Lexer = self.lx
+        pos: cython.Py_ssize_t = lx.start
+        kind: cython.int = lx.kind
+        value: object = lx.value
+        attrs: list
+        outer: dict
+        if kind == T_ID:
+            lx.next()
+            if value == "__curPos":
+                return (CUR_POS, pos)
+            return self.variable(value, pos)
+        if kind == T_QUOTE:
+            return self.string()
+        if kind == CHAR_BASE + 40:  # '('
+            lx.next()
+            value = self.function()
+            self.expect(CHAR_BASE + 41)
+            return value
+        if kind == CHAR_BASE + 91:  # '['
+            check_stack()
+            lx.next()
+            items: list = []
+            while self.at_operand():
+                items.append(self.selection())
+            if lx.kind != CHAR_BASE + 93:
+                raise self.unexpected("")
+            lx.next()
+            return (LIST, tuple(items))
+        if kind == CHAR_BASE + 123:  # '{'
+            check_stack()
+            lx.next()
+            return self.bindings(pos, False, CHAR_BASE + 125)
+        if kind == T_INT:
+            lx.next()
+            return (INT_N, value)
+        if kind == T_IND_OPEN:
+            return self.indented_string()
+        if kind == T_PATH or kind == T_HPATH:
+            return self.path()
+        if kind == T_REC or kind == T_LET:
+            lx.next()
+            if lx.kind != CHAR_BASE + 123:
+                raise self.unexpected("'{'")
+            check_stack()
+            at: cython.Py_ssize_t = lx.start
+            lx.next()
+            outer = self.free
+            attrs = self.bindings(at, True, CHAR_BASE + 125)
+            self.in_scope(attrs, outer, False)
+            if kind == T_LET:
+                return (SELECT, -1, attrs, ("body",), None)
+            return attrs
+        if kind == T_SPATH:
+            lx.next()
+            # The two names are looked up like any others, so that scopedImport may replace them.
+            return [CALL, pos, self.variable("__findFile", -1), [self.variable("__nixPath", -1), (STRING, value)]]
+        if kind == T_FLOAT:
+            lx.next()
+            return (FLOAT_N, value)
+        if kind == T_URI:
+            lx.next()
+            return (STRING, value)
+        raise self.unexpected("")
+
+    def string(self):
+        """A "..." string; the current token is its opening quote."""
+        lx: Lexer = self.lx
+        pos: cython.Py_ssize_t = lx.start
+        at: cython.Py_ssize_t
+        parts: list = []
+        value: object
+        interpolated: cython.bint = False
+        while True:
+            lx.string_part()
+            if lx.kind == T_STR:
+                parts.append(lx.value)
+            elif lx.kind == T_DOLLAR_CURLY:
+                at = lx.start
+                interpolated = True
+                lx.next()
+                value = self.function()
+                if lx.kind != CHAR_BASE + 125:
+                    raise self.unexpected("'}'")
+                parts.append((at, value))
+            elif lx.kind == T_STRING_END:
+                break
+            else:
+                raise self.unexpected("STR or DOLLAR_CURLY or '\"'" if not parts else "")
+        lx.next()
+        if interpolated:
+            return (INTERPOLATION, pos, tuple(parts))
+        return (STRING, parts[0] if parts else "")
+
+    def indented_string(self):
+        """An indented string; the current token is its opening quotes."""
+        lx: Lexer = self.lx
+        pos: cython.Py_ssize_t = lx.start
+        at: cython.Py_ssize_t
+        parts: list = []
+        value: object
+        while True:
+            lx.indented_part()
+            at = lx.start
+            if lx.kind == T_IND_STR:
+                parts.append((at, lx.value, True))
+            elif lx.kind == T_STR:
+                parts.append((at, lx.value, False))
+            elif lx.kind == T_DOLLAR_CURLY:
+                lx.next()
+                value = self.function()
+                if lx.kind != CHAR_BASE + 125:
+                    raise self.unexpected("'}'")
+                parts.append((at, value, None))
+            elif lx.kind == T_STRING_END:
+                break
+            else:
+                raise self.unexpected("IND_STR or DOLLAR_CURLY or IND_STRING_CLOSE")
+        lx.next()
+        parts = strip_indentation(parts)
+        if not parts:
+            return (STRING, "")
+        if len(parts) == 1 and type(parts[0]) is str:
+            return (STRING, parts[0])
+        return (INTERPOLATION, pos, tuple(parts))
+
+    def path(self):
+        """A path, perhaps with interpolations; the current token is its first part."""
+        lx: Lexer = self.lx
+        pos: cython.Py_ssize_t = lx.start
+        at: cython.Py_ssize_t
+        first: object = (PATH_N if lx.kind == T_PATH else HPATH_N, lx.value)
+        parts: list = [first]
+        value: object
+        while True:
+            lx.path_part()
+            at = lx.start
+            if lx.kind == T_STR:
+                parts.append(lx.value)
+            elif lx.kind == T_DOLLAR_CURLY:
+                lx.next()
+                value = self.function()
+                if lx.kind != CHAR_BASE + 125:
+                    raise self.unexpected("'}'")
+                parts.append((at, value))
+            else:
+                break
+        lx.next()
+        if len(parts) == 1:
+            return first
+        return (PATH_PARTS, pos, tuple(parts))
+
+
+def strip_indentation(parts: list) -> list:
+    """Remove the common indentation of an indented string.
+
+    `parts` are (pos, str, True) raw text, (pos, str, False) escapes, (pos, tree, None) interpolations. Returns str and
+    (pos, tree). White space of a last line that has nothing else does not count, and disappears.
+    """
+    out: list = []
+    at_start: cython.bint = True
+    least: cython.Py_ssize_t = 1000000
+    indent: cython.Py_ssize_t = 0
+    dropped: cython.Py_ssize_t = 0
+    left: cython.Py_ssize_t = len(parts)
+    for part in parts:
+        if part[2] is not True:
+            if at_start:
+                at_start = False
+                least = min(least, indent)
+            continue
+        lines: list = part[1].split("\n")
+        first: cython.bint = True
+        for line in lines:
+            if not first:
+                at_start = True
+                indent = 0
+            first = False
+            if at_start:
+                stripped: str = line.lstrip(" ")
+                indent += len(line) - len(stripped)
+                if stripped:
+                    at_start = False
+                    least = min(least, indent)
+    at_start = True
+    for part in parts:
+        if part[2] is None:
+            at_start = False
+            dropped = 0
+            out.append((part[0], part[1]))
+        else:
+            pieces: list = []
+            first = True
+            for line in part[1].split("\n"):
+                if not first:
+                    at_start = True
+                    dropped = 0
+                first = False
+                if at_start:
+                    stripped = line.lstrip(" ")
+                    indent = len(line) - len(stripped)
+                    keep: cython.Py_ssize_t = dropped + indent - least
+                    dropped += indent
+                    if stripped:
+                        at_start = False
+                        dropped = 0
+                    if keep > 0:
+                        line = " " * min(keep, indent) + stripped
+                    else:
+                        line = stripped
+                pieces.append(line)
+            text: str = "\n".join(pieces)
+            if left == 1:
+                tail: str = text.rpartition("\n")[2]
+                if len(tail) < len(text) and not tail.strip(" "):
+                    text = text[: len(text) - len(tail)]
+            out.append(text)
+        left -= 1
+    return out
+
+
+# The numbers of the trees have C types; Python code that reads trees finds them here.
+globals().update(
+    INT_N=INT_N,
+    FLOAT_N=FLOAT_N,
+    STRING=STRING,
+    VAR=VAR,
+    PATH_N=PATH_N,
+    HPATH_N=HPATH_N,
+    CUR_POS=CUR_POS,
+    INTERPOLATION=INTERPOLATION,
+    PATH_PARTS=PATH_PARTS,
+    SELECT=SELECT,
+    HAS=HAS,
+    LIST=LIST,
+    ATTRS=ATTRS,
+    LET_N=LET_N,
+    WITH_N=WITH_N,
+    ASSERT_N=ASSERT_N,
+    IF_N=IF_N,
+    LAMBDA=LAMBDA,
+    CALL=CALL,
+    OPERATOR=OPERATOR,
+    NOT=NOT,
+    NEGATE=NEGATE,
+)

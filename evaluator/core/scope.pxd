@@ -1,0 +1,38 @@
+# C-level shape of scope.py.
+from evaluator.core.parser cimport (
+    ASSERT_N, ATTRS, CALL, CUR_POS, FLOAT_N, HAS, HPATH_N, IF_N, INT_N, INTERPOLATION, LAMBDA, LET_N, LIST, NEGATE, NOT,
+    OPERATOR, PATH_N, PATH_PARTS, SELECT, STRING, VAR, WITH_N,
+)
+from evaluator.core.values cimport Counters, Node, Thunk, check_stack, counters
+
+
+cdef class Scope:
+    cdef dict names
+    cdef Scope up
+
+
+cdef class Builder:
+    cdef object state
+    cdef dict globals
+    cdef long long base
+    cdef str base_path
+    cdef bint operators_redefined
+    cdef object at(self, long long pos)
+    cdef Node build(self, object tree, Scope scope, object name)
+    cdef Node lazy(self, object tree, Scope scope, object name)
+    cdef Node later(self, object tree, Scope scope, object name)
+    cdef bint is_local(self, str name, Scope scope)
+    cdef Node variable(self, str name, Scope scope, object pos)
+    cdef list path(self, object path, Scope scope)
+    cdef Node selection(self, object tree, Scope scope)
+    cdef Node call(self, object tree, Scope scope)
+    cdef Node operator(self, object tree, Scope scope)
+    cdef Node function(self, object tree, Scope scope, object name)
+    cdef Node body(self, object tree, Scope scope, object name)
+    cdef Node attrs(self, object tree, Scope scope)
+    cdef object dynamic(self, list entries, Scope scope)
+    cdef Node recursive_attrs(self, object tree, Scope scope)
+    cdef object bindings(self, object tree, Scope scope)
+    cdef Node let(self, object tree, Scope scope)
+    cdef Node interpolation(self, object tree, Scope scope)
+    cdef Node path_parts(self, object tree, Scope scope)

@@ -1,0 +1,493 @@
+"""From syntax tree to nodes: resolving variables to (level, slot), and where that is put off.
+
+Large subtrees become nodes only when they are first evaluated (`Lazy`): most of a package set never is. Undefined
+variables are found beforehand all the same, because the parser collects the free ones.
+"""
+
+import cython
+
+from evaluator.core import nodes, parser, show
+from evaluator.core.lexer import SyntaxProblem
+from evaluator.errors import ParseError, UndefinedVarError
+
+if not cython.compiled:
+    from evaluator.core.parser import (
+        ASSERT_N,
+        ATTRS,
+        CALL,
+        CUR_POS,
+        FLOAT_N,
+        HAS,
+        HPATH_N,
+        IF_N,
+        INT_N,
+        INTERPOLATION,
+        LAMBDA,
+        LET_N,
+        LIST,
+        NEGATE,
+        NOT,
+        OPERATOR,
+        PATH_N,
+        PATH_PARTS,
+        SELECT,
+        STRING,
+        VAR,
+        WITH_N,
+    )
+    from evaluator.core.values import Node, Thunk, check_stack
+
+_BINARY = {
+    "+": nodes.Add,
+    "-": nodes.Subtract,
+    "*": nodes.Multiply,
+    "/": nodes.Divide,
+    "<": nodes.Less,
+    ">": nodes.Greater,
+    "<=": nodes.LessOrEqual,
+    ">=": nodes.GreaterOrEqual,
+    "==": nodes.Equal,
+    "!=": nodes.NotEqual,
+    "&&": nodes.And,
+    "||": nodes.Or,
+    "->": nodes.Implies,
+    "//": nodes.Update,
+    "++": nodes.Concat,
+}
+#: The builtins that operators stand for: name, whether the operands change places, whether the result is negated.
+_BUILTIN_OF = {
+    "-": ("__sub", False, False),
+    "*": ("__mul", False, False),
+    "/": ("__div", False, False),
+    "<": ("__lessThan", False, False),
+    ">": ("__lessThan", True, False),
+    "<=": ("__lessThan", True, True),
+    ">=": ("__lessThan", False, True),
+}
+
+
+@cython.cclass
+class Scope:
+    """The names of one environment and the scope outside of it; `names` is None for a `with`."""
+
+    def __init__(self, names, up):
+        self.names = names
+        self.up = up
+
+
+@cython.final
+@cython.cclass
+class Lazy(Node):
+    """An expression that becomes a node when it is first looked at."""
+
+    tree: object
+    scope: Scope
+    builder: Builder
+    name: object
+    node: Node
+
+    @cython.cfunc
+    def build(self) -> object:
+        builder: Builder = self.builder
+        if builder is not None:
+            node: Node = builder.build(self.tree, self.scope, self.name)
+            self.node = node
+            self.tree = None
+            self.builder = None
+            self.scope = None
+        return None
+
+    @cython.cfunc
+    def eval(self, env: list) -> object:
+        if self.node is None:
+            self.build()
+        return self.node.eval(env)
+
+    @cython.cfunc
+    def delay(self, env: list) -> object:
+        if self.node is None:
+            return nodes_new_thunk(self, env)
+        return self.node.delay(env)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def test(self, env: list, pos: cython.longlong) -> cython.int:
+        if self.node is None:
+            self.build()
+        return self.node.test(env, pos)
+
+
+@cython.cfunc
+def nodes_new_thunk(node: Node, env: list) -> object:
+    t: Thunk = Thunk.__new__(Thunk)
+    t.node = node
+    t.payload = env
+    counters.thunks += 1
+    return t
+
+
+@cython.cclass
+class Builder:
+    """Makes the nodes of one source. `base` is the position of its first byte, `base_path` what paths are relative to."""
+
+    def __init__(self, state, base, base_path, operators_redefined):
+        self.state = state
+        self.globals = state.globals
+        self.base = base
+        self.base_path = base_path
+        self.operators_redefined = operators_redefined
+
+    def at(self, pos: cython.longlong):
+        return self.base + pos if pos >= 0 else 0
+
+    def build(self, tree, scope, name):
+        """Return the node for `tree`; `name` is what it is bound to, for functions to know their names."""
+        kind: cython.int = tree[0]
+        if kind == VAR:
+            return self.variable(tree[1], scope, self.at(tree[2]))
+        if kind == STRING or kind == INT_N or kind == FLOAT_N:
+            return nodes.Const(tree[1])
+        check_stack()
+        if kind == SELECT:
+            return self.selection(tree, scope)
+        if kind == CALL:
+            return self.call(tree, scope)
+        if kind == LAMBDA:
+            return self.function(tree, scope, name)
+        if kind == ATTRS:
+            return self.attrs(tree, scope)
+        if kind == LET_N:
+            return self.let(tree, scope)
+        if kind == LIST:
+            return nodes.ListNode([self.lazy(x, scope, None) for x in tree[1]])
+        if kind == INTERPOLATION:
+            return self.interpolation(tree, scope)
+        if kind == OPERATOR:
+            return self.operator(tree, scope)
+        if kind == IF_N:
+            return nodes.If(
+                self.build(tree[2], scope, None),
+                self.lazy(tree[3], scope, None),
+                self.lazy(tree[4], scope, None),
+                self.at(tree[1]),
+            )
+        if kind == WITH_N:
+            return nodes.With(self.build(tree[2], scope, None), self.lazy(tree[3], Scope(None, scope), None))
+        if kind == ASSERT_N:
+            return nodes.Assert(
+                self.build(tree[2], scope, None),
+                self.lazy(tree[3], scope, None),
+                self.at(tree[1]),
+                Shown(tree[2], self.base_path, self.state),
+            )
+        if kind == HAS:
+            return nodes.Has(self.build(tree[1], scope, None), self.path(tree[2], scope))
+        if kind == NOT:
+            return nodes.Not(self.build(tree[1], scope, None))
+        if kind == NEGATE:
+            if self.operators_redefined and self.is_local("__sub", scope):
+                return nodes.CallN(
+                    self.variable("__sub", scope, 0),
+                    [nodes.Const(0), self.lazy(tree[2], scope, None)],
+                    self.at(tree[1]),
+                )
+            return nodes.Negate(self.build(tree[2], scope, None), self.at(tree[1]))
+        if kind == PATH_N:
+            return nodes.Const(nodes.path_value(show.absolute_path(tree[1], self.base_path)))
+        if kind == HPATH_N:
+            return nodes.Const(nodes.path_value(nodes.canonical_path(self.state.io.home() + tree[1][1:])))
+        if kind == PATH_PARTS:
+            return self.path_parts(tree, scope)
+        if kind == CUR_POS:
+            return nodes.CurPos(self.at(tree[1]), self.state)
+        raise AssertionError("unknown tree %r" % (kind,))
+
+    def lazy(self, tree, scope, name):
+        """As `build`, but put off unless the node is trivial."""
+        kind: cython.int = tree[0]
+        if (
+            kind == VAR
+            or kind == STRING
+            or kind == INT_N
+            or kind == FLOAT_N
+            or kind == LAMBDA
+            or kind == PATH_N
+            or (kind == SELECT and tree[2][0] == VAR)
+            or (kind == LIST and not tree[1])
+        ):
+            return self.build(tree, scope, name)
+        return self.later(tree, scope, name)
+
+    def later(self, tree, scope, name):
+        node: Lazy = Lazy.__new__(Lazy)
+        node.tree = tree
+        node.scope = scope
+        node.builder = self
+        node.name = name
+        return node
+
+    def is_local(self, name: str, scope: Scope):
+        """Whether something in the text, and not the global scope, defines `name`."""
+        while scope is not None:
+            if scope.names is not None and name in scope.names:
+                return True
+            scope = scope.up
+        return False
+
+    def variable(self, name: str, scope: Scope, pos):
+        level: cython.int = 0
+        withs: list = None
+        found: object
+        while scope is not None:
+            if scope.names is None:
+                if withs is None:
+                    withs = []
+                withs.append(level)
+            else:
+                found = scope.names.get(name)
+                if found is not None:
+                    return nodes.Var0(found, pos) if level == 0 else nodes.Var(level, found, pos)
+            level += 1
+            scope = scope.up
+        if name in self.globals:
+            found = self.globals[name]
+            if type(found) is Thunk:
+                return nodes.GlobalThunk(found, pos)
+            return nodes.Const(found)
+        if withs is not None:
+            return nodes.WithVar(name, withs, pos)
+        raise UndefinedVarError("undefined variable '%s'" % name, pos)
+
+    def path(self, path, scope):
+        return [x if type(x) is str else self.build(x, scope, None) for x in path]
+
+    def selection(self, tree, scope):
+        e: object = self.build(tree[2], scope, None)
+        path: object = tree[3]
+        if tree[4] is None and len(path) == 1 and type(path[0]) is str:
+            return nodes.Select1(e, path[0], self.at(tree[1]))
+        default: object = None if tree[4] is None else self.lazy(tree[4], scope, None)
+        return nodes.Select(e, self.path(path, scope), default, self.at(tree[1]))
+
+    def call(self, tree, scope):
+        f: object = self.build(tree[2], scope, None)
+        args: list = [self.lazy(x, scope, None) for x in tree[3]]
+        if len(args) == 1:
+            return nodes.Call1(f, args[0], self.at(tree[1]))
+        if len(args) == 2:
+            return nodes.Call2(f, args[0], args[1], self.at(tree[1]))
+        return nodes.CallN(f, args, self.at(tree[1]))
+
+    def operator(self, tree, scope):
+        op: object = tree[1]
+        pos: object = self.at(tree[2])
+        if self.operators_redefined and op in _BUILTIN_OF:
+            name, swapped, negated = _BUILTIN_OF[op]
+            if self.is_local(name, scope):
+                a: object = self.lazy(tree[3], scope, None)
+                b: object = self.lazy(tree[4], scope, None)
+                node: object = nodes.CallN(self.variable(name, scope, 0), [b, a] if swapped else [a, b], pos)
+                return nodes.Not(node) if negated else node
+        return _BINARY[op](
+            self.build(tree[3], scope, None), self.build(tree[4], scope, None), pos, self.at(tree[5]), self.state
+        )
+
+    def function(self, tree, scope, name):
+        pos: object = self.at(tree[1])
+        body: object = tree[5]
+        formals: object = tree[3]
+        names: dict
+        inner: Scope
+        if formals is None:
+            if body[0] == LAMBDA and body[3] is None and body[2] != tree[2]:
+                inner = Scope({tree[2]: 0, body[2]: 1}, scope)
+                return nodes.Function2(
+                    self.body(body[5], inner, name), pos, name, tree[2], self.at(body[1]), body[2]
+                )
+            return nodes.Function1(self.body(body, Scope({tree[2]: 0}, scope), name), pos, name, tree[2])
+        names = {}
+        if tree[2] is not None:
+            names[tree[2]] = 0
+        i: cython.int = 1
+        for f in formals:
+            names[f[0]] = i
+            i += 1
+        inner = Scope(names, scope)
+        return nodes.FunctionSet(
+            self.body(body, inner, name),
+            pos,
+            name,
+            tree[2],
+            [f[0] for f in formals],
+            [None if f[1] is None else self.lazy(f[1], inner, None) for f in formals],
+            [self.at(f[2]) for f in formals],
+            tree[4],
+            self.state,
+        )
+
+    def body(self, tree, scope, name):
+        """The body of a function; a function in it goes by the same name."""
+        return self.lazy(tree, scope, name if tree[0] == LAMBDA else None)
+
+    def attrs(self, tree, scope):
+        names: dict = tree[3]
+        froms: list = tree[5]
+        from_scope: Scope = None
+        if tree[2]:
+            return self.recursive_attrs(tree, scope)
+        built: list = []
+        flags: list = []
+        where: list = []
+        for name, (kind, value, pos) in names.items():
+            where.append(self.at(pos))
+            flags.append(kind == 2)
+            if kind == 0:
+                built.append(self.lazy(value, scope, name))
+            elif kind == 1:
+                built.append(self.variable(name, scope, self.at(value)))
+            else:
+                built.append(nodes.Select1(nodes.Var0(value[0], self.at(value[1])), name, self.at(value[1])))
+        return nodes.AttrsNode(
+            list(names),
+            built,
+            flags,
+            where,
+            [self.lazy(x, scope, None) for x in froms] if froms else None,
+            self.dynamic(tree[4], scope),
+            self.at(tree[1]),
+            self.state,
+        )
+
+    def dynamic(self, entries, scope):
+        if not entries:
+            return None
+        return [(self.build(a, scope, None), self.lazy(b, scope, None), self.at(pos)) for a, b, pos in entries]
+
+    def recursive_attrs(self, tree, scope):
+        inner, built, outer, where = self.bindings(tree, scope)
+        return nodes.RecAttrsNode(
+            list(tree[3]), built, outer, where, None, self.dynamic(tree[4], inner), self.at(tree[1]), self.state
+        )
+
+    def bindings(self, tree, scope):
+        """The slots of a recursive scope: the attributes, then what `inherit (from)` inherits from."""
+        names: dict = tree[3]
+        froms: list = tree[5]
+        inner: Scope = Scope({name: i for i, name in enumerate(names)}, scope)
+        built: list = []
+        outer: list = []
+        where: list = []
+        n: cython.int = len(names)
+        for name, (kind, value, pos) in names.items():
+            where.append(self.at(pos))
+            outer.append(kind == 1)
+            if kind == 0:
+                built.append(self.lazy(value, inner, name))
+            elif kind == 1:
+                built.append(self.variable(name, scope, self.at(value)))
+            else:
+                built.append(nodes.Select1(nodes.Var0(n + value[0], self.at(value[1])), name, self.at(value[1])))
+        for x in froms:
+            built.append(self.later(x, inner, None))
+            outer.append(False)
+        return inner, built, outer, where
+
+    def let(self, tree, scope):
+        inner, built, outer, _ = self.bindings(tree[1], scope)
+        return nodes.Let(built, outer, self.lazy(tree[2], inner, None))
+
+    def interpolation(self, tree, scope):
+        parts: list = []
+        where: list = []
+        for p in tree[2]:
+            if type(p) is str:
+                parts.append(p)
+                where.append(0)
+            else:
+                parts.append(self.build(p[1], scope, None))
+                where.append(self.at(p[0]))
+        if all(type(p) is str for p in parts):
+            return nodes.Const("".join(parts))
+        return nodes.Interpolation(parts, where, self.at(tree[1]), self.state)
+
+    def path_parts(self, tree, scope):
+        first: object = tree[2][0]
+        if first[0] == PATH_N:
+            start: str = show.absolute_path(first[1], self.base_path)
+        else:
+            start = nodes.canonical_path(self.state.io.home() + first[1][1:])
+        if first[1].endswith("/") and len(first[1]) > 1 and not start.endswith("/"):
+            start += "/"
+        parts: list = []
+        where: list = []
+        for p in tree[2][1:]:
+            if type(p) is str:
+                parts.append(p)
+                where.append(0)
+            else:
+                parts.append(self.build(p[1], scope, None))
+                where.append(self.at(p[0]))
+        return nodes.PathInterpolation(start, parts, where, self.at(tree[1]), self.state)
+
+
+class Shown:
+    """Calling it gives the text of an expression as Nix prints it."""
+
+    def __init__(self, tree, base_path, state):
+        self.tree = tree
+        self.base_path = base_path
+        self.state = state
+
+    def __call__(self):
+        return show.show(self.tree, self.base_path, self.state.io.home)
+
+
+class Expression:
+    """A parsed text: `node` to evaluate in the environment `env`, `tree` to print."""
+
+    __slots__ = ("base_path", "env", "node", "state", "tree")
+
+    def __init__(self, node, env, tree, base_path, state):
+        self.node = node
+        self.env = env
+        self.tree = tree
+        self.base_path = base_path
+        self.state = state
+
+    def __str__(self):
+        return show.show(self.tree, self.base_path, self.state.io.home)
+
+    def is_attrs(self):
+        """Whether the text is a set expression and not something that has to be computed (flake.nix must be one)."""
+        return self.tree[0] == ATTRS
+
+
+def parse(state, source, base_path, names):
+    """Return the `Expression` of a source; see EvalState.parse."""
+    base = state.positions.add(source)
+    try:
+        tree, free, redefined = state.syntax(source)
+    except SyntaxProblem as problem:
+        message = problem.message
+        if problem.other >= 0:
+            message = message % state.positions.show(base + problem.other)
+        raise ParseError(message, base + problem.offset) from None
+    known = state.globals
+    first = -1
+    for name, pos in free.items():
+        if name not in known and (names is None or name not in names) and (first < 0 or pos < first):
+            first = pos
+            undefined = name
+    if first >= 0:
+        raise UndefinedVarError("undefined variable '%s'" % undefined, base + first)
+    builder: Builder = Builder(state, base, base_path, redefined)
+    if names is None:
+        return Expression(builder.build(tree, None, None), [None], tree, base_path, state)
+    scope = Scope({name: i for i, name in enumerate(names)}, None)
+    return Expression(builder.build(tree, scope, None), [None, *names.values()], tree, base_path, state)
+
+
+def evaluate(expression):
+    """Return the forced value of an `Expression`."""
+    node: Node = expression.node
+    return node.eval(expression.env)

@@ -1,0 +1,204 @@
+"""Builtins for strings. How builtins are written is described in values.py."""
+
+import cython
+
+from evaluator.errors import EvalError, NixError, NixTypeError
+
+if not cython.compiled:
+    from evaluator.core.calls import (
+        call,
+        call1,
+        call2,
+        coerce,
+        equal,
+        force_attrs,
+        force_bool_c,
+        force_float,
+        force_function,
+        force_int,
+        force_list,
+        force_string,
+        force_string_context,
+        force_string_no_context,
+        less,
+        same,
+        text_less,
+        type_error,
+    )
+    from evaluator.core.nodes import add, delay_call, delay_call2, delayed, delayed2, divide, multiply, subtract
+    from evaluator.core.values import (
+        NULL,
+        Attrs,
+        ContextString,
+        Func,
+        Path,
+        PrimOp,
+        Thunk,
+        check_stack,
+        counters,
+        force_thunk,
+        make_path,
+        make_string,
+        position_of,
+        show_type,
+    )
+
+
+def prim_toString(state, x):
+    """`toString e`: as a string; also numbers, Booleans, null and lists. Paths are not copied to the store."""
+    if type(x) is Thunk:
+        x = force_thunk(cython.cast(Thunk, x), -1)
+    if type(x) is str or type(x) is ContextString:
+        return x
+    context: set = set()
+    return make_string(coerce(state, x, context, True, False), context)
+
+
+def prim_stringLength(state, x):
+    """`stringLength e`: how many bytes the string has."""
+    if type(x) is not str:
+        x = coerce(state, x, set(), False, True)
+    if cython.cast(str, x).isascii():
+        return len(cython.cast(str, x))
+    return len(x.encode("utf-8", "surrogateescape"))
+
+
+def prim_substring(state, start, length, s):
+    """`substring start len s`: at most `len` bytes from `start`; all of the rest if `len` is negative."""
+    a: object = force_int(start)
+    n: object = force_int(length)
+    context: set = set()
+    text: str = coerce(state, s, context, False, True)
+    raw: bytes
+    if a < 0:
+        raise EvalError("negative start position in 'substring'")
+    if text.isascii():
+        text = text[a:] if n < 0 else text[a : a + n]
+    else:
+        raw = text.encode("utf-8", "surrogateescape")
+        raw = raw[a:] if n < 0 else raw[a : a + n]
+        text = raw.decode("utf-8", "surrogateescape")
+    return make_string(text, context) if context else text
+
+
+def prim_concatStringsSep(state, separator, items):
+    """`concatStringsSep separator list`: the strings joined."""
+    context: set = set()
+    between: str = force_string_context(separator, context)
+    out: list = []
+    for x in force_list(items):
+        if type(x) is Thunk:
+            x = force_thunk(cython.cast(Thunk, x), -1)
+        if type(x) is not str:
+            x = coerce(state, x, context, False, True)
+        out.append(x)
+    return make_string(between.join(out), context)
+
+
+def prim_replaceStrings(state, old, new, s):
+    """`replaceStrings from to s`: every occurrence of a string in `from` replaced by its counterpart in `to`."""
+    olds: list = force_list(old)
+    news: list = force_list(new)
+    context: set = set()
+    if len(olds) != len(news):
+        raise EvalError("'from' and 'to' arguments to 'replaceStrings' have different lengths")
+    patterns: list = [force_string(x) for x in olds]
+    text: str = force_string_context(s, context)
+    return make_string(replace(text, patterns, news, context), context)
+
+
+@cython.cfunc
+def replace(text: str, patterns: list, news: list, context: set) -> str:
+    """Replacements are evaluated when they are first needed; then their contexts count, too."""
+    empty: object = None
+    by_first: dict = {}
+    out: list = []
+    p: cython.Py_ssize_t = 0
+    copied: cython.Py_ssize_t = 0
+    n: cython.Py_ssize_t
+    i: cython.Py_ssize_t
+    hit: object
+    if "" in patterns and not text.isascii():
+        # An empty pattern matches between any two bytes.
+        as_bytes: list = [latin(x) for x in patterns]
+        made: list = [NeededReplacement(x) for x in news]
+        result: str = replace(latin(text), as_bytes, made, context)
+        return result.encode("latin-1").decode("utf-8", "surrogateescape")
+    for i in range(len(patterns)):
+        pattern: str = patterns[i]
+        if pattern == "":
+            if empty is None:
+                empty = i
+        else:
+            first: str = pattern[0]
+            if first not in by_first:
+                by_first[first] = []
+            by_first[first].append((i, pattern))
+    n = len(text)
+    while p <= n:
+        hit = empty
+        size: cython.Py_ssize_t = 0
+        if p < n:
+            for i, pattern in by_first.get(text[p], ()):
+                if empty is not None and empty < i:
+                    break
+                if text.startswith(pattern, p):
+                    hit = i
+                    size = len(pattern)
+                    break
+        if hit is None:
+            p += 1
+            continue
+        out.append(text[copied:p])
+        value: object = news[hit]
+        if type(value) is NeededReplacement:
+            out.append(value.get(context))
+        else:
+            out.append(force_string_context(value, context))
+        if size:
+            p += size
+            copied = p
+        else:
+            copied = p
+            p += 1
+    out.append(text[copied:])
+    return "".join(out)
+
+
+def latin(text):
+    """Return the bytes of `text` as one character each."""
+    return text.encode("utf-8", "surrogateescape").decode("latin-1")
+
+
+class NeededReplacement:
+    """A replacement as bytes in the guise of characters."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def get(self, context):
+        return latin(force_string_context(self.value, context))
+
+
+def prim_baseNameOf(state, x):
+    """`baseNameOf s`: what follows the last slash."""
+    context: set = set()
+    text: str = coerce(state, x, context, False, False)
+    # One trailing slash does not count.
+    return make_string(text.removesuffix("/").rpartition("/")[2], context)
+
+
+def prim_dirOf(state, x):
+    """`dirOf s`: what precedes the last slash; a path for a path."""
+    if type(x) is Thunk:
+        x = force_thunk(cython.cast(Thunk, x), -1)
+    context: set = set()
+    text: str = coerce(state, x, context, False, False)
+    slash: cython.Py_ssize_t = text.rfind("/")
+    if slash < 0:
+        text = "."
+    else:
+        text = text[:slash] or "/"
+    if type(x) is Path:
+        return make_path(text)
+    return make_string(text, context)
