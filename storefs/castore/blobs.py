@@ -16,7 +16,7 @@ import errno
 import fcntl
 import os
 
-from storefs.castore.digest import digest_pieces
+from storefs.castore.digest import DIGEST_SIZE, digest_pieces
 from storefs.durable import sync_directory, sync_file_system
 from storefs.errors import StoreError
 
@@ -86,18 +86,15 @@ class BlobStore:
         except BlobError:
             return False
 
-    def unlink(self, digest: bytes) -> int:
-        """Remove a blob that no committed node names and return the bytes that this frees; 0 if it was gone.
+    def withdraw(self, digest: bytes, area: IntakeArea) -> None:
+        """Take a blob that no committed node names out of the store, into ``area``, whose end frees its bytes.
 
         Only with the write lock of the database held, see `storefs.metadata.schema`.
         """
-        path = self.path(digest)
         try:
-            status = os.lstat(path)
-            os.unlink(path)
+            os.rename(self.path(digest), f"{area.path}/{digest.hex()}")
         except FileNotFoundError:
-            return 0
-        return status.st_blocks * 512 if status.st_nlink == 1 else 0
+            pass
 
     def all_digests(self) -> Iterator[tuple[bytes, os.stat_result]]:
         """Yield what is there, named or not, with its status; foreign files are skipped."""
@@ -145,6 +142,15 @@ class BlobStore:
 
     def stale_areas(self) -> Iterator[str]:
         """Yield the directories of additions whose processes are gone; each is locked while it is out."""
+        for path, alive in self._areas():
+            if not alive:
+                yield path
+
+    def additions_run(self) -> bool:
+        """Whether any addition is under way, whose blobs may not be named yet."""
+        return any(alive for _, alive in self._areas())
+
+    def _areas(self) -> Iterator[tuple[str, bool]]:
         try:
             names = os.listdir(self.temporary)
         except FileNotFoundError:
@@ -156,10 +162,12 @@ class BlobStore:
             except OSError:
                 continue
             try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                yield path
-            except BlockingIOError:
-                continue
+                try:
+                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    alive = False
+                except BlockingIOError:
+                    alive = True
+                yield path, alive
             finally:
                 os.close(fd)
 
@@ -203,15 +211,21 @@ class IntakeArea:
     def put(self, digest: bytes, content: Buffer) -> None:
         """Make ``content`` a blob."""
         if not self._adopt_existing(digest, len(content)):
-            temporary = self.temporary_name()
-            self._write(temporary, content)
-            self.publish(digest, temporary)
+            link = self._link_name(digest)
+            self._write(link, content)
+            self._publish(digest, link)
 
     def publish(self, digest: bytes, temporary: str) -> None:
         """Make the complete file ``temporary``, which lies in the area, the blob called ``digest``."""
         if digest in self._links:
             os.unlink(temporary)
             return
+        # The name tells a collector what a killed process was about to add.
+        link = self._link_name(digest)
+        os.rename(temporary, link)
+        self._publish(digest, link)
+
+    def _publish(self, digest: bytes, temporary: str) -> None:
         self._links[digest] = temporary
         if digest in self._damaged:
             self._replace(digest, temporary)
@@ -272,16 +286,17 @@ class IntakeArea:
         except OSError as error:
             raise write_error(self._store.directory, error) from error
 
-    def close(self) -> None:
-        """Give up everything that was not published."""
-        remove_area(self.path)
+    def close(self) -> int:
+        """Give up everything that was not published and return the bytes that this frees."""
+        freed = remove_area(self.path)
         os.close(self._fd)
+        return freed
 
     def _adopt_existing(self, digest: bytes, size: int) -> bool:
         """Rely on a blob that is there already; False where there is none, or only a damaged one."""
         if digest in self._links:
             return True
-        link = self.temporary_name()
+        link = self._link_name(digest)
         try:
             os.link(self._store.path(digest), link)
         except FileNotFoundError:
@@ -297,6 +312,9 @@ class IntakeArea:
             return False
         self._links[digest] = link
         return True
+
+    def _link_name(self, digest: bytes) -> str:
+        return f"{self.path}/{digest.hex()}"
 
     def _replace(self, digest: bytes, temporary: str) -> None:
         # A second link is renamed over the old blob: readers see the old bytes or the new ones.
@@ -349,6 +367,18 @@ class IntakeArea:
                 os.close(reading)
         except OSError as error:
             raise write_error(path, error) from error
+
+
+def digests_in_area(path: str) -> list[bytes]:
+    """What an addition that was killed had published or relied on."""
+    result = []
+    for name in os.listdir(path):
+        if len(name) == 2 * DIGEST_SIZE:
+            try:
+                result.append(bytes.fromhex(name))
+            except ValueError:
+                continue
+    return result
 
 
 def remove_area(path: str) -> int:

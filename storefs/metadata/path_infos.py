@@ -18,7 +18,7 @@ from storefs.metadata.schema import DIGEST_SIZE, KEY, KEY_NEXT_ID, NUMBER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterable
 
     from storefs.metadata.environment import Environment, Transaction
 
@@ -194,12 +194,16 @@ def output_digests(env: Environment, txn: Transaction, drv_id: int) -> list[byte
     return [bytes(value[start : start + DIGEST_SIZE]) for start in range(0, len(value), DIGEST_SIZE)]
 
 
-def remove(env: Environment, txn: Transaction, path: StorePath, record: PathRecord) -> None:
+def remove(
+    env: Environment, txn: Transaction, path: StorePath, record: PathRecord, together_with: Container[int] = ()
+) -> None:
     """Take away all rows of a valid path.
+
+    ``together_with`` are the ids of paths that the same transaction removes: they may refer to it.
 
     Raises PathInUseError while another path refers to it.  The tree stays: that is `tree_release`'s work.
     """
-    referrers = referrer_ids(env, txn, record.id)
+    referrers = [each for each in referrer_ids(env, txn, record.id) if each not in together_with]
     if referrers:
         raise PathInUseError(path, sorted(path_of_id(env, txn, referrer) for referrer in referrers))
     set_references(env, txn, record.id, ())

@@ -21,8 +21,8 @@ it a new tree; an *inode* belongs to one file system object and is never given o
                                           32-byte BLAKE3 digest and one byte, 0 or 1
     uses          inode                   u64: how many directory entries and tree roots name this regular file; a file
                                           that is named once has no row
-    dying         inode                   u32: a directory of a removed tree, and how many of its entries have been
-                                          released already
+    dying         inode                   u32, base name: the root or a directory of a removed tree, how many of its
+                                          entries have been released already, and, of a root, the path it had
     dead_blobs    BLAKE3 digest           u64: size of a blob that no node names any more and that may be unlinked
     narinfo       see narinfo_cache.py    what binary caches said about paths
 

@@ -33,9 +33,9 @@ class Released:
         self.more = False  # whether dying rows are left that could go on
 
 
-def begin_release(env: Environment, txn: Transaction, root: int) -> None:
-    """Give up the tree at ``root``, which no path names any more; `continue_release` does the work."""
-    txn.put(KEY.pack(root), bytes(4), db=env.dying)
+def begin_release(env: Environment, txn: Transaction, root: int, base_name: str) -> None:
+    """Give up the tree at ``root``, which the path ``base_name`` had until now; `continue_release` does the work."""
+    txn.put(KEY.pack(root), bytes(4) + base_name.encode("ascii"), db=env.dying)
 
 
 def continue_release(env: Environment, txn: Transaction, budget: int, held: Container[int] = ()) -> Released:
@@ -69,9 +69,13 @@ def continue_release(env: Environment, txn: Transaction, budget: int, held: Cont
     return result
 
 
-def dying_roots(env: Environment, txn: Transaction) -> list[int]:
-    """The inodes of everything that is being taken down."""
-    return [KEY.unpack(key)[0] for key, _ in txn.cursor(env.dying).iternext()]
+def dying_roots(env: Environment, txn: Transaction) -> list[tuple[str, int]]:
+    """The (base name, inode) of removed paths whose trees are still there."""
+    return [
+        (value[4:].decode("ascii"), KEY.unpack(key)[0])
+        for key, value in txn.cursor(env.dying).iternext()
+        if len(value) > 4
+    ]
 
 
 def _release_one(
@@ -88,7 +92,8 @@ def _release_one(
             result.entries += 1
         txn.delete(key, db=env.dying)
         return []
-    done = int.from_bytes(txn.get(key, db=env.dying) or b"", "little")
+    row = txn.get(key, db=env.dying) or bytes(4)
+    done = int.from_bytes(row[:4], "little")
     entries = trees.decode_inodes(record)
     stop = min(len(entries), done + max(budget - result.entries, 1))
     directories = []
@@ -101,7 +106,7 @@ def _release_one(
             _release_node(env, txn, child, mode == trees.MODE_SYMLINK, counts)
     result.entries += stop - done
     if stop < len(entries):
-        txn.put(key, stop.to_bytes(4, "little"), db=env.dying)
+        txn.put(key, stop.to_bytes(4, "little") + row[4:], db=env.dying)
         result.more = True
         return []
     txn.delete(key, db=env.dirs)

@@ -2,35 +2,39 @@
 
 Implements `storefs.api.Store`, and what only a local store can do: deleting, and reading trees without a mount.  Opened
 with stores/open.py.  Usable from any thread; every method may block on the disk, the queries hardly.
+
+A command that asks one question must start in milliseconds, so what only changes and contents need is imported by the
+methods that need it.
 """
 
 from __future__ import annotations
 
 import os
+from _thread import allocate_lock
 
-from storefs.castore.blobs import BlobStore
 from storefs.errors import StoreError, SystemRefusedError
 from storefs.formats import nixbase32
-from storefs.formats.derivation import parse_derivation
 from storefs.formats.hashes import hash_bytes
 from storefs.formats.path_info import InvalidPathError, PathInfo
 from storefs.formats.store_path import HASH_PART_LENGTH, StoreDir, StorePath
 from storefs.gc.reserve import keep_reserve
-from storefs.gc.temp_roots import TempRoots
 from storefs.metadata import path_infos
 from storefs.metadata.environment import DEFAULT_MAP_SIZE, open_environment
 from storefs.metadata.schema import INLINE_LIMIT
-from storefs.metadata.tree_reader import TreeReader
-from storefs.stores.local_intake import LocalIntake
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
+    from storefs.castore.blobs import BlobStore
     from storefs.config import Config
     from storefs.formats.derivation import Derivation
+    from storefs.formats.derivation_hash import DerivationHash
+    from storefs.gc.collector import Collector
+    from storefs.gc.temp_roots import TempRoots
     from storefs.metadata.environment import Environment
-    from storefs.stores.local_intake import Registered
+    from storefs.metadata.tree_reader import TreeReader
+    from storefs.stores.local_intake import LocalIntake, Registered
 
 _PAGE = 1000  # paths listed from one snapshot
 
@@ -65,10 +69,13 @@ class LocalStore:
         self.environment: Environment = open_environment(
             f"{config.verglas_dir}/db", map_size=map_size, sync=config.boolean("fsync-metadata")
         )
-        self.blobs = BlobStore(config.verglas_dir)
-        self.reader = TreeReader(self.environment, self.blobs)
-        self._temp_roots = TempRoots(config.state_dir, self.directory)
         self._inline_limit = inline_limit
+        self._blobs: BlobStore | None = None
+        self._reader: TreeReader | None = None
+        self._temp_roots: TempRoots | None = None
+        self._making_temp_roots = allocate_lock()
+        # What a path's derivation hashes to follows from its contents, which the path itself is a hash of.
+        self._derivation_hashes: dict[StorePath, DerivationHash] = {}
         if not collecting and not self.environment.read_only:
             keep_reserve(config)
 
@@ -80,8 +87,27 @@ class LocalStore:
 
     def close(self) -> None:
         """Give up the temporary roots and the database."""
-        self._temp_roots.close()
+        if self._temp_roots is not None:
+            self._temp_roots.close()
         self.environment.close()
+
+    @property
+    def blobs(self) -> BlobStore:
+        """The blob files."""
+        if self._blobs is None:
+            from storefs.castore.blobs import BlobStore  # noqa: PLC0415
+
+            self._blobs = BlobStore(self.config.verglas_dir)
+        return self._blobs
+
+    @property
+    def reader(self) -> TreeReader:
+        """What reads trees without a mount."""
+        if self._reader is None:
+            from storefs.metadata.tree_reader import TreeReader  # noqa: PLC0415
+
+            self._reader = TreeReader(self.environment, self.blobs)
+        return self._reader
 
     # Questions
 
@@ -211,12 +237,15 @@ class LocalStore:
 
         With ``repair``, contents that are there already are compared with what is taken in, and replaced if damaged.
         """
+        from storefs.stores.local_intake import LocalIntake  # noqa: PLC0415
+
         return LocalIntake(
             self.environment,
             self.blobs,
             self.directory,
             repair=repair,
             inline_limit=self._inline_limit,
+            check_derivations=self._check_derivations,
             on_registered=self._after_registration,
         )
 
@@ -237,7 +266,41 @@ class LocalStore:
 
     def add_temp_root(self, path: StorePath) -> None:
         """See `storefs.api.Store`."""
+        with self._making_temp_roots:
+            if self._temp_roots is None:
+                from storefs.gc.temp_roots import TempRoots  # noqa: PLC0415
+
+                self._temp_roots = TempRoots(self.config.state_dir, self.directory)
         self._temp_roots.add(path)
 
+    def _check_derivations(self, derivations: dict[StorePath, Derivation]) -> None:
+        """Refuse derivations that claim outputs which do not follow from their contents, however they came (row Y1)."""
+        from storefs.formats.derivation_hash import DerivationHasher, check_output_paths  # noqa: PLC0415
+
+        def read(path: StorePath) -> Derivation:
+            return derivations.get(path) or self.derivation(path)
+
+        hasher = DerivationHasher(self.directory, read, self._derivation_hashes)
+        for path, derivation in derivations.items():
+            check_output_paths(derivation, self.directory, hasher, path)
+
+    def collector(self) -> Collector:
+        """What collects this store and lists its roots; pair with its ``close``."""
+        from storefs.gc.collector import Collector  # noqa: PLC0415
+
+        return Collector(self.config, self.directory, self.environment, self.blobs, self._forget)
+
+    def _forget(self, names: Sequence[str], roots: Sequence[int]) -> None:
+        if not os.path.isdir(f"{self.config.verglas_dir}/mounts"):
+            return  # nothing was ever mounted
+        from storefs.stores.mount_control import forget_paths  # noqa: PLC0415  sockets and json: for removals only
+
+        forget_paths(self.config.verglas_dir, names, roots)
+
     def _after_registration(self, registered: Registered) -> None:
-        """Finish what a replacement left: the old trees are nobody's."""
+        if registered.replaced:
+            collector = self.collector()
+            try:
+                collector.take_down(registered.replaced)
+            finally:
+                collector.close()

@@ -14,7 +14,7 @@ from storefs.castore.ingest import Contents, ingest_bytes, ingest_events
 from storefs.castore.trees import FileNode, IngestedTree
 from storefs.errors import StoreError
 from storefs.formats.byte_reader import ByteReader
-from storefs.formats.derivation import parse_derivation
+from storefs.formats.derivation import BadDerivationError, parse_derivation
 from storefs.formats.nar import BadNarError, parse_nar
 from storefs.formats.path_info import InvalidPathError
 from storefs.metadata import path_infos
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from storefs.castore.blobs import BlobStore, IntakeArea
     from storefs.castore.host_tree import Keep
     from storefs.formats.byte_reader import Buffer
+    from storefs.formats.derivation import Derivation
     from storefs.formats.nar import Event
     from storefs.formats.path_info import PathInfo
     from storefs.formats.store_path import StoreDir, StorePath
@@ -67,6 +68,7 @@ class LocalIntake:
         *,
         repair: bool = False,
         inline_limit: int = INLINE_LIMIT,
+        check_derivations: Callable[[dict[StorePath, Derivation]], None],
         on_registered: Callable[[Registered], None] | None = None,
     ) -> None:
         self._env = env
@@ -74,6 +76,7 @@ class LocalIntake:
         self._directory = directory
         self._repair = repair
         self._inline_limit = inline_limit
+        self._check_derivations = check_derivations
         self._on_registered = on_registered
         self._area_or_none: IntakeArea | None = None
         self._contents_or_none: Contents | None = None
@@ -132,7 +135,10 @@ class LocalIntake:
                 expected, got = (each.to_string("base32", True) for each in (info.nar_hash, tree.nar_hash))
                 raise HashMismatchError(self._directory.print(info.path), expected, got)
             trees.append((tree, info))
-        outputs = [self._outputs(tree, info.path) for tree, info in trees]
+        derivations = {info.path: self._derivation(tree, info.path) for tree, info in trees if info.path.is_derivation}
+        if derivations:
+            self._check_derivations(derivations)
+        outputs = [_output_paths(derivations.get(info.path)) for _, info in trees]
         area = self._area_or_none
         if area is not None:
             area.sync(self._unnamed(area.digests))
@@ -151,16 +157,15 @@ class LocalIntake:
             self._contents_or_none = Contents(self._open_area, self._inline_limit)
         return self._contents_or_none
 
-    def _outputs(self, tree: IngestedTree, path: StorePath) -> list[StorePath]:
-        if not path.is_derivation or not isinstance(tree.root, FileNode):
-            return []
+    def _derivation(self, tree: IngestedTree, path: StorePath) -> Derivation:
         node = tree.root
+        if not isinstance(node, FileNode):
+            raise BadDerivationError(f"error parsing derivation '{self._directory.print(path)}': it is no regular file")
         if self._contents.is_inline(node.size):
             content = self._contents.inline(node.digest)
         else:
             content = b"".join(self._blobs.read(node.digest))
-        derivation = parse_derivation(content, self._directory, path.name.removesuffix(".drv"))
-        return [output.path for output in derivation.outputs.values() if output.path is not None]
+        return parse_derivation(content, self._directory, path.name.removesuffix(".drv"))
 
     def _unnamed(self, digests: list[bytes]) -> list[bytes]:
         """Those blobs that no committed row names: nobody has promised yet that they are durable."""
@@ -197,7 +202,7 @@ class LocalIntake:
                 result.added.append(path)
             elif replace:
                 path_infos.put_record(env, txn, info, record.id, writer.write(tree))
-                begin_release(env, txn, record.root)
+                begin_release(env, txn, record.root, path.base_name)
                 written.append((record.id, info))
                 result.replaced.append((path, record.root))
         # only now are all the paths of the batch there, which may refer to each other in any order
@@ -222,3 +227,9 @@ class LocalIntake:
         if path_id is None:
             raise InvalidPathError(self._directory, path)
         return path_id
+
+
+def _output_paths(derivation: Derivation | None) -> list[StorePath]:
+    if derivation is None:
+        return []
+    return [output.path for output in derivation.outputs.values() if output.path is not None]

@@ -1,0 +1,105 @@
+"""Giving bytes back: blobs that nothing names, and what killed additions left.
+
+Safe beside running additions: a blob is taken away under the database's write lock, after a look that no node names it;
+an addition that relies on it holds a link of its own and puts it back before it commits (castore/blobs.py).
+"""
+
+from __future__ import annotations
+
+from storefs.castore.blobs import digests_in_area, remove_area
+from storefs.metadata import trees
+from storefs.metadata.schema import KEY, NUMBER
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from storefs.castore.blobs import BlobStore, IntakeArea
+    from storefs.metadata.environment import Environment, Transaction
+
+_BATCH = 256  # blobs for each transaction: a few milliseconds
+
+
+def collect_left_overs(env: Environment, blobs: BlobStore) -> int:
+    """Remove what killed additions left and return the bytes freed; `sweep_blobs` frees what they had published."""
+    freed = 0
+    for area in blobs.stale_areas():
+        digests = digests_in_area(area)
+        for start in range(0, len(digests), _BATCH):
+            _mark_unnamed(env, digests[start : start + _BATCH])
+        freed += remove_area(area)
+    return freed
+
+
+def sweep_blobs(env: Environment, blobs: BlobStore) -> int:
+    """Remove all blobs that are known to have lost their last name and return the bytes freed."""
+    freed = 0
+    while True:
+        with env.snapshot() as txn:
+            if not txn.cursor(env.dead_blobs).first():
+                return freed
+        area = blobs.new_area()
+        try:
+            env.update(lambda txn, area=area: _withdraw_some(env, txn, blobs, area))  # type: ignore[misc]
+        finally:
+            freed += area.close()
+
+
+def mark_orphans(env: Environment, blobs: BlobStore) -> int:
+    """Note every blob file that nothing names for the next sweep and return how many there are.
+
+    Reads the whole blob directory: for the verifier. Does nothing while an addition runs, whose blobs look the same.
+    """
+    if blobs.additions_run():
+        return 0
+    count = 0
+    batch: list[bytes] = []
+    for digest, _ in blobs.all_digests():
+        batch.append(digest)
+        if len(batch) == _BATCH:
+            count += _mark_unnamed(env, batch)
+            batch = []
+    return count + _mark_unnamed(env, batch)
+
+
+def saved_by_sharing(env: Environment) -> int:
+    """The bytes that the store would take more if equal files did not share their contents."""
+    saved = 0
+    with env.snapshot() as txn:
+        for key, value in txn.cursor(env.uses).iternext():
+            record = txn.get(key, db=env.nodes)
+            if record is not None:
+                saved += trees.node_size(record) * (NUMBER.unpack(value)[0] - 1)
+    return saved
+
+
+def is_named(env: Environment, txn: Transaction, digest: bytes) -> bool:
+    """Whether a node, executable or not, has the contents with this digest."""
+    return txn.get(digest + b"\0", db=env.files) is not None or txn.get(digest + b"\1", db=env.files) is not None
+
+
+def _withdraw_some(env: Environment, txn: Transaction, blobs: BlobStore, area: IntakeArea) -> None:
+    cursor = txn.cursor(env.dead_blobs)
+    if not cursor.first():
+        return
+    digests = []
+    for digest in cursor.iternext(keys=True, values=False):
+        digests.append(digest)
+        if len(digests) == _BATCH:
+            break
+    for digest in digests:
+        if not is_named(env, txn, digest):
+            blobs.withdraw(digest, area)
+        txn.delete(digest, db=env.dead_blobs)
+
+
+def _mark_unnamed(env: Environment, digests: list[bytes]) -> int:
+    with env.snapshot() as txn:
+        unnamed = [digest for digest in digests if not is_named(env, txn, digest)]
+    if unnamed:
+        env.update(lambda txn: _put_unnamed(env, txn, unnamed))
+    return len(unnamed)
+
+
+def _put_unnamed(env: Environment, txn: Transaction, digests: list[bytes]) -> None:
+    for digest in digests:
+        if not is_named(env, txn, digest):
+            txn.put(digest, KEY.pack(0), db=env.dead_blobs)
