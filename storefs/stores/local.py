@@ -224,6 +224,8 @@ class LocalStore:
 
     def derivation(self, path: StorePath) -> Derivation:
         """See `storefs.api.Store`."""
+        from storefs.formats.derivation import parse_derivation  # noqa: PLC0415
+
         return parse_derivation(self.read_path(path), self.directory, path.name.removesuffix(".drv"))
 
     def nar(self, path: StorePath) -> Iterator[bytes]:
