@@ -49,12 +49,18 @@ class DerivationHasher:
     Args:
         store_dir: the logical store.
         read: returns the derivation at a path, valid or not; may block; its errors pass through.
+        memo: what an earlier one remembered; kept up to date.
     """
 
-    def __init__(self, store_dir: StoreDir, read: Callable[[StorePath], Derivation]) -> None:
+    def __init__(
+        self,
+        store_dir: StoreDir,
+        read: Callable[[StorePath], Derivation],
+        memo: dict[StorePath, DerivationHash] | None = None,
+    ) -> None:
         self._store_dir = store_dir
         self._read = read
-        self._memo: dict[StorePath, DerivationHash] = {}
+        self._memo: dict[StorePath, DerivationHash] = {} if memo is None else memo
 
     def remember(self, path: StorePath, derivation: Derivation) -> DerivationHash:
         """Hash a derivation that was just made, whose inputs are known, and keep the answer under its path."""
@@ -134,14 +140,23 @@ def fixed_output_path(derivation: Derivation, store_dir: StoreDir) -> StorePath:
     return store_dir.make_fixed_output_path(output.is_recursive, digest, derivation.name)
 
 
-def check_output_paths(derivation: Derivation, store_dir: StoreDir, hasher: DerivationHasher) -> None:
+def check_output_paths(
+    derivation: Derivation, store_dir: StoreDir, hasher: DerivationHasher, path: StorePath | None = None
+) -> None:
     """Check that a derivation names the output paths that follow from its contents, and no others.
 
     Without this check whoever writes a `.drv` could claim any path for its output. May read the inputs.
 
+    Args:
+        derivation: the one to check.
+        store_dir: the logical store directory.
+        hasher: hashes its inputs.
+        path: where it is kept, for messages.
+
     Raises:
         BadDerivationError: it does not.
     """
+    shown = derivation.name if path is None else store_dir.print(path)
     kind = derivation.kind()
     masked = None
     for name, output in derivation.outputs.items():
@@ -152,17 +167,17 @@ def check_output_paths(derivation: Derivation, store_dir: StoreDir, hasher: Deri
             if masked.deferred:
                 if output.path is None:
                     continue
-                raise BadDerivationError(f"derivation '{derivation.name}' names output paths that can't be known yet")
+                raise BadDerivationError(f"derivation '{shown}' names output paths that can't be known yet")
             expected = store_dir.make_output_path(name, masked.hash, derivation.name)
         else:
             continue
         text = store_dir.print(expected)
         if output.path != expected:
             got = "none" if output.path is None else store_dir.print(output.path)
-            raise BadDerivationError(f"derivation '{derivation.name}' has incorrect output '{got}', should be '{text}'")
+            raise BadDerivationError(f"derivation '{shown}' has incorrect output '{got}', should be '{text}'")
         if kind is not FIXED and name in derivation.env and derivation.env[name] != text:
             raise BadDerivationError(
-                f"derivation '{derivation.name}' has incorrect environment variable '{name}', should be '{text}'"
+                f"derivation '{shown}' has incorrect environment variable '{name}', should be '{text}'"
             )
 
 
