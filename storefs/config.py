@@ -140,6 +140,12 @@ class Config:
             other._overrides[name] = value
         return other
 
+    def with_client_settings(self, pairs: Iterable[tuple[str, str]]) -> Config:
+        """Return a copy with the settings of a client, who may be another release: what we do not know is left out."""
+        return self.with_settings(
+            (name, value) for name, value in pairs if canonical_name(name.removeprefix("extra-")) is not None
+        )
+
     def _set(self, name: str, text: str, origin: str) -> None:
         known = canonical_name(name)
         if known is None and name.startswith("extra-"):

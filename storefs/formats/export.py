@@ -62,18 +62,23 @@ def write_export(
     """
     for info in infos:
         yield _word(1)
-        yield from nar(info)
-        yield b"".join(
-            (
-                _word(_MAGIC),
-                _string(store_dir.print(info.path)),
-                _word(len(info.references)),
-                *(_string(store_dir.print(reference)) for reference in info.references),
-                _string(store_dir.print(info.deriver) if info.deriver is not None else ""),
-                _word(0),
-            )
-        )
+        yield from write_exported(info, nar(info), store_dir)
     yield _word(0)
+
+
+def write_exported(info: PathInfo, nar: Iterable[bytes], store_dir: StoreDir) -> Iterator[bytes]:
+    """Yield one path as it stands in an export, without the word before it: what old daemons' clients ask for."""
+    yield from nar
+    yield b"".join(
+        (
+            _word(_MAGIC),
+            _string(store_dir.print(info.path)),
+            _word(len(info.references)),
+            *(_string(store_dir.print(reference)) for reference in info.references),
+            _string(store_dir.print(info.deriver) if info.deriver is not None else ""),
+            _word(0),
+        )
+    )
 
 
 def read_export(

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from storefs.formats.derivation_hash import DerivationHash
     from storefs.gc.collector import Collector
     from storefs.gc.temp_roots import TempRoots
-    from storefs.metadata.environment import Environment
+    from storefs.metadata.environment import Environment, Transaction
     from storefs.metadata.tree_reader import TreeReader
     from storefs.stores.local_intake import LocalIntake, Registered
 
@@ -190,23 +190,30 @@ class LocalStore:
             ids = path_infos.deriver_ids(env, txn, path)
             return sorted(path_infos.path_of_id(env, txn, each) for each in ids)
 
-    def closure(self, paths: Iterable[StorePath]) -> set[StorePath]:
-        """All paths that ``paths`` reach by references, themselves included; raises InvalidPathError."""
+    def reference_graph(self, paths: Iterable[StorePath]) -> dict[StorePath, tuple[StorePath, ...]]:
+        """Everything that ``paths`` reach by references, themselves included, each with its references, sorted.
+
+        From one snapshot.  Raises InvalidPathError.
+        """
         env = self.environment
+        graph: dict[int, tuple[int, ...]] = {}
         with env.snapshot() as txn:
-            seen: set[int] = set()
             todo = []
             for path in paths:
                 path_id = path_infos.find_id(env, txn, path)
                 if path_id is None:
                     raise InvalidPathError(self.directory, path)
                 todo.append(path_id)
-            seen.update(todo)
             while todo:
-                new = set(path_infos.reference_ids(env, txn, todo.pop())) - seen
-                seen |= new
-                todo.extend(new)
-            return {path_infos.path_of_id(env, txn, each) for each in seen}
+                path_id = todo.pop()
+                if path_id not in graph:
+                    graph[path_id] = references = path_infos.reference_ids(env, txn, path_id)
+                    todo.extend(each for each in references if each not in graph)
+            path_of = {path_id: path_infos.path_of_id(env, txn, path_id) for path_id in graph}
+        return {
+            path_of[path_id]: tuple(sorted(path_of[each] for each in references))
+            for path_id, references in graph.items()
+        }
 
     # Contents
 
@@ -265,6 +272,21 @@ class LocalStore:
             info = PathInfo(path, tree.nar_hash, tree.nar_size, references, ca=ca)
             intake.register([(tree, info)])
         return path
+
+    def add_signatures(self, path: StorePath, signatures: Iterable[str]) -> None:
+        """Add signatures to what is registered about a valid path; raises InvalidPathError."""
+        env = self.environment
+        signatures = tuple(signatures)
+
+        def write(txn: Transaction) -> None:
+            record = path_infos.find(env, txn, path)
+            if record is None:
+                raise InvalidPathError(self.directory, path)
+            info = path_infos.to_path_info(env, txn, path, record)
+            signed = info.replace(signatures=(*info.signatures, *signatures))
+            path_infos.put_record(env, txn, signed, record.id, record.root)
+
+        env.update(write)
 
     def add_temp_root(self, path: StorePath) -> None:
         """See `storefs.api.Store`."""

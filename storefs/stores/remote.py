@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from storefs.formats.store_path import StoreDir, StorePath
     from storefs.protocol.worker_values import ClientOptions, WireBuildResult
     from storefs.stores.remote_connection import Channel
+    from storefs.stores.remote_intake import RemoteIntake
 
 
 class RemoteStore:
@@ -189,6 +190,12 @@ class RemoteStore:
             return Missing(build, substitute, unknown, reader.number(), reader.number())
 
     # Additions
+
+    def intake(self) -> RemoteIntake:
+        """See `storefs.api.Store`, and `remote_intake` for what a daemon can't promise."""
+        from storefs.stores.remote_intake import RemoteIntake  # noqa: PLC0415  questions do not need it
+
+        return RemoteIntake(self)
 
     def add_text(self, name: str, content: bytes, references: Iterable[StorePath] = ()) -> StorePath:
         """See `storefs.api.Store`."""

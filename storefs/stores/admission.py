@@ -1,0 +1,195 @@
+"""Letting paths into a local store whose contents somebody else sends: what is believed, and what is checked.
+
+A path's content is believed if a trusted key signed its NAR hash, or if the path is a hash of the content itself and
+that has been recomputed here. What a client claims beyond that is worth nothing. Used by the daemon and by
+`nix-store --import`; may block for as long as the sender takes.
+"""
+
+from __future__ import annotations
+
+import tempfile
+
+from storefs.errors import StoreError
+from storefs.formats.byte_reader import ByteReader
+from storefs.formats.content_address import FLAT, RECURSIVE, TEXT, ContentAddress, parse_content_address, parse_method
+from storefs.formats.export import read_export
+from storefs.formats.hashes import Hasher
+from storefs.formats.nar import Regular, parse_nar
+from storefs.formats.path_info import PathInfo
+from storefs.formats.signatures import PublicKeys, is_trusted
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from storefs.config import Config
+    from storefs.formats.byte_reader import Buffer
+    from storefs.formats.hashes import Hash
+    from storefs.formats.nar import Event
+    from storefs.formats.store_path import StorePath
+    from storefs.stores.local import LocalStore
+
+_SPOOL_IN_MEMORY = 1 << 20  # bytes of a flat file of unknown size that are kept in memory
+
+
+class UntrustedPathError(StoreError):
+    """A path whose contents nobody vouches for who is trusted here."""
+
+
+class ContentMismatchError(StoreError):
+    """Contents that do not have the hash which their path promises."""
+
+    exit_code = 102
+
+    def __init__(self, path: str, expected: Hash, got: Hash) -> None:
+        super().__init__(
+            f"ca hash mismatch importing path '{path}';\n"
+            f"  specified: {expected.to_string('base32', True)}\n"
+            f"  got:       {got.to_string('base32', True)}"
+        )
+
+
+def admit_nar(
+    store: LocalStore, config: Config, info: PathInfo, chunks: Iterable[Buffer], *, repair: bool, check_signatures: bool
+) -> None:
+    """Make `info.path` valid with the contents of the NAR in `chunks`, which ends with it.
+
+    Args:
+        store: where it goes.
+        config: says which keys are trusted, and whether signatures are wanted at all.
+        info: what the sender says about the path.
+        chunks: the NAR.
+        repair: replace the contents of a path that is valid already.
+        check_signatures: whether the sender must be able to show a signature.
+
+    Raises:
+        UntrustedPathError: nobody who is trusted vouches for it.
+        StoreError: the contents are not those that were promised, or not a NAR.
+    """
+    shown = store.directory.print(info.path)
+    if check_signatures and config.boolean("require-sigs"):
+        keys = PublicKeys(config.words("trusted-public-keys"))
+        if not is_trusted(info, store.directory, keys):
+            raise UntrustedPathError(f"cannot add path '{shown}' because it lacks a valid signature")
+    store.add_temp_root(info.path)
+    if store.is_valid(info.path) and not repair:
+        for _ in chunks:
+            pass
+        return
+    with store.intake(repair=repair) as intake:
+        address = parse_content_address(info.ca) if info.ca else None
+        reader = ByteReader(chunks)
+        if address is None:
+            tree = intake.add_events(parse_nar(reader))
+        else:
+            content_hash = _ContentHash(address)
+            tree = intake.add_events(content_hash.watch(parse_nar(reader)), nar_sink=content_hash.nar_sink)
+            got = content_hash.finish(tree.nar_hash)
+            if got != address.hash:
+                raise ContentMismatchError(shown, address.hash, got)
+        if not reader.at_end():
+            raise StoreError(f"something follows the end of the archive of '{shown}'")
+        intake.register([(tree, info)], replace=repair)
+
+
+def admit_content(
+    store: LocalStore,
+    name: str,
+    method: str,
+    chunks: Iterable[Buffer],
+    references: Iterable[StorePath],
+    *,
+    repair: bool,
+) -> PathInfo:
+    """Add an object whose path is computed here from its content, and return what is registered.
+
+    Args:
+        store: where it goes.
+        name: the part of the path behind the hash.
+        method: 'text:sha256', 'fixed:ALGO' (chunks are a file) or 'fixed:r:ALGO' (chunks are a NAR).
+        chunks: the content.
+        references: what it refers to.
+        repair: replace the contents of a path that is valid already.
+
+    Raises:
+        StoreError: the name, the method or the content can't be.
+    """
+    kind, algorithm = parse_method(method)
+    references = tuple(references)
+    hasher = Hasher(algorithm)
+    with store.intake(repair=repair) as intake, tempfile.SpooledTemporaryFile(_SPOOL_IN_MEMORY) as spool:
+        if kind == RECURSIVE:
+            plain = algorithm == "sha256"
+            tree = intake.add_nar(chunks, nar_sink=None if plain else hasher.update)
+            content_hash = tree.nar_hash if plain else hasher.finish()
+        else:
+            for chunk in chunks:
+                hasher.update(chunk)
+                spool.write(chunk)
+            content_hash = hasher.finish()
+            size = spool.tell()
+            spool.seek(0)
+            tree = intake.add_events(_flat_events(spool, size))
+        address = ContentAddress(kind, content_hash)
+        path = address.store_path(store.directory, name, references)
+        store.add_temp_root(path)
+        if repair or not store.is_valid(path):
+            info = PathInfo(path, tree.nar_hash, tree.nar_size, references, ca=str(address))
+            intake.register([(tree, info)], replace=repair)
+    return store.path_info(path)
+
+
+def admit_export(
+    store: LocalStore, config: Config, chunks: Iterable[Buffer], *, check_signatures: bool
+) -> list[StorePath]:
+    """Add all paths of an export stream, each as soon as it has arrived, and return them in its order.
+
+    Raises:
+        UntrustedPathError: signatures are wanted, which this format does not carry.
+        StoreError: the stream is none, or a reference is missing.
+    """
+    imported = []
+    checked = check_signatures and config.boolean("require-sigs")
+    with store.intake() as intake:
+        stream = read_export(ByteReader(chunks), store.directory, intake.add_nar)
+        for tree, exported in stream:
+            info = PathInfo(exported.path, tree.nar_hash, tree.nar_size, exported.references, exported.deriver)
+            shown = store.directory.print(info.path)
+            if not store.is_valid(info.path):
+                if checked:
+                    raise UntrustedPathError(f"imported archive of '{shown}' lacks a signature")
+                store.add_temp_root(info.path)
+                intake.register([(tree, info)])
+            imported.append(info.path)
+    return imported
+
+
+class _ContentHash:
+    """Computes the hash that a content address promises, while the contents pass by."""
+
+    def __init__(self, address: ContentAddress) -> None:
+        self._address = address
+        recursive = address.method == RECURSIVE
+        self._is_nar_hash = recursive and address.hash.algo == "sha256"
+        self._hasher = Hasher(address.hash.algo)
+        self.nar_sink = self._hasher.update if recursive and not self._is_nar_hash else None
+
+    def watch(self, events: Iterable[Event]) -> Iterator[Event]:
+        """Pass the events on, and hash the contents of a flat file."""
+        flat = self._address.method in {FLAT, TEXT}
+        for event in events:
+            if flat and not isinstance(event, Regular):
+                if not isinstance(event, (bytes, bytearray, memoryview)):
+                    raise StoreError("regular file expected")
+                self._hasher.update(event)
+            yield event
+
+    def finish(self, nar_hash: Hash) -> Hash:
+        """Return the hash."""
+        return nar_hash if self._is_nar_hash else self._hasher.finish()
+
+
+def _flat_events(file: tempfile.SpooledTemporaryFile[bytes], size: int) -> Iterator[Event]:
+    yield Regular(b"", executable=False, size=size)
+    while piece := file.read(1 << 18):
+        yield piece
