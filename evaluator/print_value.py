@@ -5,7 +5,7 @@ The form is that of `operator << (Value)` in eval.cc of Nix 2.8, which scripts p
 
 from __future__ import annotations
 
-from evaluator.core.values import NULL, ContextString, Func, Path, PrimOp, peek
+from evaluator.core.values import NULL, ContextString, Func, Path, PrimOp, is_running, peek
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,10 +13,21 @@ if TYPE_CHECKING:
 
 _ESCAPES = str.maketrans({'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"})
 
+_NAME_START = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_")
+_NAME = _NAME_START | frozenset("0123456789-'")
+_KEYWORDS = frozenset(["assert", "else", "if", "in", "inherit", "let", "rec", "then", "with"])
+
 
 def show_string(text: str) -> str:
     """Return `text` as a string literal of the language."""
     return '"' + text.translate(_ESCAPES).replace("${", "\\${") + '"'
+
+
+def show_name(name: str) -> str:
+    """Return an attribute's name as it has to be written: quoted unless it is an identifier and no keyword."""
+    if name[:1] in _NAME_START and _NAME.issuperset(name) and name not in _KEYWORDS:
+        return name
+    return show_string(name)
 
 
 def show_value(state: EvalState | None, value: object) -> str:
@@ -59,7 +70,7 @@ def _show(value: object, out: list[str], seen: set[int]) -> None:
         seen.add(id(value))
         out.append("{ ")
         for name in sorted(value):
-            out.append(name + " = ")
+            out.append(show_name(name) + " = ")
             _show(peek(value[name]), out, seen)
             out.append("; ")
         out.append("}")
@@ -68,4 +79,4 @@ def _show(value: object, out: list[str], seen: set[int]) -> None:
     elif isinstance(value, PrimOp):
         out.append("<PRIMOP-APP>" if value.args else "<PRIMOP>")
     else:
-        out.append("<CODE>")
+        out.append("«potential infinite recursion»" if is_running(value) else "<CODE>")

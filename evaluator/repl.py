@@ -14,7 +14,7 @@ from evaluator.core.calls import coerce, force_attrs, force_deep
 from evaluator.core.values import ContextString, Func, Path, PrimOp, attribute_position, force, show_type
 from evaluator.errors import NixError, ParseError
 from evaluator.instantiate import get_derivation
-from evaluator.print_value import show_string, show_value
+from evaluator.print_value import show_name, show_value
 from storefs.errors import StoreError, UsageError
 from storefs.formats.derived_path import DerivedPath
 from storefs.logs import error as log_error
@@ -303,7 +303,7 @@ class _Printer:
                 return f"«derivation {drv_path}»"
             if level >= self.depth:
                 return "{ ... }"
-            parts = [f"{_attribute_name(name)} = {self.text(forced[name], level + 1)}; " for name in sorted(forced)]
+            parts = [f"{show_name(name)} = {self.text(forced[name], level + 1)}; " for name in sorted(forced)]
             return "{ " + "".join(parts) + "}"
         if isinstance(forced, Func):
             place = self.session.state.positions.resolve(forced.code.pos)
@@ -328,10 +328,3 @@ class _Printer:
 class _Failure:
     def __init__(self, text: str) -> None:
         self.text = text
-
-
-def _attribute_name(name: str) -> str:
-    plain = name.replace("_", "a").replace("-", "a").replace("'", "a")
-    return name if plain.isascii() and plain.isalnum() and not name[0].isdigit() else show_string(name)
-
-

@@ -82,6 +82,7 @@ class Session:
             allow_import_from_derivation=config.boolean("allow-import-from-derivation"),
             current_system=config.text("system"),
             trace_verbose=config.boolean("trace-verbose"),
+            abort_on_warn=config.boolean("abort-on-warn") or config.variable("NIX_ABORT_ON_WARN") not in {"", "0"},
             experimental_features=config.words("experimental-features"),
         )
         elements = [] if pure else [parse_element(text) for text in [*search_path, *nix_path(config)]]

@@ -17,6 +17,7 @@ _NO_LIMIT = 2**64 - 1
 
 # Defaults that depend on the machine or on the directories are filled in by `storefs.config` (marked None).
 DEFAULTS: dict[str, Value | None] = {
+    "abort-on-warn": False,
     "access-tokens": (),
     "allow-dirty": True,
     "allow-import-from-derivation": True,
@@ -42,6 +43,7 @@ DEFAULTS: dict[str, Value | None] = {
     "extra-platforms": None,
     "fallback": False,
     "filter-syscalls": True,
+    "flake-registry": "",
     "fsync-metadata": True,
     "gc-reserved-space": 8388608,
     "hashed-mirrors": (),
@@ -55,6 +57,9 @@ DEFAULTS: dict[str, Value | None] = {
     "keep-failed": False,
     "keep-going": False,
     "keep-outputs": False,
+    "lint-absolute-path-literals": "ignore",
+    "lint-short-path-literals": "ignore",
+    "lint-url-literals": "ignore",
     "log-lines": 10,
     "max-build-log-size": 0,
     "max-free": _NO_LIMIT,

@@ -82,9 +82,9 @@ class _Recipe:
         for index, name in enumerate(names):
             if name in names[:index]:
                 raise EvalError(f"duplicate derivation output '{name}'", self.pos)
-            if name == "drv":
+            if name in ("drv", "drvPath"):
                 # `drvPath` in the result would be ambiguous.
-                raise EvalError("invalid derivation output name 'drv'", self.pos)
+                raise EvalError(f"invalid derivation output name '{name}'", self.pos)
         if not names:
             raise EvalError("derivation cannot have an empty set of outputs", self.pos)
         self.outputs = names

@@ -15,12 +15,13 @@ from evaluator.core.values import (
     force,
     show_type,
 )
-from evaluator.errors import CALL_SITE, EvalError, NixError, NixTypeError
+from evaluator.errors import CALL_SITE, NO_POS, EvalError, NixError, NixTypeError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from evaluator.core.state import EvalState
 
+_MOST_LEVELS = 10_000
 _ESCAPES = {code: f"\\u{code:04x}" for code in range(32)} | {
     ord('"'): '\\"',
     ord("\\"): "\\\\",
@@ -40,7 +41,7 @@ def write_float(number: float) -> str:
     return f"{number:g}"
 
 
-def value_to_json(state: EvalState, value: object, context: set[str], out: list[str], strict: bool = True) -> None:
+def value_to_json(state: EvalState, value: object, context: set[str], out: list[str], depth: int = 0) -> None:
     """Append the JSON text of a value to `out`, in pieces. Evaluates everything in it.
 
     Args:
@@ -48,7 +49,7 @@ def value_to_json(state: EvalState, value: object, context: set[str], out: list[
         value: any value without functions.
         context: gets what the strings in it depend on.
         out: gets the text.
-        strict: copy paths to the store, as `toJSON` does.
+        depth: how many lists and sets it is inside of; more than 10 000 are refused, as any reader would.
     """
     forced = force(value)
     kind = type(forced)
@@ -68,34 +69,40 @@ def value_to_json(state: EvalState, value: object, context: set[str], out: list[
     elif forced is NULL:
         out.append("null")
     elif isinstance(forced, list):
-        _list(state, forced, context, out)
+        _list(state, forced, context, out, _deeper(depth))
     elif isinstance(forced, dict):
-        _attrs(state, forced, context, out)
+        _attrs(state, forced, context, out, _deeper(depth))
     else:
         raise NixTypeError(f"cannot convert {show_type(forced)} to JSON")
 
 
-def _list(state: EvalState, items: list[object], context: set[str], out: list[str]) -> None:
+def _deeper(depth: int) -> int:
+    if depth >= _MOST_LEVELS:
+        raise EvalError("stack overflow; max-call-depth exceeded", NO_POS)
+    return depth + 1
+
+
+def _list(state: EvalState, items: list[object], context: set[str], out: list[str], depth: int) -> None:
     separator = "["
     for index, item in enumerate(items):
         out.append(separator)
         separator = ","
         try:
-            value_to_json(state, item, context, out)
+            value_to_json(state, item, context, out, depth)
         except NixError as error:
             error.add_trace(CALL_SITE, f"while evaluating list element at index {index}")
             raise
     out.append("]" if items else "[]")
 
 
-def _attrs(state: EvalState, attrs: dict[str, object], context: set[str], out: list[str]) -> None:
+def _attrs(state: EvalState, attrs: dict[str, object], context: set[str], out: list[str], depth: int) -> None:
     to_string = attrs.get("__toString")
     if to_string is not None:
         text = call1(force(to_string), attrs)
         out.append(write_string(coerce(state, text, context, False, False)))
         return
     if "outPath" in attrs:
-        value_to_json(state, attrs["outPath"], context, out)
+        value_to_json(state, attrs["outPath"], context, out, depth)
         return
     separator = "{"
     for name in sorted(attrs):
@@ -104,12 +111,8 @@ def _attrs(state: EvalState, attrs: dict[str, object], context: set[str], out: l
         out.append(write_string(name))
         out.append(":")
         try:
-            value_to_json(state, attrs[name], context, out)
+            value_to_json(state, attrs[name], context, out, depth)
         except NixError as error:
             error.add_trace(attribute_position(attrs, name), f"while evaluating attribute '{name}'")
             raise
     out.append("}" if attrs else "{}")
-
-
-class BadJSON(EvalError):
-    """A text that is not JSON, or whose numbers or strings the language cannot hold."""

@@ -183,9 +183,9 @@ BLACKHOLE = object()
 slow_calls = False
 show_trace = False
 profiler = None
-_ticks: cython.int = 0
-_interrupted: cython.bint = False
-_stack_limit: cython.size_t = 0
+_ticks = 0
+_interrupted = False
+_stack_limit = 0
 
 
 def new_thunk(node, payload):
@@ -240,13 +240,26 @@ def force(value, pos=-1):
 
 def is_forced(value):
     """Whether `value` needs no evaluation any more."""
-    return type(value) is not Thunk or (value.node is None and value.payload is not BLACKHOLE)
+    if type(value) is not Thunk:
+        return True
+    t: Thunk = value
+    return t.node is None and t.payload is not BLACKHOLE
+
+
+def is_running(value):
+    """Whether `value` is being evaluated right now, further out."""
+    if type(value) is not Thunk:
+        return False
+    t: Thunk = value
+    return t.node is None and t.payload is BLACKHOLE
 
 
 def peek(value):
     """Return `value` or what it was forced to; a thunk if it was not forced yet. Never evaluates anything."""
-    if type(value) is Thunk and value.node is None and value.payload is not BLACKHOLE:
-        return value.payload
+    if type(value) is Thunk:
+        t: Thunk = value
+        if t.node is None and t.payload is not BLACKHOLE:
+            return t.payload
     return value
 
 
