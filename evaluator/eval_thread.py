@@ -8,6 +8,7 @@ meanwhile does what only it can do: it takes SIGINT, and it runs what the evalua
 from __future__ import annotations
 
 import _thread
+import gc
 import sys
 
 from evaluator.core.values import interrupt, set_stack_size
@@ -91,6 +92,8 @@ class EvalThread:
     def _body(self, function: Callable[[], object], size: int) -> None:
         try:
             sys.setrecursionlimit(_PYTHON_FRAMES)
+            # An evaluation makes few cycles that die before it ends; looking for them costs as much again.
+            gc.disable()
             set_stack_size(size - size // _RESERVE)
             self._result = function()
         except BaseException as error:  # noqa: BLE001  it is raised again in the thread that waits

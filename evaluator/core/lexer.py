@@ -98,7 +98,7 @@ def _classes() -> bytes:
 
 
 _CLASSES = _classes()
-_class: cython.p_const_uchar = _CLASSES
+_class = _CLASSES
 
 
 class SyntaxProblem(Exception):

@@ -110,7 +110,7 @@ _OPERATORS = {
     T_CONCAT: (10, 1, "++"),
 }
 _PRECEDENCES = bytes(_OPERATORS.get(kind, (0,))[0] for kind in range(CHAR_BASE + 256))
-_precedence: cython.p_const_uchar = _PRECEDENCES
+_precedence = _PRECEDENCES
 _ABOVE_NOT = 8
 _HAS_PRECEDENCE = 11
 _ABOVE_ALL = 13

@@ -86,6 +86,9 @@ cdef object BLACKHOLE
 cdef bint slow_calls
 cdef object profiler
 cdef bint show_trace
+cdef int _ticks
+cdef bint _interrupted
+cdef size_t _stack_limit
 cdef Counters counters
 cpdef str show_type(object v)
 
