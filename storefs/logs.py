@@ -69,7 +69,9 @@ def warn(text: str) -> None:
     """Say that something is wrong though the command goes on: `warning: TEXT`."""
     logging = sys.modules.get("logging")
     if logging is not None:
-        logging.getLogger("verglas").warning("%s", text)
+        logger = logging.getLogger("verglas")
+        if logger.hasHandlers():  # without one, logging itself would print the line a second time
+            logger.warning("%s", text)
     log(WARNING, f"{paint('warning:', '35;1')} {text}")
 
 
