@@ -40,9 +40,13 @@ class Element:
         outputs: those that are installed: name -> absolute store path.
         meta: the package's `meta`, plain values only.
         attr_path: where it was found, '' when it was not by an attribute path. Not part of the manifest.
+        failed: always False; `available.Available`, which has the same attributes, may fail.
     """
 
     __slots__ = ("attr_path", "drv_path", "meta", "name", "out_path", "outputs", "system")
+
+    failed = False
+    output_name = ""
 
     def __init__(
         self,
@@ -75,6 +79,33 @@ class Element:
     def keep(self) -> bool:
         """Whether upgrades and replacements leave it alone (`nix-env --set-flag keep true`)."""
         return meta_bool(self.meta, "keep", False)
+
+    @property
+    def output_names(self) -> list[str]:
+        """The outputs' names, sorted."""
+        return sorted(self.outputs)
+
+    @property
+    def meta_names(self) -> list[str]:
+        """The names in `meta`, sorted."""
+        return sorted(self.meta)
+
+    def meta_value(self, name: str) -> Plain:
+        """Return one attribute of `meta`, None if it is not there."""
+        return self.meta.get(name)
+
+    def meta_number(self, name: str, default: int) -> int:
+        """Return an attribute of `meta` as an integer."""
+        return meta_int(self.meta, name, default)
+
+    def set_name(self, name: str) -> None:
+        """Call it something else (`nix-env --force-name`)."""
+        self.name = name
+
+    def element(self, outputs: tuple[str, ...] | None = None) -> Element:
+        """Return itself; an installed package is what it is."""
+        assert outputs is None
+        return self
 
     def copy(self) -> Element:
         """Return a copy whose meta can be changed."""

@@ -13,6 +13,7 @@ from storefs.formats.hashes import hash_bytes
 from storefs.formats.nar import write_nar
 from storefs.formats.path_info import PathInfo
 from storefs.formats.refscan import ReferenceScanner
+from storefs.stores.closure import closure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def add_user_environment(
     drv_hash = hash_bytes("sha256", drv_text)
     drv_path = directory.make_text_path(_DRV_NAME, drv_hash, [manifest_path])
     store.add_temp_root(drv_path)
-    found = _references_in(archive, _closure(store, references) | {manifest_path})
+    found = _references_in(archive, closure(store, references) | {manifest_path})
     with store.intake() as intake:
         added = intake.add_nar([archive])
         intake.register(
@@ -105,18 +106,7 @@ def _check_valid(store: Store, outputs: list[StorePath]) -> None:
             raise MissingOutputError(f"path '{store.directory.print(path)}' is not valid, so it can't be installed")
 
 
-def _closure(store: Store, roots: Iterable[StorePath]) -> set[StorePath]:
-    found = set(roots)
-    todo = list(found)
-    while todo:
-        for reference in store.path_info(todo.pop()).references:
-            if reference not in found:
-                found.add(reference)
-                todo.append(reference)
-    return found
-
-
-def _references_in(archive: bytes, candidates: set[StorePath]) -> list[StorePath]:
+def _references_in(archive: bytes, candidates: Iterable[StorePath]) -> list[StorePath]:
     by_hash = {path.hash_part: path for path in candidates}
     scanner = ReferenceScanner(by_hash)
     scanner.feed(archive)

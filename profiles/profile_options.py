@@ -1,0 +1,61 @@
+"""What the `verglas profile` verbs have in common: where the declaration, its lock file and the profile are."""
+
+from __future__ import annotations
+
+import os
+import pwd
+
+from profiles.generations import default_profile
+from profiles.lock import lock_path
+from storefs.options import Option
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from storefs.config import Config
+    from storefs.options import Invocation
+
+FILE = Option("--file", "-f", takes=("FILE",), help="the declaration; ~/.config/verglas/profile.yaml by default")
+PROFILE = Option("--profile", "-p", takes=("PATH",), help="the profile; where ~/.nix-profile points by default")
+JSON = Option("--json", help="print JSON")
+PLACE = (FILE, PROFILE)
+
+
+class Place:
+    """Where things are: absolute paths.
+
+    Attributes:
+        manifest: the declaration, profile.yaml.
+        lock: its lock file.
+        profile: the profile's link.
+    """
+
+    __slots__ = ("lock", "manifest", "profile")
+
+    def __init__(self, manifest: str, profile: str) -> None:
+        self.manifest = manifest
+        self.lock = lock_path(manifest)
+        self.profile = profile
+
+
+def place_of(invocation: Invocation) -> Place:
+    """Return the place that a command line means."""
+    config = invocation.config
+    manifest = invocation.value("--file") or f"{config.xdg('config')}/verglas/profile.yaml"
+    return Place(os.path.abspath(manifest), profile_of(invocation))
+
+
+def profile_of(invocation: Invocation) -> str:
+    """Return the profile that `--profile`, NIX_PROFILE or ~/.nix-profile mean, an absolute path."""
+    config = invocation.config
+    given = invocation.value("--profile")
+    if given is not None:
+        return os.path.abspath(given)
+    return config.variable("NIX_PROFILE") or default_profile(config.home, config.state_dir, user_name(config))
+
+
+def user_name(config: Config) -> str:
+    """Return the user's name: the password database's, or else the variable USER."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return config.variable("USER")
