@@ -6,6 +6,7 @@ Commands are plain scripts rather than entry points because the wrapper that ins
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from setuptools import Extension, setup
@@ -65,4 +66,7 @@ def compiled_core() -> list[Extension]:
     return list(cythonize(extensions, language_level=3, quiet=True, compiler_directives=directives))
 
 
-setup(scripts=launchers(), ext_modules=compiled_core())
+# The C compiler takes most of the time, and the extensions do not wait for each other.
+PARALLEL = {"build_ext": {"parallel": len(os.sched_getaffinity(0))}}
+
+setup(scripts=launchers(), ext_modules=compiled_core(), options=PARALLEL)
