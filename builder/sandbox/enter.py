@@ -28,11 +28,14 @@ import signal
 import socket
 import sys
 from importlib import import_module
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from builder.sandbox import syscalls
 
-_CONTROL = 3
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CONTROL = 3
 _TARGET_OF_PIVOT = ".old-root"
 
 
@@ -54,7 +57,7 @@ def serve() -> NoReturn:
     signal.signal(signal.SIGCHLD, lambda number, frame: None)
     wake_read, wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
-    control = socket.socket(fileno=_CONTROL)
+    control = socket.socket(fileno=CONTROL)
     control.set_inheritable(False)
     children: dict[int, _Child] = {}
     poll = select.poll()
@@ -137,6 +140,8 @@ def _become_builder(plan: int, output: int, report: int) -> NoReturn:
             signal.signal(number, signal.SIG_DFL)
         os.setsid()
         steps, program, arguments, environment, directory, builtin = _receive(plan)
+        # Imported while the host's files can still be read.
+        function = None if builtin is None else getattr(import_module(builtin[0]), builtin[1])
         os.dup2(output, 1)
         os.dup2(output, 2)
         null = os.open("/dev/null", os.O_RDWR)
@@ -153,9 +158,8 @@ def _become_builder(plan: int, output: int, report: int) -> NoReturn:
         # Nothing but standard input, output and error may reach the builder.
         os.dup2(report, 3, inheritable=False)
         os.closerange(4, 1 << 20)
-        if builtin is not None:
-            doing = "starting"
-            _run_builtin(builtin, environment)
+        if function is not None:
+            _run_builtin(function, environment, builtin[2])
         doing = f"executing '{program}'"
         os.execve(program, arguments, environment)
     except BaseException as error:
@@ -171,16 +175,17 @@ def _receive(plan: int) -> tuple:  # type: ignore[type-arg]
     return marshal.loads(os.pread(plan, size, 0))  # type: ignore[no-any-return]
 
 
-def _run_builtin(builtin: tuple[str, str, str], environment: dict[str, str]) -> NoReturn:
-    """Run a builder that is a function of ours. It may import what it likes: it is the payload, not the sandbox."""
-    module, function, argument = builtin
+def _run_builtin(
+    function: Callable[[dict[str, str], str], None], environment: dict[str, str], argument: str
+) -> NoReturn:
+    """Run a builder that is a function of ours."""
     os.closerange(3, 4)
     status = 1
     try:
-        getattr(import_module(module), function)(environment, argument)
+        function(environment, argument)
         status = 0
     except Exception as error:
-        os.write(2, f"{error}\n".encode(errors="surrogateescape"))
+        os.write(2, f"error: {error}\n".encode(errors="surrogateescape"))
     finally:
         os._exit(status)
 

@@ -330,7 +330,7 @@ class Plan:
         """The plan as the child reads it. Both sides are the same interpreter, so that `marshal` will do."""
         steps: Sequence[object] = [step.encoded() for step in self.steps]
         parts: list[object] = [steps, self.program, list(self.arguments), dict(self.environment), self.directory]
-        return marshal.dumps([*parts, self.builtin])  # type: ignore[list-item]
+        return marshal.dumps([*parts, self.builtin])
 
     def __str__(self) -> str:
         names = [name for flag, name in _FLAG_NAMES.items() if self.namespaces & flag]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import marshal
 import os
+import pickle
 import socket
 import sys
 import threading
@@ -17,8 +18,10 @@ from storefs.errors import EnvironmentUnfitError
 
 if TYPE_CHECKING:
     from builder.sandbox.plan import Plan
+    from storefs.config import Config
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+_MOUNTED_PROGRAM = f"import sys; sys.path.insert(0, {_ROOT!r}); from builder.sandbox.mounted import main; main()"
 _PROGRAM = f"import sys; sys.path.insert(0, {_ROOT!r}); from builder.sandbox.enter import serve; serve()"
 
 
@@ -70,20 +73,49 @@ class Child:
 
 
 class Spawner:
-    """The main process's side of the server. Starts it at once, so that it is up when the first build is."""
+    """The main process's side of the server. Starts it at once, so that it is up when the first build is.
 
-    def __init__(self) -> None:
+    Args:
+        config: for an ordinary user whose store is not mounted where everybody sees it: the server then lives in a
+            namespace in which it is. None leaves it in this process's namespaces.
+
+    Attributes:
+        mounted_store: where the server's builders find the store, '' without `config`.
+
+    Raises:
+        SandboxSetupError: the store can't be mounted.
+    """
+
+    def __init__(self, config: Config | None = None) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control = ours
         self._lock = threading.Lock()
         self._last = 0
+        self.mounted_store = ""
+        # The standard descriptors stay, for tracebacks of the server itself.
         with theirs:
-            # The standard descriptors are for tracebacks of the server itself.
-            actions = [(os.POSIX_SPAWN_DUP2, theirs.fileno(), 3)]
-            arguments = [sys.executable, "-I", "-S", "-c", _PROGRAM]
-            self._pid = os.posix_spawn(
-                sys.executable, arguments, {"PATH": "/usr/bin:/bin"}, file_actions=actions, setsid=True
-            )
+            actions: list[tuple[int, int, int]] = [(os.POSIX_SPAWN_DUP2, theirs.fileno(), 3)]
+            if config is None:
+                arguments = [sys.executable, "-I", "-S", "-c", _PROGRAM]
+                self._pid = self._start(arguments, actions, {"PATH": "/usr/bin:/bin"})
+                return
+            pickled = os.memfd_create("config", os.MFD_CLOEXEC)
+            with open(pickled, "r+b") as file:
+                pickle.dump(config, file)
+                file.seek(0)
+                actions.append((os.POSIX_SPAWN_DUP2, pickled, 4))
+                arguments = [sys.executable, "-c", _MOUNTED_PROGRAM, _ROOT]
+                self._pid = self._start(arguments, actions, config.environment())
+        answer = self._control.recv(65536)
+        kind, text = marshal.loads(answer) if answer else ("failed", "the process that mounts the store ended")
+        if kind == "failed":
+            self.close()
+            raise SandboxSetupError(text)
+        self.mounted_store = text
+
+    @staticmethod
+    def _start(arguments: list[str], actions: list[tuple[int, int, int]], environment: dict[str, str]) -> int:
+        return os.posix_spawn(sys.executable, arguments, environment, file_actions=actions, setsid=True)
 
     def spawn(self, plan: Plan, output: int) -> Child:
         """Start a builder whose standard output and error are the descriptor `output`.

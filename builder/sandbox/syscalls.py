@@ -57,7 +57,7 @@ def _number(table: dict[str, int], name: str) -> int:
 
 
 def mount(source: str, target: str, kind: str = "", flags: int = 0, options: str = "") -> None:
-    """Mount a file system or bind a directory: mount(2)."""
+    """Attach a file system or another directory; `flags` are MS_ bits."""
     result = _libc.mount(
         os.fsencode(source) or None, os.fsencode(target), kind.encode() or None, flags, options.encode() or None
     )
@@ -82,7 +82,7 @@ def set_read_only(target: str, *, recursive: bool, value: bool = True) -> None:
 
 
 def pivot_root(new_root: str, put_old: str) -> None:
-    """Exchange the root of the mount namespace: pivot_root(2)."""
+    """Exchange the root of the mount namespace for `new_root`, and leave the old one at `put_old`."""
     result = _libc.syscall(_number(_PIVOT_ROOT, "pivot_root"), os.fsencode(new_root), os.fsencode(put_old))
     _check(result, f"making '{new_root}' the root")
 
@@ -98,7 +98,7 @@ def clone_process(flags: int) -> int:
 
 
 def unshare(flags: int) -> None:
-    """Move this process into new namespaces: unshare(2)."""
+    """Move this process into new namespaces of the given CLONE_NEW* kinds."""
     _check(_libc.unshare(flags), "entering new namespaces")
 
 

@@ -1,0 +1,31 @@
+"""A request to stop, seen by many threads and by those that wait in poll(2).
+
+`cancel` may be called from any thread and from a signal handler's frame; once cancelled, always cancelled.
+"""
+
+from __future__ import annotations
+
+import os
+
+
+class Cancellation:
+    """Becomes readable, as a descriptor, when it is cancelled. A context manager that closes the descriptor."""
+
+    def __init__(self) -> None:
+        self._descriptor = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self.cancelled = False
+
+    def __enter__(self) -> Cancellation:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        os.close(self._descriptor)
+
+    def fileno(self) -> int:
+        """The descriptor, for poll(2)."""
+        return self._descriptor
+
+    def cancel(self) -> None:
+        """Ask everybody to stop."""
+        self.cancelled = True
+        os.eventfd_write(self._descriptor, 1)

@@ -1,0 +1,621 @@
+"""Builds one derivation on this machine: locks, user, environment, plan, process, outputs, registration.
+
+Blocking, in a thread of its own; everything it makes on the host (build directory, scratch directory, locks, processes)
+is gone when it returns or raises, whatever happened. Which derivations are built, and when, is `scheduler`'s business.
+Semantics: local-derivation-goal.cc of Nix 2.8.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from builder import progress as told
+from builder.build_log import open_build_log
+from builder.build_process import CANCELLED, SILENT, TOO_LONG, Limits, run_builder
+from builder.environment import BadAttributeError, BuildAttributes, BuildEnvironment, build_environment
+from builder.failures import FAILED, TIMED_OUT, BuildError, CancelledError, InputRejectedError
+from builder.locks import try_lock
+from builder.outputs import Produced, compare_outputs, register_outputs
+from builder.sandbox import syscalls
+from builder.sandbox.compose import Surroundings, open_plan, sandbox_plan
+from builder.sandbox.plan import BecomeUser, Bind, DropCapabilities, NoNewPrivileges, Plan
+from builder.sandbox.spawn import SandboxSetupError, Spawner
+from builder.scratch import Scratch, make_build_directory, remove_tree
+from builder.users import acquire_user
+from storefs import logs
+from storefs.api import BuildMode, BuildStatus
+from storefs.errors import EnvironmentUnfitError
+from storefs.formats.derivation import FIXED, INPUT_ADDRESSED
+from storefs.formats.hashes import Hash
+from storefs.stores.closure import closure
+from storefs.stores.mountpoint import ensure_mounted, find_mount
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from builder.build_process import Ending
+    from builder.cancellation import Cancellation
+    from builder.progress import Progress
+    from builder.users import BuildUser
+    from storefs.config import Config
+    from storefs.formats.derivation import Derivation
+    from storefs.formats.path_info import PathInfo
+    from storefs.formats.store_path import StorePath
+    from storefs.stores.local import LocalStore
+
+_HOMELESS = "/homeless-shelter"
+_SHELLS = ("/usr/bin/busybox", "/bin/busybox", "/usr/lib/verglas/sh")
+_LITTLE_SPACE = 8 << 20  # bytes; with less, a failure may be the disk's and is not held against the derivation
+
+BUILTINS = {
+    "builtin:fetchurl": ("builder.fetchurl", "fetch"),
+    "builtin:buildenv": ("builder.link_farm", "build"),
+    "builtin:unpack-channel": ("builder.unpack_channel", "unpack"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One derivation to build.
+
+    Attributes:
+        drv_path, derivation: which.
+        inputs: store paths that it needs, all valid; their closure is what the builder sees.
+        mode: what to do with outputs that are valid.
+        name: as in "building of '/nix/store/...-x.drv!out' from .drv file", for messages.
+        corrupt: with REPAIR, the outputs whose contents are bad.
+    """
+
+    drv_path: StorePath
+    derivation: Derivation
+    inputs: frozenset[StorePath]
+    mode: BuildMode
+    name: str
+    corrupt: frozenset[StorePath] = frozenset()
+
+
+class BusyError(Exception):
+    """Somebody else builds this now, or every build user is taken. Not a failure: try again later."""
+
+
+class LocalMachine:
+    """What the builds of one process share. Thread-safe. A context manager.
+
+    Args:
+        config: directories and settings.
+        store: where inputs are and outputs go.
+        progress: is told what happens.
+    """
+
+    def __init__(self, config: Config, store: LocalStore, progress: Progress) -> None:
+        self.config = config
+        self.store = store
+        self.progress = progress
+        self.scratch = Scratch(config)
+        self.privileged = os.geteuid() == 0
+        self.user_namespaces = _user_namespaces_allowed()
+        self._lock = threading.Lock()
+        self._plain: Spawner | None = None
+        self._mounted: Spawner | None = None
+        self._mounted_store = ""
+
+    def __enter__(self) -> LocalMachine:
+        """Start what takes longest."""
+        self.scratch.open()
+        self._plain = Spawner()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """End every builder that still runs and remove what is left on disk."""
+        for spawner in (self._plain, self._mounted):
+            if spawner is not None:
+                spawner.close()
+        self.scratch.close()
+
+    def spawner(self, *, with_store: bool) -> tuple[Spawner, str]:
+        """Return who starts builders, and where their view of the host has the store ('' if they need none).
+
+        Raises:
+            StoreError: the store can't be mounted.
+        """
+        assert self._plain is not None
+        if not with_store:
+            return self._plain, ""
+        with self._lock:
+            if not self._mounted_store:
+                if self.privileged:
+                    self._mounted_store = ensure_mounted(self.config)
+                else:
+                    self._mounted_store = find_mount(self.config) or ""
+                    if not self._mounted_store:
+                        self._mounted = Spawner(self.config)
+                        self._mounted_store = self._mounted.mounted_store
+            return self._mounted or self._plain, self._mounted_store
+
+    def build(self, request: Request, cancellation: Cancellation) -> dict[str, PathInfo]:
+        """Build a derivation and return what is known about its outputs now.
+
+        Raises:
+            BusyError: somebody else is at it.
+            BuildError: it failed; carries the status.
+            StoreError: it could not be attempted.
+        """
+        directory = self.store.directory
+        outputs = {name: output.path for name, output in request.derivation.outputs.items()}
+        if request.derivation.kind() not in {FIXED, INPUT_ADDRESSED} or None in outputs.values():
+            raise InputRejectedError(
+                f"derivation '{directory.print(request.drv_path)}' has outputs whose paths depend on their contents; "
+                "the experimental features 'ca-derivations' and 'impure-derivations' are not supported"
+            )
+        known = {name: path for name, path in outputs.items() if path is not None}
+        locks = try_lock(f"{self.config.verglas_dir}/locks", [path.base_name for path in known.values()])
+        if locks is None:
+            listed = ", ".join(f"'{directory.print(path)}'" for path in sorted(known.values()))
+            raise BusyError(f"waiting for lock on {listed}")
+        with locks:
+            # Somebody may have built it before the lock was ours.
+            valid = self.store.valid_paths(known.values())
+            if request.mode is BuildMode.NORMAL and len(valid) == len(set(known.values())):
+                return {name: self.store.path_info(path) for name, path in known.items()}
+            return _Build(self, request, known, valid, cancellation).run()
+
+
+class _Build:
+    """One build, with its locks held."""
+
+    def __init__(
+        self,
+        machine: LocalMachine,
+        request: Request,
+        outputs: dict[str, StorePath],
+        valid: set[StorePath],
+        cancellation: Cancellation,
+    ) -> None:
+        self._machine = machine
+        self._config = machine.config
+        self._store = machine.store
+        self._directory = machine.store.directory
+        self._request = request
+        self._derivation = request.derivation
+        self._shown = self._directory.print(request.drv_path)
+        self._outputs = outputs
+        self._valid = valid
+        self._cancellation = cancellation
+        self._networked = request.derivation.kind() is FIXED
+        self._build_dir = ""
+        self._closure_or_none: frozenset[StorePath] | None = None
+        try:
+            self._attributes = BuildAttributes(request.derivation)
+        except BadAttributeError as error:
+            raise InputRejectedError(str(error)) from error
+
+    def run(self) -> dict[str, PathInfo]:
+        """Build, as often as `repeat` says."""
+        self._require_fit_machine()
+        for path in self._outputs.values():
+            self._store.add_temp_root(path)
+        user = acquire_user(self._config, sandboxed=self._sandboxed())
+        if user is None:
+            raise BusyError(f"waiting for UID to build '{self._shown}'")
+        with user:
+            infos = self._run_once(user)
+        hook = self._config.text("post-build-hook")
+        if hook and self._request.mode is BuildMode.NORMAL:
+            self._run_post_build_hook(hook, infos)
+        return infos
+
+    def _require_fit_machine(self) -> None:
+        config, derivation = self._config, self._derivation
+        system = config.text("system")
+        platforms = {system, *config.words("extra-platforms")}
+        features = set(config.words("system-features"))
+        required = self._attributes.required_features()
+        if (derivation.system not in platforms and not derivation.is_builtin) or not features.issuperset(required):
+            raise BuildError(
+                f"a '{derivation.system}' with features {{{', '.join(required)}}} is required to build "
+                f"'{self._shown}', but I am a '{system}' with features {{{', '.join(sorted(features))}}}"
+            )
+        if derivation.is_builtin and derivation.builder not in BUILTINS:
+            raise BuildError(f"unsupported builtin builder '{derivation.builder.removeprefix('builtin:')}'")
+
+    def _sandboxed(self) -> bool:
+        if self._derivation.is_builtin:
+            return False
+        mode = self._config.text("sandbox")
+        unwilling = self._attributes.boolean("__noChroot")
+        if mode == "true" and unwilling:
+            raise BuildError(
+                f"derivation '{self._shown}' has '__noChroot' set, but that's not allowed when 'sandbox' is 'true'"
+            )
+        if self._config.root:
+            return True  # the store is not where its paths say, outside of a sandbox
+        if mode == "relaxed":
+            return not self._networked and not unwilling
+        return mode == "true"
+
+    def _scratch_paths(self, sandboxed: bool) -> tuple[dict[str, StorePath], dict[str, str]]:
+        """Decide where each output is built, and which hash parts must be replaced for that.
+
+        In a sandbox the valid outputs are out of sight, so that everything is built at its own path. Without one a
+        valid output is visible, and perhaps in use; its rebuild goes to a made-up path.
+        """
+        if sandboxed:
+            return dict(self._outputs), {}
+        scratch, rewrites = {}, {}
+        for name, path in self._outputs.items():
+            scratch[name] = path
+            if path in self._valid:
+                scratch[name] = self._directory.make_store_path(
+                    f"rewrite:{self._request.drv_path.base_name}:{path.base_name}", Hash("sha256", bytes(32)), path.name
+                )
+                rewrites[path.hash_part] = scratch[name].hash_part
+        return scratch, rewrites
+
+    def _run_once(self, user: BuildUser) -> dict[str, PathInfo]:
+        machine, mode = self._machine, self._request.mode
+        sandboxed = self._sandboxed()
+        activity = None
+        scratch_dir = machine.scratch.new_directory()
+        ok = False
+        try:
+            self._build_dir = make_build_directory(self._config, self._request.drv_path.name)
+            scratch, rewrites = self._scratch_paths(sandboxed)
+            inside = self._config.text("sandbox-build-dir") if sandboxed else self._build_dir
+            environment = self._environment(inside, scratch, rewrites)
+            self._fill_build_directory(environment, user)
+            spawner, plan, folder = self._plan(user, environment, scratch_dir, inside, sandboxed)
+            if logs.enabled(logs.DEBUG):
+                logs.debug(f"sandbox of '{self._shown}':\n{plan}")
+            activity = machine.progress.start(
+                told.BUILD, self._derivation.name, f"{_VERBS[mode]} '{self._shown}'", [self._shown, "", 1, 1]
+            )
+            ending = self._run_process(spawner, plan, activity, user)
+            if not ending.ok:
+                raise self._failure(ending)
+            keep = frozenset() if mode is BuildMode.CHECK else frozenset(self._kept())
+            produced = Produced(
+                derivation=self._derivation,
+                drv_path=self._request.drv_path,
+                attributes=self._attributes,
+                folder=folder,
+                scratch=scratch,
+                keep=keep,
+                inputs=self._closure(),
+                owner=user.uid,
+                move=(sandboxed and not self._networked) or not user.foreign,
+                repair=mode is BuildMode.REPAIR,
+            )
+            if mode is BuildMode.CHECK:
+                infos = compare_outputs(self._store, produced, lambda new, old: self._keep_difference(new, old, user))
+            else:
+                infos = register_outputs(self._store, produced, self._sign)
+            ok = True
+            return infos | {name: self._store.path_info(self._outputs[name]) for name in keep}
+        finally:
+            self._remove_build_directory(ok)
+            remove_tree(scratch_dir)
+            if activity is not None:
+                machine.progress.stop(activity, ok=ok)
+
+    def _kept(self) -> list[str]:
+        """The outputs that are good as they are."""
+        corrupt = self._request.corrupt
+        return [name for name, path in self._outputs.items() if path in self._valid and path not in corrupt]
+
+    def _closure(self) -> frozenset[StorePath]:
+        if self._closure_or_none is None:
+            self._closure_or_none = frozenset(closure(self._store, self._request.inputs))
+        return self._closure_or_none
+
+    def _environment(self, inside: str, scratch: dict[str, StorePath], rewrites: dict[str, str]) -> BuildEnvironment:
+        try:
+            return build_environment(
+                self._derivation,
+                self._attributes,
+                directory=self._directory,
+                build_dir=inside,
+                cores=self._config.integer("cores"),
+                output_paths=scratch,
+                rewrites=rewrites,
+                impure=self._config.variable,
+                networked=self._networked,
+                export_references=self._export_references,
+            )
+        except BadAttributeError as error:
+            raise InputRejectedError(str(error)) from error
+
+    def _export_references(self, paths: Iterable[StorePath]) -> list[PathInfo]:
+        """The closure of some inputs; with derivations in it, that of their outputs too."""
+        inputs = self._closure()
+        for path in paths:
+            if path not in inputs:
+                raise InputRejectedError(
+                    f"cannot export references of path '{self._directory.print(path)}' because it is not in the input "
+                    "closure of the derivation"
+                )
+        found = closure(self._store, paths)
+        for path in sorted(found):
+            if path.is_derivation:
+                outputs = self._store.derivation(path).outputs.values()
+                found |= closure(self._store, [output.path for output in outputs if output.path is not None])
+        return [self._store.path_info(path) for path in sorted(found)]
+
+    def _fill_build_directory(self, environment: BuildEnvironment, user: BuildUser) -> None:
+        for name, content in environment.files.items():
+            path = f"{self._build_dir}/{name}"
+            with open(path, "wb") as file:
+                file.write(content)
+            if user.foreign:
+                os.chown(path, user.uid, user.gid)
+        if user.foreign:
+            os.chown(self._build_dir, user.uid, user.gid)
+
+    def _plan(
+        self, user: BuildUser, environment: BuildEnvironment, scratch: str, inside: str, sandboxed: bool
+    ) -> tuple[Spawner, Plan, str]:
+        """Return who starts the builder, how, and the folder that its outputs will be in."""
+        machine, config = self._machine, self._config
+        if self._derivation.is_builtin:
+            return self._builtin_plan(user, environment)
+        binds = self._sandbox_paths() if sandboxed else []
+        inputs = set(self._closure()) if sandboxed else set()
+        host_paths, store_names = self._split_binds(binds)
+        inputs |= store_names
+        inputs -= set(self._outputs.values())
+        spawner, mounted = machine.spawner(with_store=bool(inputs) or not sandboxed)
+        if sandboxed and config.text("pre-build-hook"):
+            from builder.hooks import run_pre_build_hook  # noqa: PLC0415  few have one
+
+            host_paths += run_pre_build_hook(config, self._shown, f"{scratch}/root")
+        features = config.words("system-features")
+        around = Surroundings(
+            scratch=scratch,
+            host_build_dir=self._build_dir,
+            build_dir=inside,
+            store_dir=config.store_dir,
+            mounted_store=mounted,
+            inputs=sorted(path.base_name for path in inputs),
+            uid=user.uid,
+            gid=user.gid,
+            groups=user.groups,
+            foreign=user.foreign,
+            privileged=machine.privileged,
+            user_namespaces=machine.user_namespaces,
+            networked=self._networked,
+            system=self._derivation.system,
+            binds=[self._real(bind, mounted) for bind in host_paths],
+            kvm="kvm" in features,
+            shm_size=config.text("sandbox-dev-shm-size"),
+            filter_syscalls=config.boolean("filter-syscalls"),
+            new_privileges=config.boolean("allow-new-privileges"),
+            impersonate_26=config.boolean("impersonate-linux-26"),
+        )
+        if not machine.privileged and not machine.user_namespaces:
+            raise EnvironmentUnfitError(
+                "cannot build without root because user namespaces are not enabled; "
+                "check /proc/sys/user/max_user_namespaces"
+            )
+        if not sandboxed and os.path.exists(_HOMELESS):
+            raise EnvironmentUnfitError(
+                f"home directory '{_HOMELESS}' exists; please remove it to assure purity of builds without sandboxing"
+            )
+        store = f"{scratch}/store"
+        if user.foreign:
+            # The builder adds to the store directory and removes nothing from it.
+            os.chown(store, 0, user.gid)
+            os.chmod(store, 0o1775)
+        compose = sandbox_plan if sandboxed else open_plan
+        return spawner, compose(around, self._derivation.builder, environment), store
+
+    def _builtin_plan(self, user: BuildUser, environment: BuildEnvironment) -> tuple[Spawner, Plan, str]:
+        """A builder that is a function of ours needs no view of its own, only fewer rights."""
+        inputs = bool(self._request.inputs) and self._derivation.builder == "builtin:buildenv"
+        spawner, mounted = self._machine.spawner(with_store=inputs)
+        folder = f"{self._build_dir}/store"
+        os.mkdir(folder, 0o755)
+        netrc = ""
+        if self._derivation.builder == "builtin:fetchurl":
+            try:
+                with open(self._config.text("netrc-file"), encoding="utf-8") as file:
+                    netrc = file.read()
+            except OSError:
+                pass
+        steps: list[BecomeUser | NoNewPrivileges | DropCapabilities] = []
+        if user.foreign:
+            os.chown(folder, user.uid, user.gid)
+            steps = [BecomeUser(user.uid, user.gid, ()), NoNewPrivileges()]
+        places = {"store": self._directory.path, "mounted": mounted, "outputs": folder, "netrc": netrc}
+        places["system"] = self._config.text("system")
+        module, function = BUILTINS[self._derivation.builder]
+        plan = Plan(
+            syscalls.CLONE_NEWPID if self._machine.privileged else 0,
+            steps,
+            self._derivation.builder,
+            [self._derivation.builder],
+            environment.variables,
+            self._build_dir,
+            (module, function, json.dumps(places)),
+        )
+        return spawner, plan, folder
+
+    def _sandbox_paths(self) -> list[Bind]:
+        binds = {}
+        for word in self._config.words("sandbox-paths"):
+            optional = word.endswith("?")
+            inside, _, source = word.removesuffix("?").partition("=")
+            binds[inside] = Bind(source or inside, inside, optional)
+        if "/bin/sh" not in binds:
+            shell = next((path for path in _SHELLS if os.path.exists(path)), None)
+            if shell is not None:
+                binds["/bin/sh"] = Bind(shell, "/bin/sh")
+        return list(binds.values())
+
+    def _split_binds(self, binds: list[Bind]) -> tuple[list[Bind], set[StorePath]]:
+        """Return the binds that are not whole store objects, and the closure of everything bound from the store."""
+        hosts, roots = [], set()
+        for bind in binds:
+            if self._directory.is_in_store(bind.source):
+                path, _ = self._directory.to_store_path(bind.source)
+                if self._store.is_valid(path):
+                    roots.add(path)
+                if bind.source == bind.path:
+                    continue
+            hosts.append(bind)
+        return hosts, closure(self._store, roots)
+
+    def _real(self, bind: Bind, mounted: str) -> Bind:
+        """Where the host has what a bind names by its store path."""
+        if not self._directory.is_in_store(bind.source):
+            return bind
+        path, rest = self._directory.to_store_path(bind.source)
+        return Bind(f"{mounted}/{path.base_name}{rest}", bind.path, bind.optional, bind.read_only)
+
+    def _run_process(self, spawner: Spawner, plan: Plan, activity: told.Activity, user: BuildUser) -> Ending:
+        config = self._config
+        limits = Limits(
+            config.integer("max-silent-time"),
+            config.integer("timeout"),
+            config.integer("max-build-log-size"),
+            config.integer("log-lines"),
+        )
+        log = open_build_log(config, self._request.drv_path)
+        try:
+            return run_builder(
+                spawner,
+                plan,
+                limits,
+                log,
+                lambda line: self._machine.progress.line(activity, line),
+                self._cancellation,
+                user.uid if user.foreign else None,
+            )
+        finally:
+            if log is not None:
+                log.close()
+
+    def _failure(self, ending: Ending) -> BuildError:
+        config, name = self._config, self._request.name
+        if ending.killed_for is CANCELLED:
+            return CancelledError(f"{name} was cancelled")
+        if ending.killed_for is SILENT:
+            limit = config.integer("max-silent-time")
+            text = f"{name} timed out after {limit} seconds of silence"
+            return BuildError(text, BuildStatus.TIMED_OUT, TIMED_OUT)
+        if ending.killed_for is TOO_LONG:
+            text = f"{name} timed out after {config.integer('timeout')} seconds"
+            return BuildError(text, BuildStatus.TIMED_OUT, TIMED_OUT)
+        if ending.killed_for is not None:
+            limit = config.integer("max-build-log-size")
+            text = f"{name} killed after writing more than {limit} bytes of log output"
+            return BuildError(text, BuildStatus.LOG_LIMIT_EXCEEDED)
+        if ending.setup_failure is not None and not ending.setup_failure.startswith("executing"):
+            raise SandboxSetupError(
+                f"while setting up the build environment of '{self._shown}': {ending.setup_failure}"
+            )
+        tail = ending.tail
+        text = f"builder for '{self._shown}' {ending.describe()}"
+        if ending.setup_failure is not None:
+            tail = [*tail, f"error: {ending.setup_failure}"]
+        if tail and (not self._machine.progress.show_logs or ending.setup_failure is not None):
+            lines = "".join(f"> {line}\n" for line in tail)
+            text += f";\nlast {len(tail)} log lines:\n{lines}For full logs, run 'nix log {self._shown}'."
+        full = _is_full(config.state_dir) or _is_full(self._build_dir)
+        if full:
+            text += "\nnote: build failure may have been caused by lack of free disk space"
+        if full or self._networked:
+            return BuildError(text, BuildStatus.TRANSIENT_FAILURE)
+        return BuildError(text, BuildStatus.PERMANENT_FAILURE, FAILED)
+
+    def _sign(self, info: PathInfo) -> PathInfo:
+        files = self._config.words("secret-key-files")
+        if not files:
+            return info
+        from storefs.formats.signatures import SecretKey  # noqa: PLC0415  20 ms that few need
+
+        signatures = list(info.signatures)
+        for file in files:
+            with open(file, encoding="ascii") as stream:
+                signatures.append(SecretKey(stream.read()).sign(info.fingerprint(self._directory)))
+        return info.replace(signatures=signatures)
+
+    def _keep_difference(self, new: str, old: StorePath, user: BuildUser) -> str | None:
+        """Keep an output that differs from the valid one, and let the diff hook have a look at both."""
+        config = self._config
+        if not config.boolean("run-diff-hook") and not config.boolean("keep-failed"):
+            return None
+        folder = f"{config.verglas_dir}/checks"
+        os.makedirs(folder, exist_ok=True)
+        kept = f"{folder}/{old.base_name}.check"
+        remove_tree(kept)
+        if os.path.lexists(kept):
+            os.unlink(kept)
+        os.rename(new, kept)
+        from builder.hooks import run_diff_hook  # noqa: PLC0415
+
+        original = f"{config.physical_store_dir}/{old.base_name}"
+        owner = (user.uid, user.gid) if user.foreign else None
+        try:
+            said = run_diff_hook(config, original, kept, self._shown, self._build_dir, owner)
+        except BuildError as error:
+            self._machine.progress.error(str(error))
+        else:
+            if said:
+                logs.log(logs.ERROR, said)
+        return kept
+
+    def _run_post_build_hook(self, hook: str, infos: dict[str, PathInfo]) -> None:
+        from builder.hooks import run_post_build_hook  # noqa: PLC0415
+
+        progress = self._machine.progress
+        activity = progress.start(
+            told.POST_BUILD_HOOK, "post-build-hook", f"running post-build-hook '{hook}'", [self._shown]
+        )
+        try:
+            outputs = [self._directory.print(info.path) for info in infos.values()]
+            run_post_build_hook(self._config, self._shown, outputs, lambda line: progress.line(activity, line))
+        finally:
+            progress.stop(activity)
+
+    def _remove_build_directory(self, ok: bool) -> None:
+        if not self._build_dir:
+            return
+        # That of a builtin may hold secrets, as from a netrc file.
+        if not ok and self._config.boolean("keep-failed") and not self._derivation.is_builtin:
+            logs.log(logs.ERROR, f"note: keeping build directory '{self._build_dir}'")
+            os.chmod(self._build_dir, 0o755)
+        else:
+            remove_tree(self._build_dir)
+        self._build_dir = ""
+
+
+_VERBS = {
+    BuildMode.NORMAL: "building",
+    BuildMode.CHECK: "checking outputs of",
+    BuildMode.REPAIR: "repairing outputs of",
+}
+
+
+def _is_full(path: str) -> bool:
+    try:
+        space = os.statvfs(path)
+    except OSError:
+        return False
+    return space.f_bavail * space.f_bsize < _LITTLE_SPACE
+
+
+def _user_namespaces_allowed() -> bool:
+    try:
+        with open("/proc/sys/user/max_user_namespaces", encoding="ascii") as file:
+            return int(file.read()) > 0
+    except (OSError, ValueError):
+        return False
+
+
+def now() -> int:
+    """The time in seconds, for results."""
+    return int(time.time())

@@ -1,0 +1,112 @@
+"""The builder of this machine: `storefs.api.Builder` over a local store, for callers with and without trio.
+
+`build_now` and `missing_now` block in the calling thread and need no event loop; `build` and `missing` are the same
+for tasks under trio. All may be called at the same time from several threads or tasks; they share build slots through
+locks on the output paths, so that nothing is built twice.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from builder.cancellation import Cancellation
+from builder.goals import GoalGraph, Phase
+from builder.repair import repair
+from builder.scheduler import Run
+from storefs.api import BuildMode, BuildResult, Missing
+from storefs.formats.derived_path import DerivedPath
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from builder.derivation_builder import LocalMachine
+    from builder.goals import Fetcher
+    from builder.remote_machines import RemoteMachines
+    from storefs.formats.store_path import StorePath
+
+
+class LocalBuilder:
+    """See the module. Made by `builder.open`."""
+
+    def __init__(self, machine: LocalMachine, fetcher: Fetcher | None, remote: RemoteMachines | None) -> None:
+        self._machine = machine
+        self._fetcher = fetcher
+        self._remote = remote
+
+    def build_now(
+        self,
+        targets: Sequence[DerivedPath],
+        mode: BuildMode = BuildMode.NORMAL,
+        cancellation: Cancellation | None = None,
+    ) -> list[BuildResult]:
+        """Realise all targets; see `storefs.api.Builder.build`. Blocks.
+
+        Raises:
+            StoreError: nothing could be attempted.
+            KeyboardInterrupt: passed on after every build of this call was ended.
+        """
+        if cancellation is None:
+            with Cancellation() as own:
+                return self.build_now(targets, mode, own)
+        if mode is BuildMode.REPAIR:
+            return repair(self._machine, self._fetcher, targets, cancellation)
+        return Run(self._machine, self._fetcher, self._remote, cancellation).realise(targets, mode)
+
+    def missing_now(self, targets: Sequence[DerivedPath]) -> Missing:
+        """Say what `build_now` would have to do; see `storefs.api.Builder.missing`. Blocks.
+
+        Raises:
+            StoreError: a derivation is missing or malformed.
+        """
+        graph = GoalGraph(self._machine.store, self._fetcher)
+        graph.add_targets(targets)
+        will_build = {goal.path for goal in graph.goals.values() if goal.phase is Phase.BUILD}
+        unknown = {goal.path for goal in graph.goals.values() if goal.phase is Phase.FAILED}
+        fetched = [path for goal in graph.goals.values() if goal.phase is Phase.FETCH for path in goal.paths()]
+        fetched += [path for goal in graph.goals.values() for path in goal.sources]
+        offers = dict(graph.offered)
+        will_fetch: set[StorePath] = set()
+        level = set(fetched) - self._machine.store.valid_paths(fetched)
+        while level and self._fetcher is not None:
+            will_fetch |= level
+            offers.update(self._fetcher.offers(level - offers.keys()))
+            references = {reference for path in level if path in offers for reference in offers[path].info.references}
+            references -= will_fetch
+            level = references - self._machine.store.valid_paths(references)
+        known = [offers[path] for path in will_fetch if path in offers]
+        unknown |= will_fetch - offers.keys()
+        return Missing(
+            frozenset(will_build),
+            frozenset(will_fetch & offers.keys()),
+            frozenset(unknown),
+            sum(offer.download_size for offer in known),
+            sum(offer.info.nar_size for offer in known),
+        )
+
+    async def build(self, targets: Sequence[DerivedPath], mode: BuildMode = BuildMode.NORMAL) -> list[BuildResult]:
+        """See `storefs.api.Builder`."""
+        with Cancellation() as cancellation:
+            return await _in_thread(lambda: self.build_now(targets, mode, cancellation), cancellation.cancel)
+
+    async def missing(self, targets: Sequence[DerivedPath]) -> Missing:
+        """See `storefs.api.Builder`."""
+        import trio  # noqa: PLC0415  only those who have it already come here
+
+        return await trio.to_thread.run_sync(self.missing_now, targets)
+
+
+async def _in_thread(function: Callable[[], list[BuildResult]], cancel: Callable[[], None]) -> list[BuildResult]:
+    """Run a blocking function; a cancelled task asks it to stop, and waits until it has."""
+    import trio  # noqa: PLC0415
+
+    async def watch() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            cancel()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watch)
+        result = await trio.to_thread.run_sync(function)
+        nursery.cancel_scope.cancel()
+    return result

@@ -1,0 +1,48 @@
+"""Opens the builder that a configuration means. The one place in this package that chooses implementations."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING
+
+from builder.derivation_builder import LocalMachine
+from builder.local_builder import LocalBuilder
+from builder.progress import Progress
+from storefs.errors import UsageError
+from storefs.stores.local import LocalStore
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from storefs.api import Store
+    from storefs.config import Config
+
+
+@contextmanager
+def open_builder_now(config: Config, store: Store, progress: Progress | None = None) -> Iterator[LocalBuilder]:
+    """Open the builder for a store, for callers without an event loop.
+
+    Args:
+        config: directories and settings.
+        store: where outputs go; a local one.
+        progress: is told what happens; plain lines if None.
+
+    Raises:
+        UsageError: nobody can build into this store.
+        OSError: the scratch directory can't be made.
+    """
+    if not isinstance(store, LocalStore):
+        raise UsageError(f"don't know how to build into the store '{store.uri}'")
+    shown = progress or Progress()
+    try:
+        with LocalMachine(config, store, shown) as machine:
+            yield LocalBuilder(machine, None, None)
+    finally:
+        shown.close()
+
+
+@asynccontextmanager
+async def open_builder(config: Config, store: Store, progress: Progress | None = None) -> AsyncIterator[LocalBuilder]:
+    """Open the builder for a store, under trio; see `open_builder_now`."""
+    with open_builder_now(config, store, progress) as builder:
+        yield builder

@@ -1,0 +1,312 @@
+"""From what a builder left behind to registered store objects: checked, scanned, hashed, taken in, all or none.
+
+Blocking; called in the thread of the build after its last process is gone, so that nothing changes beneath it.
+Semantics: `registerOutputs` of Nix 2.8.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from builder.failures import HashMismatchError, NotDeterministicError, OutputRejectedError
+from builder.output_checks import check_outputs
+from builder.rewriting import rewrite_stream
+from storefs.formats.content_address import FLAT, RECURSIVE, ContentAddress
+from storefs.formats.derivation import FIXED
+from storefs.formats.hashes import Hash, Hasher
+from storefs.formats.path_info import PathInfo
+from storefs.formats.refscan import ReferenceScanner
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from builder.environment import BuildAttributes
+    from storefs.api import Intake, Store, Tree
+    from storefs.formats.derivation import Derivation
+    from storefs.formats.store_path import StorePath
+
+_PIECE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Produced:
+    """What a build left.
+
+    Attributes:
+        derivation, drv_path: what was built.
+        attributes: its attributes.
+        folder: the host directory in which the builder's store directory was writable.
+        scratch: output name -> the path it was built at.
+        keep: outputs that were valid before and stay as they are.
+        inputs: the closure that outputs may refer to.
+        owner: the uid that must own the outputs.
+        move: large files may be moved instead of copied: nobody can still have one open for writing.
+        repair: give valid outputs the new contents.
+    """
+
+    derivation: Derivation
+    drv_path: StorePath
+    attributes: BuildAttributes
+    folder: str
+    scratch: Mapping[str, StorePath]
+    keep: frozenset[str]
+    inputs: frozenset[StorePath]
+    owner: int
+    move: bool
+    repair: bool
+
+
+@dataclass(slots=True)
+class _Output:
+    """One output on its way."""
+
+    name: str
+    path: StorePath  # the final one
+    tree: Tree
+    references: set[StorePath]  # final ones
+    ca: str = ""
+
+    def info(self, drv_path: StorePath) -> PathInfo:
+        """What will be registered."""
+        return PathInfo(
+            self.path,
+            self.tree.nar_hash,
+            self.tree.nar_size,
+            self.references,
+            drv_path,
+            (),
+            self.ca,
+            int(time.time()),
+            True,
+        )
+
+
+def register_outputs(store: Store, produced: Produced, sign: Callable[[PathInfo], PathInfo]) -> dict[str, PathInfo]:
+    """Register the outputs of a build in one transaction and return what was registered.
+
+    Raises:
+        OutputRejectedError: an output is missing, suspicious, part of a cycle, or breaks a demand; nothing is valid.
+        HashMismatchError: a fixed output has another hash; what was made is valid at the path that follows from it.
+        StoreError: the store refused.
+    """
+    with store.intake() as intake:
+        outputs, mismatch = _take_in(store, produced, intake)
+        infos = {output.name: output.info(produced.drv_path) for output in outputs}
+        check_outputs(infos, produced.attributes, produced.derivation.name, store.directory, store.path_info)
+        intake.register([(output.tree, sign(infos[output.name])) for output in outputs], replace=produced.repair)
+    if mismatch is not None:
+        raise mismatch
+    return infos
+
+
+def compare_outputs(
+    store: Store, produced: Produced, on_difference: Callable[[str, StorePath], str | None]
+) -> dict[str, PathInfo]:
+    """Compare what a build left with what is valid, for `--check`. Registers nothing.
+
+    Args:
+        store: has the outputs.
+        produced: what was built again.
+        on_difference: called with an output's host path and store path before the error is raised; returns where the
+            new output was kept, or None.
+
+    Raises:
+        NotDeterministicError: an output differs.
+        HashMismatchError: a fixed output has another hash.
+        OutputRejectedError: an output is missing.
+    """
+    with store.intake() as intake:
+        outputs, mismatch = _take_in(store, produced, intake)
+    found = {}
+    for output in outputs:
+        info = store.find_path_info(output.path)
+        if info is None:
+            continue
+        found[output.name] = info
+        if info.nar_hash != output.tree.nar_hash:
+            shown = store.directory.print(produced.drv_path)
+            host_path = f"{produced.folder}/{produced.scratch[output.name].base_name}"
+            kept = on_difference(host_path, output.path)
+            message = (
+                f"derivation '{shown}' may not be deterministic: output '{store.directory.print(output.path)}' differs"
+            )
+            raise NotDeterministicError(message + (f" from '{kept}'" if kept else ""))
+    if mismatch is not None:
+        raise mismatch
+    return found
+
+
+def _take_in(store: Store, produced: Produced, intake: Intake) -> tuple[list[_Output], HashMismatchError | None]:
+    """Take in every output that is not kept."""
+    derivation = produced.derivation
+    shown = store.directory.print(produced.drv_path)
+    fixed = derivation.kind() is FIXED
+    finals = {name: output.path for name, output in derivation.outputs.items()}
+    candidates = {path.hash_part: path for path in produced.inputs}
+    candidates.update({path.hash_part: path for path in produced.scratch.values()})
+    rewrites = {
+        scratch.hash_part: final.hash_part
+        for name, scratch in produced.scratch.items()
+        if (final := finals[name]) is not None and final != scratch
+    }
+    outputs = []
+    mismatch = None
+    for name in sorted(derivation.outputs):
+        if name in produced.keep:
+            continue
+        final = finals[name]
+        assert final is not None
+        host_path = f"{produced.folder}/{produced.scratch[name].base_name}"
+        _inspect(host_path, store.directory.print(final), name, produced, shown)
+        ca = ""
+        if fixed:
+            address, content, references = _take_in_fixed(intake, host_path, candidates, produced, shown)
+            ca = str(address)
+            actual = address.store_path(store.directory, derivation.name)
+            output = derivation.outputs[name]
+            promised = Hash(output.hash_type, bytes.fromhex(output.hash))
+            if address.hash != promised:
+                mismatch = HashMismatchError(
+                    f"hash mismatch in fixed-output derivation '{shown}':\n"
+                    f"  specified: {promised.to_string('sri', True)}\n"
+                    f"     got:    {address.hash.to_string('sri', True)}"
+                )
+                final = actual
+            tree = content
+        else:
+            tree, references = _take_in_tree(intake, host_path, candidates, produced.move, rewrites)
+        by_scratch = {scratch: finals[each] for each, scratch in produced.scratch.items()}
+        outputs.append(
+            _Output(name, final, tree, {by_scratch.get(reference) or reference for reference in references}, ca)
+        )
+    _refuse_cycles(outputs, shown)
+    return outputs, mismatch
+
+
+def _inspect(host_path: str, store_path: str, name: str, produced: Produced, shown: str) -> None:
+    """Refuse an output that is not there, or that somebody else could have tampered with."""
+    try:
+        status = os.lstat(host_path)
+    except FileNotFoundError:
+        raise OutputRejectedError(
+            f"builder for '{shown}' failed to produce output path for output '{name}' at '{store_path}'"
+        ) from None
+    writable = not stat.S_ISLNK(status.st_mode) and status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    if writable or status.st_uid != produced.owner:
+        raise OutputRejectedError(
+            f"suspicious ownership or permission on '{store_path}' for output '{name}'; rejecting this build output"
+        )
+    if os.geteuid() != 0:
+        _make_readable(host_path)
+
+
+def _make_readable(path: str) -> None:
+    """Let us read what a builder of our own uid has made unreadable; root can read anyway."""
+    stack = [path]
+    while stack:
+        current = stack.pop()
+        mode = os.lstat(current).st_mode
+        if stat.S_ISDIR(mode):
+            # Writable too, so that the scratch directory can be removed afterwards.
+            if mode & 0o700 != 0o700:
+                os.chmod(current, mode | 0o700)
+            with os.scandir(current) as entries:
+                stack += [entry.path for entry in entries if not entry.is_symlink()]
+        elif stat.S_ISREG(mode) and not mode & 0o400:
+            os.chmod(current, mode | 0o400)
+
+
+def _take_in_tree(
+    intake: Intake, host_path: str, candidates: Mapping[str, StorePath], move: bool, rewrites: Mapping[str, str]
+) -> tuple[Tree, set[StorePath]]:
+    """Take in one output; with `rewrites` the made-up hash parts in it are replaced."""
+    scanner = ReferenceScanner(candidates)
+    if not rewrites:
+        tree = intake.add_tree(host_path, move=move, nar_sink=scanner.feed)
+        return tree, {candidates[part] for part in scanner.found}
+    import tempfile  # noqa: PLC0415  rare
+
+    with tempfile.TemporaryFile(dir=os.path.dirname(host_path)) as spool:
+
+        def note(piece: bytes) -> None:
+            scanner.feed(piece)
+            spool.write(piece)
+
+        tree = intake.add_tree(host_path, nar_sink=note)
+        if not scanner.found.isdisjoint(rewrites):
+            spool.seek(0)
+            pieces = iter(lambda: spool.read(_PIECE), b"")
+            table = {old.encode(): new.encode() for old, new in rewrites.items()}
+            tree = intake.add_nar(rewrite_stream(pieces, table))
+    return tree, {candidates[part] for part in scanner.found}
+
+
+def _take_in_fixed(
+    intake: Intake, host_path: str, candidates: Mapping[str, StorePath], produced: Produced, shown: str
+) -> tuple[ContentAddress, Tree, set[StorePath]]:
+    """Take in the output of a fixed-output derivation and find its content address."""
+    output = produced.derivation.outputs["out"]
+    scanner = ReferenceScanner(candidates)
+    if output.is_recursive:
+        hasher = Hasher(output.hash_type)
+
+        def note(piece: bytes) -> None:
+            scanner.feed(piece)
+            hasher.update(piece)
+
+        tree = intake.add_tree(host_path, nar_sink=note)
+        address = ContentAddress(RECURSIVE, hasher.finish())
+    else:
+        mode = os.lstat(host_path).st_mode
+        if not stat.S_ISREG(mode) or mode & stat.S_IXUSR:
+            raise OutputRejectedError(
+                f"output path '{host_path}' should be a non-executable regular file "
+                "since recursive hashing is not enabled (outputHashMode=flat)"
+            )
+        hasher = Hasher(output.hash_type)
+        for piece in _read(host_path):
+            hasher.update(piece)
+        tree = intake.add_tree(host_path, nar_sink=scanner.feed)
+        address = ContentAddress(FLAT, hasher.finish())
+    references = {candidates[part] for part in scanner.found}
+    if references:
+        listed = ", ".join(sorted(path.base_name for path in references))
+        raise OutputRejectedError(f"fixed-output derivation '{shown}' may not refer to store paths, but does: {listed}")
+    return address, tree, references
+
+
+def _read(path: str) -> Iterator[bytes]:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        while piece := os.read(descriptor, _PIECE):
+            yield piece
+    finally:
+        os.close(descriptor)
+
+
+def _refuse_cycles(outputs: list[_Output], shown: str) -> None:
+    """Refuse outputs that refer to each other in a circle; a reference to oneself is no cycle."""
+    by_path = {output.path: output for output in outputs}
+    done: set[str] = set()
+
+    def visit(output: _Output, trail: list[str]) -> None:
+        if output.name in done:
+            return
+        for reference in sorted(output.references):
+            other = by_path.get(reference)
+            if other is None or other is output:
+                continue
+            if other.name in trail:
+                raise OutputRejectedError(
+                    f"cycle detected in build of '{shown}' in the references of output '{other.name}' "
+                    f"from output '{output.name}'"
+                )
+            visit(other, [*trail, other.name])
+        done.add(output.name)
+
+    for output in outputs:
+        visit(output, [output.name])

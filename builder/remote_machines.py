@@ -1,0 +1,25 @@
+"""Builds on other machines (placeholder for the interface while the rest is written)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from builder.cancellation import Cancellation
+    from builder.derivation_builder import Request
+    from storefs.formats.derivation import Derivation
+    from storefs.formats.store_path import StorePath
+
+
+class RemoteSlot(Protocol):
+    """A place on another machine."""
+
+    def build(self, request: Request, cancellation: Cancellation) -> object:
+        """Build there and bring the outputs back."""
+
+
+class RemoteMachines(Protocol):
+    """Other machines."""
+
+    def reserve(self, path: StorePath, derivation: Derivation, *, local_possible: bool) -> RemoteSlot | None:
+        """Find a place."""

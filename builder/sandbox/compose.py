@@ -1,0 +1,208 @@
+"""Composes the plan of a build from what is known about it. Pure: values in, a `Plan` out.
+
+Two shapes: the sandbox, whose root holds nothing but what was declared; and the open one for `sandbox = false`, where
+the builder sees the host, with a writable layer over the store that only it can see.
+
+With root's powers the user namespace is entered last, when all else is set up: the other namespaces then belong to
+the host's root and the builder has no power over them at all. Without them it must be the first, since it is what
+allows the others; the builder then drops the powers that this gave.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from builder.sandbox import plan as steps
+from builder.sandbox import syscalls
+from builder.sandbox.seccomp import build_filter
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from builder.environment import BuildEnvironment
+    from builder.sandbox.plan import Bind, Plan, Step
+
+# What a builder sees itself as, in a user namespace; the numbers are Nix's.
+SANDBOX_UID, SANDBOX_GID = 1000, 100
+
+_DEVICES = ("full", "null", "random", "tty", "urandom", "zero")
+_HOST_FILES_OF_NETWORKED = ("/etc/resolv.conf", "/etc/services", "/etc/hosts")
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a plan is composed from.
+
+    Attributes:
+        scratch: a directory of the host that this build alone uses, with `root`, `store`, `work` and `tmp` in it.
+        host_build_dir: the build directory on the host.
+        build_dir: the build directory as the builder sees it.
+        store_dir: the logical store directory.
+        mounted_store: where the host sees the store; '' when the build has no inputs and needs none.
+        inputs: names in the store that the builder may see.
+        uid, gid, groups: the user of the host it runs as.
+        foreign: whether that is another one than this process's.
+        privileged: whether this process is root.
+        user_namespaces: whether the kernel allows them.
+        networked: whether it may use the host's network.
+        binds: `sandbox-paths` and what a pre-build hook adds.
+        system: of the derivation, as in `i686-linux`.
+        kvm: whether /dev/kvm is to be there.
+        shm_size: `sandbox-dev-shm-size`.
+        filter_syscalls, new_privileges, impersonate_26: the settings of these names.
+    """
+
+    scratch: str
+    host_build_dir: str
+    build_dir: str
+    store_dir: str
+    mounted_store: str
+    inputs: Sequence[str]
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+    foreign: bool
+    privileged: bool
+    user_namespaces: bool
+    networked: bool
+    system: str
+    binds: Sequence[Bind] = field(default=())
+    kvm: bool = False
+    shm_size: str = "50%"
+    filter_syscalls: bool = True
+    new_privileges: bool = False
+    impersonate_26: bool = False
+
+    @property
+    def inner_ids(self) -> tuple[int, int]:
+        """The uid and gid that a sandboxed builder sees itself as."""
+        if self.user_namespaces or not self.privileged:
+            return SANDBOX_UID, SANDBOX_GID
+        return self.uid, self.gid
+
+
+def sandbox_plan(around: Surroundings, program: str, environment: BuildEnvironment) -> Plan:
+    """Compose the plan of a sandboxed build."""
+    namespaces = (
+        syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID | syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWUTS
+    ) | syscalls.CLONE_NEWCGROUP
+    uid, gid = around.inner_ids
+    before: list[Step] = []
+    if not around.privileged:
+        namespaces |= syscalls.CLONE_NEWUSER
+        before.append(steps.MapUser(uid, around.uid, gid, around.gid))
+    if not around.networked:
+        namespaces |= syscalls.CLONE_NEWNET
+        before.append(steps.Loopback())
+    file_tree = [
+        steps.PrivateMounts(),
+        steps.RootDirectory(f"{around.scratch}/root"),
+        *_devices(around),
+        *_etc(around, uid, gid),
+        steps.Bind(f"{around.scratch}/tmp", "/tmp"),
+        steps.Bind(around.host_build_dir, around.build_dir),
+        steps.Bind(f"{around.scratch}/store", around.store_dir),
+        steps.Inputs(around.mounted_store, around.store_dir, tuple(around.inputs)),
+        # In order of length, so that what lies within another bind is mounted after it.
+        *sorted((bind for bind in around.binds if bind.path != "/proc"), key=lambda bind: len(bind.path)),
+        steps.Proc("/proc", True),
+        steps.PivotRoot(),
+        steps.HostName("localhost", "(none)"),
+    ]
+    after = _personality(around) + _filter(around)
+    if around.privileged:
+        after.append(steps.BecomeUser(around.uid, around.gid, around.groups))
+        if around.user_namespaces:
+            after.append(steps.UserNamespace(uid, around.uid, gid, around.gid))
+    after += _no_new_privileges(around)
+    if around.networked and not around.new_privileges:
+        after.append(steps.IsolateAbstractSockets())
+    if not around.privileged or around.user_namespaces:
+        after.append(steps.DropCapabilities())
+    return _plan(namespaces, [*before, *file_tree, *after], program, environment, around.build_dir)
+
+
+def open_plan(around: Surroundings, program: str, environment: BuildEnvironment) -> Plan:
+    """Compose the plan of a build without a sandbox, which still gets a store directory that it can write to.
+
+    A namespace for processes is part of it, because nothing else ends everything that a build has started.
+    """
+    namespaces = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID
+    before: list[Step] = []
+    if not around.privileged:
+        namespaces |= syscalls.CLONE_NEWUSER
+        before.append(steps.MapUser(around.uid, around.uid, around.gid, around.gid))
+    scratch = around.scratch
+    layer = steps.OverlayStore(
+        around.mounted_store, f"{scratch}/store", f"{scratch}/work", around.store_dir, not around.privileged
+    )
+    after = _personality(around) + _filter(around)
+    if around.foreign:
+        after.append(steps.BecomeUser(around.uid, around.gid, around.groups))
+    after += _no_new_privileges(around)
+    plan = [*before, steps.PrivateMounts(), layer, steps.Proc("/proc", False), *after]
+    return _plan(namespaces, plan, program, environment, around.build_dir)
+
+
+def _plan(namespaces: int, plan: Sequence[Step], program: str, environment: BuildEnvironment, directory: str) -> Plan:
+    arguments = [os.path.basename(program), *environment.arguments]
+    return steps.Plan(namespaces, tuple(plan), program, arguments, environment.variables, directory)
+
+
+def _devices(around: Surroundings) -> list[Step]:
+    if any(bind.path == "/dev" for bind in around.binds):
+        return []
+    names = _DEVICES + (("kvm",) if around.kvm else ())
+    made: list[Step] = [steps.Directory("/dev")]
+    made += [steps.Bind(f"/dev/{name}", f"/dev/{name}", name == "kvm") for name in names]
+    made.append(steps.Symlink("/proc/self/fd", "/dev/fd"))
+    made += [
+        steps.Symlink(f"/proc/self/fd/{n}", f"/dev/{name}") for n, name in enumerate(("stdin", "stdout", "stderr"))
+    ]
+    made.append(steps.Tmpfs("/dev/shm", f"size={around.shm_size},mode=1777"))
+    if not any(bind.path == "/dev/pts" for bind in around.binds):
+        made.append(steps.Terminals())
+    return made
+
+
+def _etc(around: Surroundings, uid: int, gid: int) -> list[Step]:
+    home = around.build_dir
+    passwd = (
+        f"root:x:0:0:Nix build user:{home}:/noshell\n"
+        f"nixbld:x:{uid}:{gid}:Nix build user:{home}:/noshell\n"
+        "nobody:x:65534:65534:Nobody:/:/noshell\n"
+    )
+    made: list[Step] = [
+        steps.Directory("/etc"),
+        steps.File("/etc/passwd", passwd),
+        steps.File("/etc/group", f"root:x:0:\nnixbld:!:{gid}:\nnogroup:x:65534:\n"),
+    ]
+    if around.networked:
+        # Resolve hosts and services like the host does, and nothing else.
+        made.append(steps.File("/etc/nsswitch.conf", "hosts: files dns\nservices: files\n"))
+        made += [steps.Bind(path, path, True, True) for path in _HOST_FILES_OF_NETWORKED]
+    else:
+        made.append(steps.File("/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n"))
+    return made
+
+
+def _personality(around: Surroundings) -> list[Step]:
+    bits = syscalls.ADDR_NO_RANDOMIZE
+    machine = os.uname().machine
+    if (around.system == "i686-linux" and machine == "x86_64") or around.system in {"armv7l-linux", "armv6l-linux"}:
+        bits |= syscalls.PER_LINUX32
+    if around.impersonate_26 and around.system in {"i686-linux", "x86_64-linux"}:
+        bits |= syscalls.UNAME26
+    return [steps.Personality(bits)]
+
+
+def _filter(around: Surroundings) -> list[Step]:
+    """The system call filter; it comes while the process may still install one without forswearing privileges."""
+    program = build_filter(os.uname().machine) if around.filter_syscalls else b""
+    return [steps.Filter(program)] if program else []
+
+
+def _no_new_privileges(around: Surroundings) -> list[Step]:
+    return [] if around.new_privileges else [steps.NoNewPrivileges()]

@@ -1,0 +1,312 @@
+"""Realises targets: starts what can be started, in threads, and waits for what comes back.
+
+Synchronous on purpose, as stores are: a command that builds one small derivation would otherwise spend twice the time
+of the build on importing an event loop. `local_builder` offers the same to callers under trio.
+
+One `Run` belongs to one call. Its coordinator is the calling thread: it alone touches the goals. Each build and each
+fetch is a job in a thread of its own, which reports through a queue; a job knows its goal's request and nothing of the
+graph. When the first goal fails (without `keep-going`) or the caller is interrupted, the others are cancelled, and the
+coordinator still waits until every job has returned: so nothing is left behind.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from builder.cancellation import Cancellation
+from builder.derivation_builder import BusyError, Request
+from builder.failures import BuildError, CancelledError, combined_exit_code
+from builder.goals import Goal, GoalGraph, Phase
+from storefs.api import BuildMode, BuildResult, BuildStatus
+from storefs.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from builder.derivation_builder import LocalMachine
+    from builder.goals import Fetcher
+    from builder.remote_machines import RemoteMachines
+    from storefs.formats.derived_path import DerivedPath
+    from storefs.formats.store_path import StorePath
+
+_FETCHES = 16  # at once; the connections they share are limited elsewhere
+_BUSY_SECONDS = 0.1  # how often a lock that another process holds is tried again
+
+_Report = tuple[Goal, BuildStatus | BaseException, bool]
+
+
+class Run:
+    """One call to realise some targets.
+
+    Args:
+        machine: builds here.
+        fetcher: downloads; None when substitution is off.
+        remote: builds elsewhere; None when there are no other machines.
+        cancellation: stops everything.
+    """
+
+    def __init__(
+        self,
+        machine: LocalMachine,
+        fetcher: Fetcher | None,
+        remote: RemoteMachines | None,
+        cancellation: Cancellation,
+    ) -> None:
+        config = machine.config
+        self._machine = machine
+        self._store = machine.store
+        self._fetcher = fetcher
+        self._remote = remote
+        self._cancellation = cancellation
+        self._keep_going = config.boolean("keep-going")
+        self._fallback = config.boolean("fallback")
+        jobs = config.integer("max-jobs")
+        self._slots = config.integer("cores") if jobs < 0 else jobs
+        self._graph = GoalGraph(machine.store, fetcher)
+        self._reports: queue.SimpleQueue[_Report] = queue.SimpleQueue()
+        self._ready: list[Goal] = []
+        self._busy: list[Goal] = []
+        self._running = 0
+        self._building = 0
+        self._fetching = 0
+        self._exit_codes: list[int] = []
+        self._started: dict[StorePath, int] = {}
+        self._stopped: dict[StorePath, int] = {}
+
+    def realise(
+        self,
+        targets: Sequence[DerivedPath],
+        mode: BuildMode = BuildMode.NORMAL,
+        corrupt: frozenset[StorePath] = frozenset(),
+    ) -> list[BuildResult]:
+        """Realise all targets and return one result for each, in order.
+
+        Args:
+            targets: what is wanted.
+            mode: NORMAL, or CHECK and REPAIR to build valid outputs again.
+            corrupt: with REPAIR, the outputs that are to be replaced.
+
+        Raises:
+            StoreError: nothing could be attempted.
+        """
+        goals = self._graph.add_targets(targets, mode)
+        for goal in goals:
+            goal.corrupt = corrupt
+        self._machine.progress.expect(
+            sum(goal.phase is Phase.BUILD for goal in self._graph.goals.values()),
+            sum(goal.phase is Phase.FETCH for goal in self._graph.goals.values()),
+        )
+        for goal in list(self._graph.goals.values()):
+            if goal.phase is Phase.FAILED:
+                self._settle_failure(goal)
+        self._ready = [goal for goal in self._graph.goals.values() if _can_start(goal)]
+        try:
+            self._loop(goals)
+        except BaseException:
+            self._cancellation.cancel()
+            raise
+        finally:
+            while self._running:
+                self._take(self._reports.get())
+        return [self._result(target, goal) for target, goal in zip(targets, goals, strict=True)]
+
+    def _loop(self, targets: Sequence[Goal]) -> None:
+        while not self._cancellation.cancelled:
+            if all(goal.phase in {Phase.DONE, Phase.FAILED} for goal in targets):
+                return
+            if any(goal.phase is Phase.FAILED for goal in targets) and not self._keep_going:
+                break
+            self._start_some()
+            if not self._running and not self._busy:
+                if self._slots == 0 and self._ready:
+                    raise BuildError("unable to start any build; either increase '--max-jobs' or enable remote builds")
+                raise AssertionError("goals remain, and nothing can be done for them")
+            try:
+                report = self._reports.get(timeout=_BUSY_SECONDS if self._busy else None)
+            except queue.Empty:
+                self._ready += self._busy
+                self._busy = []
+                continue
+            self._take(report)
+        self._cancellation.cancel()
+
+    def _start_some(self) -> None:
+        """Start every goal for which there is a machine."""
+        self._ready.sort(key=Goal.order)
+        left = []
+        for goal in self._ready:
+            if goal.phase is Phase.FETCH:
+                if self._fetching < _FETCHES:
+                    self._fetching += 1
+                    self._start(goal, lambda goal=goal: self._fetch(goal), local=False)  # type: ignore[misc]
+                else:
+                    left.append(goal)
+            elif not self._start_build(goal):
+                left.append(goal)
+        self._ready = left
+
+    def _start_build(self, goal: Goal) -> bool:
+        """Start a build here or elsewhere; False when there is no place for it now."""
+        assert goal.derivation is not None
+        local = self._building < self._slots
+        if self._remote is not None and goal.mode is BuildMode.NORMAL:
+            try:
+                slot = self._remote.reserve(goal.path, goal.derivation, local_possible=local)
+            except BusyError as error:
+                self._wait_for(goal, error)
+                return True
+            if slot is not None:
+                request = self._request(goal)
+                self._start(goal, lambda: slot.build(request, self._cancellation), local=False)
+                return True
+        if not local:
+            return False
+        self._building += 1
+        request = self._request(goal)
+        self._start(goal, lambda: self._machine.build(request, self._cancellation), local=True)
+        return True
+
+    def _request(self, goal: Goal) -> Request:
+        assert goal.derivation is not None
+        names = ",".join(sorted(goal.wanted)) if goal.wanted is not None else "*"
+        shown = self._store.directory.print(goal.path)
+        return Request(
+            goal.path,
+            goal.derivation,
+            self._graph.inputs(goal),
+            goal.mode,
+            f"building of '{shown}!{names}' from .drv file",
+            goal.corrupt,
+        )
+
+    def _start(self, goal: Goal, work: Callable[[], object], *, local: bool) -> None:
+        self._running += 1
+        self._started.setdefault(goal.path, int(time.time()))
+
+        def job() -> None:
+            outcome: BuildStatus | BaseException
+            try:
+                for path in goal.sources:
+                    assert self._fetcher is not None
+                    self._fetcher.fetch(path)
+                work()
+                outcome = BuildStatus.SUBSTITUTED if goal.phase is Phase.FETCH else BuildStatus.BUILT
+            except BaseException as error:
+                outcome = error
+            self._reports.put((goal, outcome, local))
+
+        threading.Thread(target=job, name=f"build {goal.path.name}").start()
+
+    def _fetch(self, goal: Goal) -> None:
+        assert self._fetcher is not None
+        paths = goal.paths()
+        for path in paths:
+            if path not in self._store.valid_paths([path]):
+                self._fetcher.fetch(path)
+
+    def _wait_for(self, goal: Goal, error: BusyError) -> None:
+        """Come back to a goal later, and say once what it waits for."""
+        text = str(error)
+        if goal.told_busy != text:
+            goal.told_busy = text
+            self._machine.progress.waiting(text)
+        self._busy.append(goal)
+
+    def _take(self, report: _Report) -> None:
+        """Take in what a job reported."""
+        goal, outcome, local = report
+        self._running -= 1
+        self._building -= local
+        self._fetching -= goal.phase is Phase.FETCH
+        self._stopped[goal.path] = int(time.time())
+        if isinstance(outcome, BuildStatus):
+            goal.phase = Phase.DONE
+            goal.status = outcome
+            self._release(goal)
+        elif isinstance(outcome, BusyError):
+            self._wait_for(goal, outcome)
+        elif isinstance(outcome, StoreError):
+            if goal.phase is Phase.FETCH and self._after_failed_fetch(goal, outcome):
+                return
+            goal.phase = Phase.FAILED
+            goal.failure = outcome if isinstance(outcome, BuildError) else BuildError(str(outcome))
+            self._settle_failure(goal)
+        else:
+            # A bug: the coordinator raises it, after the others were cancelled.
+            goal.phase = Phase.FAILED
+            raise outcome
+
+    def _after_failed_fetch(self, goal: Goal, error: StoreError) -> bool:
+        """Build what could not be fetched, where that is allowed."""
+        if goal.derivation is None or self._cancellation.cancelled:
+            return False
+        self._machine.progress.error(str(error))
+        if not self._fallback:
+            shown = self._store.directory.print(goal.path)
+            goal.failure = BuildError(
+                f"some substitutes for the outputs of derivation '{shown}' failed (usually happens due to networking "
+                "issues); try '--fallback' to build derivation from source ",
+                BuildStatus.TRANSIENT_FAILURE,
+            )
+            goal.phase = Phase.FAILED
+            self._settle_failure(goal)
+            return True
+        before = set(self._graph.goals)
+        self._graph.rebuild(goal)
+        for path, added in self._graph.goals.items():
+            if path not in before and added.phase is Phase.FAILED:
+                self._settle_failure(added)
+            elif (path not in before or added is goal) and _can_start(added):
+                self._ready.append(added)
+        if goal.phase is Phase.FAILED:
+            self._settle_failure(goal)
+        return True
+
+    def _release(self, goal: Goal) -> None:
+        """Start looking at the goals that waited for this one."""
+        for waiting in goal.needed_by:
+            if _can_start(waiting) and waiting not in self._ready:
+                self._ready.append(waiting)
+
+    def _settle_failure(self, goal: Goal) -> None:
+        """Note a failure and let those fail that needed what is not there now."""
+        failure = goal.failure
+        assert failure is not None
+        goal.status = failure.status
+        if isinstance(failure, CancelledError):
+            return
+        if failure.status is not BuildStatus.DEPENDENCY_FAILED:
+            self._exit_codes.append(failure.exit_code)
+        if goal.needed_by:
+            self._machine.progress.error(str(failure))
+        for waiting in sorted(goal.needed_by, key=Goal.order):
+            waiting.failed_needs += 1
+            unsettled = any(need.phase not in {Phase.DONE, Phase.FAILED} for need in waiting.needs)
+            if waiting.phase is Phase.BUILD and not (self._keep_going and unsettled):
+                shown = self._store.directory.print(waiting.path)
+                waiting.phase = Phase.FAILED
+                waiting.failure = BuildError(
+                    f"{waiting.failed_needs} dependencies of derivation '{shown}' failed to build",
+                    BuildStatus.DEPENDENCY_FAILED,
+                )
+                self._settle_failure(waiting)
+
+    def _result(self, target: DerivedPath, goal: Goal) -> BuildResult:
+        began, ended = self._started.get(goal.path, 0), self._stopped.get(goal.path, 0)
+        if goal.phase is Phase.DONE:
+            outputs: Mapping[str, StorePath] = goal.outputs() if target.is_built else {}
+            return BuildResult(target, goal.status, outputs, "", 0, began, ended)
+        code = combined_exit_code(self._exit_codes)
+        failure = goal.failure
+        if failure is None or isinstance(failure, CancelledError):
+            return BuildResult(target, BuildStatus.MISC_FAILURE, {}, "", code, began, ended)
+        return BuildResult(target, failure.status, {}, str(failure), code, began, ended)
+
+
+def _can_start(goal: Goal) -> bool:
+    if goal.phase is Phase.FETCH:
+        return True
+    return goal.phase is Phase.BUILD and all(need.phase is Phase.DONE for need in goal.needs)
