@@ -23,7 +23,7 @@ from builder.locks import try_lock
 from builder.outputs import Produced, compare_outputs, register_outputs
 from builder.sandbox import syscalls
 from builder.sandbox.compose import Surroundings, open_plan, sandbox_plan
-from builder.sandbox.plan import BecomeUser, Bind, DropCapabilities, NoNewPrivileges, Plan
+from builder.sandbox.plan import Bind, Plan, Step, become_user, no_new_privileges
 from builder.sandbox.spawn import SandboxSetupError, Spawner
 from builder.scratch import Scratch, make_build_directory, remove_tree
 from builder.users import acquire_user
@@ -425,10 +425,10 @@ class _Build:
                     netrc = file.read()
             except OSError:
                 pass
-        steps: list[BecomeUser | NoNewPrivileges | DropCapabilities] = []
+        steps: list[Step] = []
         if user.foreign:
             os.chown(folder, user.uid, user.gid)
-            steps = [BecomeUser(user.uid, user.gid, ()), NoNewPrivileges()]
+            steps = [become_user(user.uid, user.gid, ()), no_new_privileges()]
         places = {"store": self._directory.path, "mounted": mounted, "outputs": folder, "netrc": netrc}
         places["system"] = self._config.text("system")
         module, function = BUILTINS[self._derivation.builder]

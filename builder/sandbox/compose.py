@@ -92,35 +92,39 @@ def sandbox_plan(around: Surroundings, program: str, environment: BuildEnvironme
     before: list[Step] = []
     if not around.privileged:
         namespaces |= syscalls.CLONE_NEWUSER
-        before.append(steps.MapUser(uid, around.uid, gid, around.gid))
+        before.append(steps.map_user(uid, around.uid, gid, around.gid))
     if not around.networked:
         namespaces |= syscalls.CLONE_NEWNET
-        before.append(steps.Loopback())
+        before.append(steps.loopback())
     file_tree = [
-        steps.PrivateMounts(),
-        steps.RootDirectory(f"{around.scratch}/root"),
+        steps.private_mounts(),
+        steps.root_directory(f"{around.scratch}/root"),
         *_devices(around),
         *_etc(around, uid, gid),
-        steps.Bind(f"{around.scratch}/tmp", "/tmp"),
-        steps.Bind(around.host_build_dir, around.build_dir),
-        steps.Bind(f"{around.scratch}/store", around.store_dir),
-        steps.Inputs(around.mounted_store, around.store_dir, tuple(around.inputs)),
+        steps.bind(f"{around.scratch}/tmp", "/tmp"),
+        steps.bind(around.host_build_dir, around.build_dir),
+        steps.bind(f"{around.scratch}/store", around.store_dir),
+        steps.inputs(around.mounted_store, around.store_dir, around.inputs),
         # In order of length, so that what lies within another bind is mounted after it.
-        *sorted((bind for bind in around.binds if bind.path != "/proc"), key=lambda bind: len(bind.path)),
-        steps.Proc("/proc", True),
-        steps.PivotRoot(),
-        steps.HostName("localhost", "(none)"),
+        *(
+            steps.bind(each.source, each.path, each.optional, each.read_only)
+            for each in sorted(around.binds, key=lambda each: len(each.path))
+            if each.path != "/proc"
+        ),
+        steps.proc("/proc", True),
+        steps.pivot_root(),
+        steps.host_name("localhost", "(none)"),
     ]
     after = _personality(around) + _filter(around)
     if around.privileged:
-        after.append(steps.BecomeUser(around.uid, around.gid, around.groups))
+        after.append(steps.become_user(around.uid, around.gid, around.groups))
         if around.user_namespaces:
-            after.append(steps.UserNamespace(uid, around.uid, gid, around.gid))
+            after.append(steps.user_namespace(uid, around.uid, gid, around.gid))
     after += _no_new_privileges(around)
     if around.networked and not around.new_privileges:
-        after.append(steps.IsolateAbstractSockets())
+        after.append(steps.isolate_abstract_sockets())
     if not around.privileged or around.user_namespaces:
-        after.append(steps.DropCapabilities())
+        after.append(steps.drop_capabilities())
     return _plan(namespaces, [*before, *file_tree, *after], program, environment, around.build_dir)
 
 
@@ -133,16 +137,16 @@ def open_plan(around: Surroundings, program: str, environment: BuildEnvironment)
     before: list[Step] = []
     if not around.privileged:
         namespaces |= syscalls.CLONE_NEWUSER
-        before.append(steps.MapUser(around.uid, around.uid, around.gid, around.gid))
+        before.append(steps.map_user(around.uid, around.uid, around.gid, around.gid))
     scratch = around.scratch
-    layer = steps.OverlayStore(
+    layer = steps.overlay_store(
         around.mounted_store, f"{scratch}/store", f"{scratch}/work", around.store_dir, not around.privileged
     )
     after = _personality(around) + _filter(around)
     if around.foreign:
-        after.append(steps.BecomeUser(around.uid, around.gid, around.groups))
+        after.append(steps.become_user(around.uid, around.gid, around.groups))
     after += _no_new_privileges(around)
-    plan = [*before, steps.PrivateMounts(), layer, steps.Proc("/proc", False), *after]
+    plan = [*before, steps.private_mounts(), layer, steps.proc("/proc", False), *after]
     return _plan(namespaces, plan, program, environment, around.build_dir)
 
 
@@ -155,15 +159,15 @@ def _devices(around: Surroundings) -> list[Step]:
     if any(bind.path == "/dev" for bind in around.binds):
         return []
     names = _DEVICES + (("kvm",) if around.kvm else ())
-    made: list[Step] = [steps.Directory("/dev")]
-    made += [steps.Bind(f"/dev/{name}", f"/dev/{name}", name == "kvm") for name in names]
-    made.append(steps.Symlink("/proc/self/fd", "/dev/fd"))
+    made: list[Step] = [steps.directory("/dev")]
+    made += [steps.bind(f"/dev/{name}", f"/dev/{name}", name == "kvm") for name in names]
+    made.append(steps.symlink("/proc/self/fd", "/dev/fd"))
     made += [
-        steps.Symlink(f"/proc/self/fd/{n}", f"/dev/{name}") for n, name in enumerate(("stdin", "stdout", "stderr"))
+        steps.symlink(f"/proc/self/fd/{n}", f"/dev/{name}") for n, name in enumerate(("stdin", "stdout", "stderr"))
     ]
-    made.append(steps.Tmpfs("/dev/shm", f"size={around.shm_size},mode=1777"))
+    made.append(steps.tmpfs("/dev/shm", f"size={around.shm_size},mode=1777"))
     if not any(bind.path == "/dev/pts" for bind in around.binds):
-        made.append(steps.Terminals())
+        made.append(steps.terminals())
     return made
 
 
@@ -175,16 +179,16 @@ def _etc(around: Surroundings, uid: int, gid: int) -> list[Step]:
         "nobody:x:65534:65534:Nobody:/:/noshell\n"
     )
     made: list[Step] = [
-        steps.Directory("/etc"),
-        steps.File("/etc/passwd", passwd),
-        steps.File("/etc/group", f"root:x:0:\nnixbld:!:{gid}:\nnogroup:x:65534:\n"),
+        steps.directory("/etc"),
+        steps.file("/etc/passwd", passwd),
+        steps.file("/etc/group", f"root:x:0:\nnixbld:!:{gid}:\nnogroup:x:65534:\n"),
     ]
     if around.networked:
         # Resolve hosts and services like the host does, and nothing else.
-        made.append(steps.File("/etc/nsswitch.conf", "hosts: files dns\nservices: files\n"))
-        made += [steps.Bind(path, path, True, True) for path in _HOST_FILES_OF_NETWORKED]
+        made.append(steps.file("/etc/nsswitch.conf", "hosts: files dns\nservices: files\n"))
+        made += [steps.bind(path, path, True, True) for path in _HOST_FILES_OF_NETWORKED]
     else:
-        made.append(steps.File("/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n"))
+        made.append(steps.file("/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n"))
     return made
 
 
@@ -195,14 +199,14 @@ def _personality(around: Surroundings) -> list[Step]:
         bits |= syscalls.PER_LINUX32
     if around.impersonate_26 and around.system in {"i686-linux", "x86_64-linux"}:
         bits |= syscalls.UNAME26
-    return [steps.Personality(bits)]
+    return [steps.personality(bits)]
 
 
 def _filter(around: Surroundings) -> list[Step]:
     """The system call filter; it comes while the process may still install one without forswearing privileges."""
     program = build_filter(os.uname().machine) if around.filter_syscalls else b""
-    return [steps.Filter(program)] if program else []
+    return [steps.syscall_filter(program)] if program else []
 
 
 def _no_new_privileges(around: Surroundings) -> list[Step]:
-    return [] if around.new_privileges else [steps.NoNewPrivileges()]
+    return [] if around.new_privileges else [steps.no_new_privileges()]

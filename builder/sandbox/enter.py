@@ -197,30 +197,30 @@ class Sandbox:
         self._root = ""
 
     def private_mounts(self) -> None:
-        """See plan.PrivateMounts."""
+        """See plan.private_mounts."""
         syscalls.mount("none", "/", flags=syscalls.MS_PRIVATE | syscalls.MS_REC)
 
     def root_directory(self, host: str) -> None:
-        """See plan.RootDirectory."""
+        """See plan.root_directory."""
         syscalls.mount("tmpfs", host, "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, "mode=0755")
         self._root = host
 
     def directory(self, path: str, mode: int) -> None:
-        """See plan.Directory."""
+        """See plan.directory."""
         os.makedirs(self._root + path, exist_ok=True)
         os.chmod(self._root + path, mode)
 
     def file(self, path: str, content: str) -> None:
-        """See plan.File."""
+        """See plan.file."""
         with open(self._root + path, "w", encoding="utf-8") as file:
             file.write(content)
 
     def symlink(self, target: str, path: str) -> None:
-        """See plan.Symlink."""
+        """See plan.symlink."""
         os.symlink(target, self._root + path)
 
     def bind(self, source: str, path: str, optional: bool, read_only: bool) -> None:
-        """See plan.Bind."""
+        """See plan.bind."""
         try:
             folder = os.path.isdir(source) if os.stat(source) else False
         except FileNotFoundError:
@@ -234,7 +234,7 @@ class Sandbox:
             _make_read_only([target])
 
     def inputs(self, store: str, path: str, names: tuple[str, ...]) -> None:
-        """See plan.Inputs."""
+        """See plan.inputs."""
         top = self._root + path
         mounted = []
         for name in names:
@@ -256,12 +256,12 @@ class Sandbox:
             _make_read_only(mounted)
 
     def overlay_store(self, lower: str, upper: str, work: str, path: str, in_user_namespace: bool) -> None:
-        """See plan.OverlayStore."""
+        """See plan.overlay_store."""
         options = f"lowerdir={_escaped(lower)},upperdir={_escaped(upper)},workdir={_escaped(work)}"
         syscalls.mount("overlay", path, "overlay", 0, options + (",userxattr" if in_user_namespace else ""))
 
     def proc(self, path: str, guarded: bool) -> None:
-        """See plan.Proc."""
+        """See plan.proc."""
         target = self._root + path
         os.makedirs(target, exist_ok=True)
         flags = syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
@@ -274,12 +274,12 @@ class Sandbox:
                     _make_read_only([part], flags)
 
     def tmpfs(self, path: str, options: str) -> None:
-        """See plan.Tmpfs."""
+        """See plan.tmpfs."""
         os.makedirs(self._root + path, exist_ok=True)
         syscalls.mount("tmpfs", self._root + path, "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, options)
 
     def terminals(self) -> None:
-        """See plan.Terminals."""
+        """See plan.terminals."""
         target = self._root + "/dev/pts"
         os.makedirs(target, exist_ok=True)
         try:
@@ -290,7 +290,7 @@ class Sandbox:
             self.bind("/dev/ptmx", "/dev/ptmx", False, False)
 
     def pivot_root(self) -> None:
-        """See plan.PivotRoot."""
+        """See plan.pivot_root."""
         os.chdir(self._root)
         os.mkdir(_TARGET_OF_PIVOT)
         syscalls.pivot_root(".", _TARGET_OF_PIVOT)
@@ -300,24 +300,24 @@ class Sandbox:
         self._root = ""
 
     def host_name(self, host: str, domain: str) -> None:
-        """See plan.HostName."""
+        """See plan.host_name."""
         syscalls.set_host_name(host)
         syscalls.set_domain_name(domain)
 
     def loopback(self) -> None:
-        """See plan.Loopback."""
+        """See plan.loopback."""
         syscalls.raise_loopback()
 
     def isolate_abstract_sockets(self) -> None:
-        """See plan.IsolateAbstractSockets."""
+        """See plan.isolate_abstract_sockets."""
         syscalls.isolate_abstract_sockets()
 
     def personality(self, bits: int) -> None:
-        """See plan.Personality."""
+        """See plan.personality."""
         syscalls.change_personality(bits)
 
     def map_user(self, inner_uid: int, outer_uid: int, inner_gid: int, outer_gid: int) -> None:
-        """See plan.MapUser."""
+        """See plan.map_user."""
         # setgroups must be denied before an unprivileged process may map a group (user_namespaces(7)).
         for name, content in (
             ("setgroups", "deny"),
@@ -331,28 +331,28 @@ class Sandbox:
                 os.close(descriptor)
 
     def become_user(self, uid: int, gid: int, groups: tuple[int, ...]) -> None:
-        """See plan.BecomeUser."""
+        """See plan.become_user."""
         os.setgroups(groups)
         os.setresgid(gid, gid, gid)
         os.setresuid(uid, uid, uid)
         syscalls.set_dumpable()
 
     def user_namespace(self, inner_uid: int, outer_uid: int, inner_gid: int, outer_gid: int) -> None:
-        """See plan.UserNamespace."""
+        """See plan.user_namespace."""
         syscalls.unshare(syscalls.CLONE_NEWUSER)
         syscalls.set_dumpable()
         self.map_user(inner_uid, outer_uid, inner_gid, outer_gid)
 
-    def filter(self, program: bytes) -> None:
-        """See plan.Filter."""
+    def syscall_filter(self, program: bytes) -> None:
+        """See plan.syscall_filter."""
         syscalls.install_filter(program)
 
     def no_new_privileges(self) -> None:
-        """See plan.NoNewPrivileges."""
+        """See plan.no_new_privileges."""
         syscalls.set_no_new_privileges()
 
     def drop_capabilities(self) -> None:
-        """See plan.DropCapabilities."""
+        """See plan.drop_capabilities."""
         syscalls.drop_capabilities()
 
 

@@ -1,14 +1,14 @@
 """What a build's surroundings look like: an ordered list of steps that say what they do. No system call is made here.
 
-A plan is a value. `derivation_builder` composes it, `--debug` prints it (`str(plan)`), `spawn` encodes it, and the
-child in `enter.py` executes the steps in order; each class of step here has its function of the same name there.
+A plan is a value. `compose` puts it together, `--debug` prints it (`str(plan)`), `spawn` sends it, and the child in
+`enter.py` executes the steps in order: each function here makes the step for the method of the same name there. Paths
+inside the sandbox are absolute, as the builder sees them.
 """
 
 from __future__ import annotations
 
 import marshal
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from builder.sandbox import syscalls
 
@@ -16,281 +16,177 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
-@dataclass(frozen=True, slots=True)
 class Step:
-    """One thing that the child does. Paths inside the sandbox are absolute as the builder sees them."""
+    """One thing that the child does. Immutable; printed as a shell would write it.
 
-    code: ClassVar[str]
+    Attributes:
+        code: the method of `enter.Sandbox` that does it.
+        arguments: for that method; numbers, strings, bytes and tuples of them.
+    """
 
-    def encoded(self) -> tuple[object, ...]:
-        """The step as the child reads it: its code, then its fields in order."""
-        names: tuple[str, ...] = self.__slots__
-        return (self.code, *(getattr(self, name) for name in names))
+    __slots__ = ("_text", "arguments", "code")
+
+    def __init__(self, code: str, arguments: tuple[object, ...], text: str) -> None:
+        self.code = code
+        self.arguments = arguments
+        self._text = text
+
+    def __str__(self) -> str:
+        return self._text
+
+    def __repr__(self) -> str:
+        return f"<Step {self._text}>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Step) and (self.code, self.arguments) == (other.code, other.arguments)
+
+    def __hash__(self) -> int:
+        return hash((self.code, self.arguments))
 
 
-@dataclass(frozen=True, slots=True)
-class PrivateMounts(Step):
+class Bind:
+    """A file or directory of the host that a sandbox shows, as in `sandbox-paths`. Immutable.
+
+    Attributes:
+        source: on the host.
+        path: in the sandbox.
+        optional: whether a missing source is nothing.
+        read_only: whether even a writable source can't be written to.
+    """
+
+    __slots__ = ("optional", "path", "read_only", "source")
+
+    def __init__(self, source: str, path: str, optional: bool = False, read_only: bool = False) -> None:
+        self.source = source
+        self.path = path
+        self.optional = optional
+        self.read_only = read_only
+
+
+def private_mounts() -> Step:
     """Keep every later mount from reaching the host, whose mounts may be shared (row N7)."""
-
-    code: ClassVar[str] = "private_mounts"
-
-    def __str__(self) -> str:
-        return "mount --make-rprivate /"
+    return Step("private_mounts", (), "mount --make-rprivate /")
 
 
-@dataclass(frozen=True, slots=True)
-class RootDirectory(Step):
-    """Make an empty root in memory, at a host directory; later steps work beneath it until `PivotRoot`."""
-
-    host: str
-    code: ClassVar[str] = "root_directory"
-
-    def __str__(self) -> str:
-        return f"mount -t tmpfs tmpfs {self.host}"
+def root_directory(host: str) -> Step:
+    """Make an empty root in memory at the host directory `host`; until `pivot_root` steps work beneath it."""
+    return Step("root_directory", (host,), f"mount -t tmpfs tmpfs {host}")
 
 
-@dataclass(frozen=True, slots=True)
-class Directory(Step):
+def directory(path: str, mode: int = 0o755) -> Step:
     """Make a directory and what leads to it."""
-
-    path: str
-    mode: int = 0o755
-    code: ClassVar[str] = "directory"
-
-    def __str__(self) -> str:
-        return f"mkdir -p -m {self.mode:04o} {self.path}"
+    return Step("directory", (path, mode), f"mkdir -p -m {mode:04o} {path}")
 
 
-@dataclass(frozen=True, slots=True)
-class File(Step):
+def file(path: str, content: str) -> Step:
     """Write a file."""
-
-    path: str
-    content: str
-    code: ClassVar[str] = "file"
-
-    def __str__(self) -> str:
-        return f"write {self.path} ({len(self.content)} characters)"
+    return Step("file", (path, content), f"write {path} ({len(content)} characters)")
 
 
-@dataclass(frozen=True, slots=True)
-class Symlink(Step):
+def symlink(target: str, path: str) -> Step:
     """Make a symbolic link."""
-
-    target: str
-    path: str
-    code: ClassVar[str] = "symlink"
-
-    def __str__(self) -> str:
-        return f"ln -s {self.target} {self.path}"
+    return Step("symlink", (target, path), f"ln -s {target} {path}")
 
 
-@dataclass(frozen=True, slots=True)
-class Bind(Step):
+def bind(source: str, path: str, optional: bool = False, read_only: bool = False) -> Step:
     """Show a file or directory of the host."""
-
-    source: str
-    path: str
-    optional: bool = False
-    read_only: bool = False
-    code: ClassVar[str] = "bind"
-
-    def __str__(self) -> str:
-        marks = (" (if it exists)" if self.optional else "") + (" (read-only)" if self.read_only else "")
-        return f"mount --rbind {self.source} {self.path}{marks}"
+    marks = (" (if it exists)" if optional else "") + (" (read-only)" if read_only else "")
+    return Step("bind", (source, path, optional, read_only), f"mount --rbind {source} {path}{marks}")
 
 
-@dataclass(frozen=True, slots=True)
-class Inputs(Step):
+def inputs(store: str, path: str, names: Sequence[str]) -> Step:
     """Show store objects, read-only, in a store directory that stays writable for the outputs.
 
     A store object that is a symbolic link is made anew, since a mount would follow it.
+
+    Args:
+        store: the mounted store on the host.
+        path: the store directory in the sandbox.
+        names: what is shown.
     """
-
-    store: str  # the mounted store on the host
-    path: str  # the store directory in the sandbox
-    names: tuple[str, ...]
-    code: ClassVar[str] = "inputs"
-
-    def __str__(self) -> str:
-        return f"mount --bind, read-only, {len(self.names)} inputs from {self.store}: {' '.join(self.names)}"
+    text = f"mount --bind, read-only, {len(names)} inputs from {store or 'nowhere'}: {' '.join(names)}"
+    return Step("inputs", (store, path, tuple(names)), text)
 
 
-@dataclass(frozen=True, slots=True)
-class OverlayStore(Step):
+def overlay_store(lower: str, upper: str, work: str, path: str, in_user_namespace: bool) -> Step:
     """Put a writable layer over the read-only store, for builds without a sandbox."""
-
-    lower: str
-    upper: str
-    work: str
-    path: str
-    in_user_namespace: bool
-    code: ClassVar[str] = "overlay_store"
-
-    def __str__(self) -> str:
-        return f"mount -t overlay -o lowerdir={self.lower},upperdir={self.upper} overlay {self.path}"
+    text = f"mount -t overlay -o lowerdir={lower},upperdir={upper},workdir={work} overlay {path}"
+    return Step("overlay_store", (lower, upper, work, path, in_user_namespace), text)
 
 
-@dataclass(frozen=True, slots=True)
-class Proc(Step):
+def proc(path: str, guarded: bool) -> Step:
     """Mount a /proc of the build's own process namespace.
 
     `guarded` makes what reaches beyond the namespaces (/proc/sys, /proc/sysrq-trigger ...) read-only.
     """
-
-    path: str
-    guarded: bool
-    code: ClassVar[str] = "proc"
-
-    def __str__(self) -> str:
-        return f"mount -t proc proc {self.path}{' (sys read-only)' if self.guarded else ''}"
+    return Step("proc", (path, guarded), f"mount -t proc proc {path}{' (sys read-only)' if guarded else ''}")
 
 
-@dataclass(frozen=True, slots=True)
-class Tmpfs(Step):
+def tmpfs(path: str, options: str) -> Step:
     """Mount an empty file system in memory."""
-
-    path: str
-    options: str
-    code: ClassVar[str] = "tmpfs"
-
-    def __str__(self) -> str:
-        return f"mount -t tmpfs -o {self.options} tmpfs {self.path}"
+    return Step("tmpfs", (path, options), f"mount -t tmpfs -o {options} tmpfs {path}")
 
 
-@dataclass(frozen=True, slots=True)
-class Terminals(Step):
+def terminals() -> Step:
     """Mount a /dev/pts of the build's own, or show the host's where the kernel refuses one."""
-
-    code: ClassVar[str] = "terminals"
-
-    def __str__(self) -> str:
-        return "mount -t devpts -o newinstance devpts /dev/pts"
+    return Step("terminals", (), "mount -t devpts -o newinstance devpts /dev/pts")
 
 
-@dataclass(frozen=True, slots=True)
-class PivotRoot(Step):
+def pivot_root() -> Step:
     """Make the prepared root the root, and let go of the host's."""
-
-    code: ClassVar[str] = "pivot_root"
-
-    def __str__(self) -> str:
-        return "pivot_root"
+    return Step("pivot_root", (), "pivot_root")
 
 
-@dataclass(frozen=True, slots=True)
-class HostName(Step):
+def host_name(host: str, domain: str) -> Step:
     """Set the host and domain name."""
-
-    host: str
-    domain: str
-    code: ClassVar[str] = "host_name"
-
-    def __str__(self) -> str:
-        return f"hostname {self.host}; domainname '{self.domain}'"
+    return Step("host_name", (host, domain), f"hostname {host}; domainname '{domain}'")
 
 
-@dataclass(frozen=True, slots=True)
-class Loopback(Step):
+def loopback() -> Step:
     """Bring `lo` up."""
-
-    code: ClassVar[str] = "loopback"
-
-    def __str__(self) -> str:
-        return "ip link set lo up"
+    return Step("loopback", (), "ip link set lo up")
 
 
-@dataclass(frozen=True, slots=True)
-class IsolateAbstractSockets(Step):
+def isolate_abstract_sockets() -> Step:
     """Hide the abstract unix sockets of the host from a build that shares its network."""
-
-    code: ClassVar[str] = "isolate_abstract_sockets"
-
-    def __str__(self) -> str:
-        return "isolate abstract unix sockets"
+    return Step("isolate_abstract_sockets", (), "isolate abstract unix sockets")
 
 
-@dataclass(frozen=True, slots=True)
-class Personality(Step):
+def personality(bits: int) -> Step:
     """Add bits to the personality: 32-bit, Linux 2.6, no address space randomisation."""
-
-    bits: int
-    code: ClassVar[str] = "personality"
-
-    def __str__(self) -> str:
-        return f"personality {self.bits:#x}"
+    return Step("personality", (bits,), f"personality {bits:#x}")
 
 
-@dataclass(frozen=True, slots=True)
-class MapUser(Step):
+def map_user(inner_uid: int, outer_uid: int, inner_gid: int, outer_gid: int) -> Step:
     """As the first process of a new user namespace, say who its one user is on the host."""
-
-    inner_uid: int
-    outer_uid: int
-    inner_gid: int
-    outer_gid: int
-    code: ClassVar[str] = "map_user"
-
-    def __str__(self) -> str:
-        return f"map uid {self.inner_uid} to {self.outer_uid}, gid {self.inner_gid} to {self.outer_gid}"
+    text = f"map uid {inner_uid} to {outer_uid}, gid {inner_gid} to {outer_gid}"
+    return Step("map_user", (inner_uid, outer_uid, inner_gid, outer_gid), text)
 
 
-@dataclass(frozen=True, slots=True)
-class BecomeUser(Step):
+def become_user(uid: int, gid: int, groups: Sequence[int]) -> Step:
     """Change to a user of the host, keeping only the given supplementary groups."""
-
-    uid: int
-    gid: int
-    groups: tuple[int, ...]
-    code: ClassVar[str] = "become_user"
-
-    def __str__(self) -> str:
-        return f"setuid {self.uid}, setgid {self.gid}, groups {self.groups}"
+    return Step("become_user", (uid, gid, tuple(groups)), f"setuid {uid}, setgid {gid}, groups {tuple(groups)}")
 
 
-@dataclass(frozen=True, slots=True)
-class UserNamespace(Step):
+def user_namespace(inner_uid: int, outer_uid: int, inner_gid: int, outer_gid: int) -> Step:
     """Enter a user namespace after everything else is set up, so that it has no power over the other namespaces."""
-
-    inner_uid: int
-    outer_uid: int
-    inner_gid: int
-    outer_gid: int
-    code: ClassVar[str] = "user_namespace"
-
-    def __str__(self) -> str:
-        return f"unshare --user; map uid {self.inner_uid} to {self.outer_uid}, gid {self.inner_gid} to {self.outer_gid}"
+    text = f"unshare --user; map uid {inner_uid} to {outer_uid}, gid {inner_gid} to {outer_gid}"
+    return Step("user_namespace", (inner_uid, outer_uid, inner_gid, outer_gid), text)
 
 
-@dataclass(frozen=True, slots=True)
-class Filter(Step):
+def syscall_filter(program: bytes) -> Step:
     """Install a system call filter."""
-
-    program: bytes
-    code: ClassVar[str] = "filter"
-
-    def __str__(self) -> str:
-        return f"seccomp filter of {len(self.program) // 8} instructions"
+    return Step("syscall_filter", (program,), f"seccomp filter of {len(program) // 8} instructions")
 
 
-@dataclass(frozen=True, slots=True)
-class NoNewPrivileges(Step):
+def no_new_privileges() -> Step:
     """Let no setuid program gain anything."""
-
-    code: ClassVar[str] = "no_new_privileges"
-
-    def __str__(self) -> str:
-        return "no new privileges"
+    return Step("no_new_privileges", (), "no new privileges")
 
 
-@dataclass(frozen=True, slots=True)
-class DropCapabilities(Step):
+def drop_capabilities() -> Step:
     """Give up every capability."""
-
-    code: ClassVar[str] = "drop_capabilities"
-
-    def __str__(self) -> str:
-        return "drop all capabilities"
+    return Step("drop_capabilities", (), "drop all capabilities")
 
 
 _FLAG_NAMES = {
@@ -304,33 +200,44 @@ _FLAG_NAMES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything about one child process.
+    """Everything about one child process. Immutable.
 
     Attributes:
         namespaces: CLONE_NEW* flags; 0 for none.
         steps: executed in order.
-        program: what is executed at last, or None for a Python function of this package (a builtin builder).
+        program: what is executed at last.
         arguments: with argv[0].
         environment: complete.
         directory: the working directory, as the program sees it.
-        builtin: (module, function, argument) run in place of a program.
+        builtin: (module, function, argument) of this package, run in place of a program.
     """
 
-    namespaces: int
-    steps: Sequence[Step]
-    program: str
-    arguments: Sequence[str]
-    environment: Mapping[str, str]
-    directory: str
-    builtin: tuple[str, str, str] | None = None
+    __slots__ = ("arguments", "builtin", "directory", "environment", "namespaces", "program", "steps")
+
+    def __init__(
+        self,
+        namespaces: int,
+        steps: Sequence[Step],
+        program: str,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        directory: str,
+        builtin: tuple[str, str, str] | None = None,
+    ) -> None:
+        self.namespaces = namespaces
+        self.steps = tuple(steps)
+        self.program = program
+        self.arguments = tuple(arguments)
+        self.environment = environment
+        self.directory = directory
+        self.builtin = builtin
 
     def encoded(self) -> bytes:
         """The plan as the child reads it. Both sides are the same interpreter, so that `marshal` will do."""
-        steps: Sequence[object] = [step.encoded() for step in self.steps]
-        parts: list[object] = [steps, self.program, list(self.arguments), dict(self.environment), self.directory]
-        return marshal.dumps([*parts, self.builtin])
+        steps: list[object] = [(step.code, *step.arguments) for step in self.steps]
+        strings: list[object] = [self.program, self.arguments, dict(self.environment), self.directory, self.builtin]
+        return marshal.dumps([steps, *strings])
 
     def __str__(self) -> str:
         names = [name for flag, name in _FLAG_NAMES.items() if self.namespaces & flag]
