@@ -156,7 +156,7 @@ def _become_builder(plan: int, output: int, report: int) -> NoReturn:
         os.umask(0o022)
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.RLIM_INFINITY))
         # Nothing but standard input, output and error may reach the builder.
-        os.dup2(report, 3, inheritable=False)
+        report = os.dup2(report, 3, inheritable=False)
         os.closerange(4, 1 << 20)
         if function is not None:
             _run_builtin(function, environment, builtin[2])
