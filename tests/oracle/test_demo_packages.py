@@ -32,7 +32,7 @@ done
 
 def test_evaluates_to_the_same_derivations(real_nix: RealNix, run: Runner) -> None:
     theirs = real_nix.run("nix-instantiate", PACKAGES).decode().split()
-    assert len(theirs) == 5
+    assert len(theirs) == 4  # two of the five attributes are one derivation
     assert run("nix-instantiate", PACKAGES).stdout.split() == theirs
 
 
