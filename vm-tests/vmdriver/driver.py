@@ -130,7 +130,7 @@ def run_file(path: Path, out_dir: Path, *, quiet: bool = False, interactive: boo
         hardware = symbols["machines"](Path(images))
         with Driver(path.stem, hardware, out_dir, quiet=quiet) as driver:
             if interactive:
-                import code  # noqa: PLC0415  only for people
+                import code
 
                 names = driver.symbols()
                 names["test_script"] = lambda: driver.run(symbols.get("test") or symbols["test_script"])

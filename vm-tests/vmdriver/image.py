@@ -180,8 +180,8 @@ def make_initrd(
     archive.device("dev/console", 5, 1)
     archive.file("bin/busybox", find_busybox().read_bytes(), 0o755)
     archive.symlink("bin/sh", "busybox")
-    for number, path in enumerate(needed_modules(modules, folder)):
-        archive.file(f"modules/{number:02}-{_module_name(path.name)}.ko", module_bytes(path))
+    for number, module in enumerate(needed_modules(modules, folder)):
+        archive.file(f"modules/{number:02}-{_module_name(module.name)}.ko", module_bytes(module))
     archive.file("bin/vm-agent", Path(__file__).with_name("agent.sh").read_bytes(), 0o755)
     archive.file("init", init.encode(), 0o755)
     for path, content in (files or {}).items():

@@ -22,6 +22,7 @@ from vmdriver.errors import MachineError, RequestedAssertionFailed
 from vmdriver.keyboard import CHARACTERS
 from vmdriver.qemu import Qemu
 from vmdriver.screen import read_text
+from vmdriver.units import TIMEOUT, Units
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from vmdriver.qemu import Hardware
     from vmdriver.report import Report
 
-TIMEOUT = 900  # seconds, as in the NixOS driver
 _BOOT_TIMEOUT = 300
 
 
@@ -49,7 +49,7 @@ def retry(function: Callable[[bool], bool], timeout: float = TIMEOUT) -> None:
         raise MachineError("driver", f"action timed out after {timeout} seconds")
 
 
-class Machine:
+class Machine(Units):
     """One machine; `start` boots it, and every command does so if it does not run yet."""
 
     def __init__(
@@ -98,7 +98,7 @@ class Machine:
                 try:
                     self._agent_or_fail().wait_ready(_BOOT_TIMEOUT)
                 except AgentLostError as error:
-                    raise MachineError(self.name, f"did not boot: {error}", self._console.tail()) from None
+                    raise MachineError(self.name, f"did not boot: {error}", self.console_tail()) from None
             self._ready = True
 
     def shutdown(self) -> None:
@@ -118,7 +118,7 @@ class Machine:
             return
         with self.nested("waiting for the VM to power off"):
             if not self._qemu.wait_end(TIMEOUT):
-                raise MachineError(self.name, "did not power off", self._console.tail())
+                raise MachineError(self.name, "did not power off", self.console_tail())
         self.release()
 
     def crash(self) -> None:
@@ -144,7 +144,7 @@ class Machine:
         self._ready = False
 
     def save_snapshot(self, name: str) -> None:
-        """Keep memory, processor and disks under `name`, in the first writable disk; `start(snapshot=name)` restores."""
+        """Keep memory, processor and disks as `name` in the first writable disk; `start(snapshot=name)` restores."""
         self.connect()
         answer = self._qemu_or_fail().qmp.monitor(f"savevm {name}")
         if answer.strip():
@@ -185,64 +185,23 @@ class Machine:
 
     def wait_until_succeeds(self, command: str, timeout: int = TIMEOUT) -> str:
         """Repeat a command until it succeeds, and return what it wrote then."""
-        return self._wait_until(command, timeout, succeeds=True)
+        return self.wait_until(command, timeout, succeeds=True)
 
     def wait_until_fails(self, command: str, timeout: int = TIMEOUT) -> str:
         """Repeat a command until it fails, and return what it wrote then."""
-        return self._wait_until(command, timeout, succeeds=False)
+        return self.wait_until(command, timeout, succeeds=False)
 
     def wait_for_file(self, filename: str, timeout: int = TIMEOUT) -> None:
         """Wait until a file is there."""
-        self._wait_until(f"test -e {shlex.quote(filename)}", timeout, succeeds=True)
+        self.wait_until(f"test -e {shlex.quote(filename)}", timeout, succeeds=True)
 
     def wait_for_open_port(self, port: int, addr: str = "localhost", timeout: int = TIMEOUT) -> None:
         """Wait until something listens on a TCP port."""
-        self._wait_until(f"nc -z {shlex.quote(addr)} {port}", timeout, succeeds=True)
+        self.wait_until(f"nc -z {shlex.quote(addr)} {port}", timeout, succeeds=True)
 
     def wait_for_closed_port(self, port: int, addr: str = "localhost", timeout: int = TIMEOUT) -> None:
         """Wait until nothing listens on a TCP port."""
-        self._wait_until(f"nc -z {shlex.quote(addr)} {port}", timeout, succeeds=False)
-
-    def wait_for_unit(self, unit: str, user: str | None = None, timeout: int = TIMEOUT) -> None:
-        """Wait until a unit is active; fails at once when it has failed, or is inactive and nothing will start it."""
-        ask = f"{_systemctl(user)} show --property=ActiveState --value {shlex.quote(unit)}"
-        reached = f'state=$({ask}); echo "$state"; case $state in active|failed) true;; *) false;; esac'
-        state = self._wait_until(reached, timeout, succeeds=True).split()
-        if state != ["active"]:
-            raise MachineError(self.name, f'unit "{unit}" reached state "{" ".join(state)}"', self._console.tail())
-
-    def systemctl(self, q: str, user: str | None = None) -> tuple[int, str]:
-        """Run `systemctl` with the arguments `q`."""
-        return self.execute(f"{_systemctl(user)} {q}")
-
-    def get_unit_info(self, unit: str, user: str | None = None) -> dict[str, str]:
-        """Return the properties of a unit."""
-        status, text = self.systemctl(f"--no-pager show {shlex.quote(unit)}", user)
-        if status:
-            raise RequestedAssertionFailed(f"{self.name}: unit '{unit}' can't be asked (exit code {status})")
-        return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
-
-    def get_unit_property(self, unit: str, prop: str, user: str | None = None) -> str:
-        """Return one property of a unit."""
-        return self.get_unit_info(unit, user).get(prop, "")
-
-    def require_unit_state(self, unit: str, require_state: str = "active") -> None:
-        """Fail unless a unit is in this state."""
-        state = self.get_unit_property(unit, "ActiveState")
-        if state != require_state:
-            raise MachineError(self.name, f"expected unit '{unit}' to be '{require_state}' but it is '{state}'")
-
-    def start_job(self, jobname: str, user: str | None = None) -> tuple[int, str]:
-        """Start a unit."""
-        return self.systemctl(f"start {jobname}", user)
-
-    def stop_job(self, jobname: str, user: str | None = None) -> tuple[int, str]:
-        """Stop a unit."""
-        return self.systemctl(f"stop {jobname}", user)
-
-    def wait_for_job(self, jobname: str) -> None:
-        """Wait until a unit is active."""
-        self.wait_for_unit(jobname)
+        self.wait_until(f"nc -z {shlex.quote(addr)} {port}", timeout, succeeds=False)
 
     # Files
 
@@ -252,7 +211,7 @@ class Machine:
         path = Path(source)
         if path.is_dir():
             with tempfile.TemporaryFile() as file:
-                import tarfile  # noqa: PLC0415  only for directories
+                import tarfile
 
                 with tarfile.open(fileobj=file, mode="w") as archive:
                     archive.add(path, arcname=".")
@@ -278,8 +237,8 @@ class Machine:
             self.succeed(f"tar -c -C {shlex.quote(parent)} -f /tmp/.vm-copy.tar {shlex.quote(name)}")
             content = self._agent_or_fail().get("/tmp/.vm-copy.tar")
             self.succeed("rm /tmp/.vm-copy.tar")
-            import io  # noqa: PLC0415
-            import tarfile  # noqa: PLC0415
+            import io
+            import tarfile
 
             with tarfile.open(fileobj=io.BytesIO(content or b"")) as archive:
                 archive.extractall(folder, filter="data")
@@ -296,11 +255,15 @@ class Machine:
         with self.nested(f"waiting for {regex} to appear on console"):
             self.start()
             if not self._console.wait_for(regex, timeout):
-                raise MachineError(self.name, f"'{regex}' did not appear on the console", self._console.tail())
+                raise MachineError(self.name, f"'{regex}' did not appear on the console", self.console_tail())
 
     def get_console_log(self) -> str:
         """Return everything that the console has shown."""
         return self._console.text()
+
+    def console_tail(self) -> list[str]:
+        """Return the last lines of the console, for messages."""
+        return self._console.tail()
 
     def send_console(self, chars: str) -> None:
         """Type on the serial console."""
@@ -393,14 +356,15 @@ class Machine:
         """Sleep in the machine's time."""
         self.succeed(f"sleep {secs}")
 
-    def _wait_until(self, command: str, timeout: float, *, succeeds: bool) -> str:
+    def wait_until(self, command: str, timeout: float, *, succeeds: bool) -> str:
+        """Repeat a command inside the machine until it succeeds, or fails, and return what it wrote then."""
         with self.nested(f"waiting for {'success' if succeeds else 'failure'}: {command}"):
             self.connect()
             status, text = self._agent_or_fail().wait_until(command, timeout, succeeds=succeeds)
             if status:
                 done = "succeed" if succeeds else "fail"
                 message = f"command `{command}` did not {done} within {timeout} seconds"
-                raise MachineError(self.name, message, self._console.tail())
+                raise MachineError(self.name, message, self.console_tail())
             return text
 
     def _set_links(self, state: str) -> None:
@@ -427,9 +391,3 @@ class Machine:
         if self._agent is None:
             raise MachineError(self.name, "is not running")
         return self._agent
-
-
-def _systemctl(user: str | None) -> str:
-    if user is None:
-        return "systemctl"
-    return f"su -l {shlex.quote(user)} -c 'XDG_RUNTIME_DIR=/run/user/`id -u` systemctl --user \"$@\"' --"

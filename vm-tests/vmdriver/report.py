@@ -140,7 +140,8 @@ def _html(entry: Entry) -> str:
         text += f'<img alt="screenshot" src="data:image/png;base64,{base64.b64encode(entry.picture).decode()}">'
     if entry.children:
         inner = "".join(_html(child) for child in entry.children)
-        text = f"<details{' open' if entry.failed or entry.subtest else ''}><summary>{text}</summary><ul>{inner}</ul></details>"
+        shown = " open" if entry.failed or entry.subtest else ""
+        text = f"<details{shown}><summary>{text}</summary><ul>{inner}</ul></details>"
     return f"<li{' class=f' if entry.failed else ''}>{text}"
 
 
