@@ -288,6 +288,25 @@ class LocalStore:
 
         env.update(write)
 
+    def update_path_info(self, info: PathInfo) -> None:
+        """Replace what is registered about a valid path; its contents stay.  Raises InvalidPathError."""
+
+        def work(txn: Transaction) -> None:
+            env = self.environment
+            record = path_infos.find(env, txn, info.path)
+            if record is None:
+                raise InvalidPathError(self.directory, info.path)
+            path_infos.put_record(env, txn, info, record.id, record.root)
+            ids = []
+            for reference in info.references:
+                path_id = path_infos.find_id(env, txn, reference)
+                if path_id is None:
+                    raise InvalidPathError(self.directory, reference)
+                ids.append(path_id)
+            path_infos.set_references(env, txn, record.id, ids)
+
+        self.environment.update(work)
+
     def add_temp_root(self, path: StorePath) -> None:
         """See `storefs.api.Store`."""
         with self._making_temp_roots:

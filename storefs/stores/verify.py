@@ -1,0 +1,304 @@
+"""Checking a local store: that everything registered is there, and that it is what was registered.
+
+    quick       rows, trees, presence and sizes of blobs: from the tables, in about a microsecond for each file
+    contents    the SHA-256 of every path's NAR, reading every byte, on all processors
+
+No lock is held and no snapshot lives long: builds, additions and collections go on meanwhile, and a path is judged by
+what is registered about it when it is its turn.  Called by the verify commands and the daemon.
+"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+from storefs import logs
+from storefs.castore.blobs import BlobError
+from storefs.errors import StoreError
+from storefs.formats.hashes import Hash, new_hashlib
+from storefs.formats.path_info import InvalidPathError
+from storefs.gc.sweep import mark_orphans, sweep_blobs
+from storefs.metadata import path_infos, trees
+from storefs.metadata.records import CorruptRecordError
+from storefs.metadata.schema import KEY, KEY_NEXT_INODE, NUMBER
+from storefs.metadata.tree_reader import TreeDamagedError
+from storefs.metadata.tree_release import begin_release
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from storefs.formats.path_info import PathInfo
+    from storefs.formats.store_path import StorePath
+    from storefs.metadata.environment import Transaction
+    from storefs.stores.local import LocalStore
+
+    Repair = Callable[[StorePath], None]
+
+_DIRECTORY, _FILE, _LINK = 1, 2, 3
+_PAGE = 1000
+
+
+class Verification:
+    """What a check found; ``unfixed`` paths are wrong still."""
+
+    __slots__ = ("checked", "repaired", "unfixed")
+
+    def __init__(self) -> None:
+        self.checked = 0
+        self.repaired: list[StorePath] = []
+        self.unfixed: list[StorePath] = []
+
+
+def verify_store(store: LocalStore, *, check_contents: bool, repair: Repair | None = None) -> Verification:
+    """Check everything, say what is wrong as it is found, and mend what can be mended.
+
+    A path whose data are gone is forgotten if no valid path refers to it.  ``repair`` makes a damaged or missing path
+    whole again or raises StoreError.  Blobs that nothing names are removed.
+    """
+    result = Verification()
+    logs.info("reading the Nix store...")
+    missing_inodes = _find_missing(store)
+    logs.info("checking path existence...")
+    gone = _paths_with(store, missing_inodes) if missing_inodes else []
+    _forget_gone(store, gone, repair, result)
+    if mark_orphans(store.environment, store.blobs):
+        sweep_blobs(store.environment, store.blobs)
+    if check_contents:
+        logs.info("checking hashes...")
+        _check_contents(store, set(gone), repair, result)
+    return result
+
+
+def verify_paths(store: LocalStore, paths: Iterable[StorePath]) -> list[StorePath]:
+    """Check the contents of these valid paths, say which are modified, and return those; raises InvalidPathError."""
+    paths = list(paths)
+    for path in paths:
+        store.path_info(path)
+    return [path for path, wrong in _check_all(store, paths) if wrong]
+
+
+def is_intact(store: LocalStore, path: StorePath) -> bool:
+    """Whether a valid path's contents are what is registered; reads all of them.  Raises InvalidPathError."""
+    info = store.path_info(path)
+    try:
+        return _nar_hash(store, path)[0] == info.nar_hash
+    except (TreeDamagedError, BlobError, CorruptRecordError):
+        return False
+
+
+def _find_missing(store: LocalStore) -> set[int]:
+    """The inodes that directories or paths name but that have no row, or whose blob is missing or of a wrong size."""
+    env = store.environment
+    wrong: set[int] = set()
+    with env.snapshot(buffers=True) as txn:
+        limit = txn.get(KEY_NEXT_INODE, db=env.meta)
+        kinds = bytearray(1 if limit is None else NUMBER.unpack(limit)[0] + 1)
+        size = len(kinds)
+        blobs = []
+        unpack = KEY.unpack
+        for key, node in txn.cursor(env.nodes).iternext():
+            inode = unpack(key)[0]
+            kind = node[0]
+            if inode >= size:
+                wrong.add(inode)
+            elif kind == trees.INLINE:
+                kinds[inode] = _FILE
+                if len(node) - trees.NODE_PAYLOAD != trees.node_size(node):
+                    wrong.add(inode)
+            elif kind == trees.BLOB:
+                kinds[inode] = _FILE
+                blobs.append((bytes(trees.node_payload(node)), trees.node_size(node), inode))
+            elif kind == trees.SYMLINK:
+                kinds[inode] = _LINK
+            else:
+                wrong.add(inode)
+        for key in txn.cursor(env.dirs).iternext(keys=True, values=False):
+            inode = unpack(key)[0]
+            if inode < size:
+                kinds[inode] = _DIRECTORY
+        for key, record in txn.cursor(env.dirs).iternext():
+            try:
+                for child, mode in trees.decode_inodes(record):
+                    kind = mode >> 12
+                    expected = _DIRECTORY if kind == 4 else _LINK if kind == 10 else _FILE
+                    if child >= size or kinds[child] != expected:
+                        wrong.add(child)
+            except Exception:  # whatever a damaged record makes of the arithmetic
+                wrong.add(unpack(key)[0])
+        for value in (value for _, value in txn.cursor(env.paths).iternext()):
+            root = int.from_bytes(value[8:16], "little")
+            if root >= size or not kinds[root]:
+                wrong.add(root)
+    for digest, length, inode in blobs:
+        if store.blobs.size(digest) != length:
+            wrong.add(inode)
+    return wrong
+
+
+def _paths_with(store: LocalStore, inodes: set[int]) -> list[StorePath]:
+    """The paths whose trees contain one of ``inodes``: only searched for when something is wrong."""
+    found = []
+    for path, root in _all_roots(store):
+        if _contains(store, root, inodes):
+            found.append(path)
+    return found
+
+
+def _contains(store: LocalStore, root: int, inodes: set[int]) -> bool:
+    todo = [root]
+    while todo:
+        inode = todo.pop()
+        if inode in inodes:
+            return True
+        with store.environment.snapshot() as txn:
+            record = txn.get(KEY.pack(inode), db=store.environment.dirs)
+        if record is not None:
+            for child, mode in trees.decode_inodes(record):
+                if child in inodes:
+                    return True
+                if mode == trees.MODE_DIRECTORY:
+                    todo.append(child)
+    return False
+
+
+def _all_roots(store: LocalStore) -> Iterator[tuple[StorePath, int]]:
+    after = b""
+    while True:
+        with store.environment.snapshot() as txn:
+            page = path_infos.page_of_paths(store.environment, txn, after, _PAGE)
+        for _, path, root in page:
+            yield path, root
+        if len(page) < _PAGE:
+            return
+        after = page[-1][0]
+
+
+def _forget_gone(store: LocalStore, gone: list[StorePath], repair: Repair | None, result: Verification) -> None:
+    """Mend or forget paths whose data are gone, those that refer to others first."""
+    left = set(gone)
+    while left:
+        # Whoever is referred to only by paths that are gone as well goes after them.
+        ready = [path for path in sorted(left) if not left.intersection(_other_referrers(store, path))] or sorted(left)
+        for path in ready:
+            left.discard(path)
+            shown = store.directory.print(path)
+            if not store.is_valid(path):
+                continue
+            referrers = _other_referrers(store, path)
+            if repair is not None and _try_repair(store, path, repair, result):
+                continue
+            if referrers:
+                logs.error(f"path '{shown}' disappeared, but it still has valid referrers!")
+                result.unfixed.append(path)
+                continue
+            logs.error(f"path '{shown}' disappeared, removing from database...")
+            _invalidate(store, path)
+
+
+def _other_referrers(store: LocalStore, path: StorePath) -> list[StorePath]:
+    try:
+        return [each for each in store.referrers(path) if each != path]
+    except InvalidPathError:
+        return []
+
+
+def _invalidate(store: LocalStore, path: StorePath) -> None:
+    env = store.environment
+
+    def work(txn: Transaction) -> None:
+        record = path_infos.find(env, txn, path)
+        if record is not None:
+            path_infos.remove(env, txn, path, record)
+            begin_release(env, txn, record.root, path.base_name)
+
+    env.update(work)
+
+
+def _check_contents(store: LocalStore, skip: set[StorePath], repair: Repair | None, result: Verification) -> None:
+    paths = [path for path, _ in _all_roots(store) if path not in skip]
+    for path, wrong in _check_all(store, paths):
+        result.checked += 1
+        if wrong and not (repair is not None and _try_repair(store, path, repair, result)):
+            result.unfixed.append(path)
+
+
+def _check_all(store: LocalStore, paths: list[StorePath]) -> Iterator[tuple[StorePath, bool]]:
+    """Yield (path, whether it is wrong), having said so, in the order of ``paths``."""
+    workers = max(1, len(os.sched_getaffinity(0)))
+    with ThreadPoolExecutor(workers) as pool:
+        yield from zip(paths, pool.map(lambda path: _check_one(store, path), paths, chunksize=1), strict=True)
+
+
+def _check_one(store: LocalStore, path: StorePath) -> bool:
+    shown = store.directory.print(path)
+    logs.log(logs.TALKATIVE, f"checking contents of '{shown}'")
+    info = store.find_path_info(path)
+    if info is None:
+        return False  # collected meanwhile
+    try:
+        got, size = _nar_hash(store, path)
+    except InvalidPathError:
+        return False
+    except (TreeDamagedError, BlobError, CorruptRecordError) as error:
+        if store.find_path_info(path) != info:
+            return False  # collected or replaced while it was read
+        logs.error(f"path '{shown}' was modified! {error}")
+        return True
+    if got != info.nar_hash:
+        if store.find_path_info(path) != info:
+            return False
+        expected, found = info.nar_hash.to_string("base32", True), got.to_string("base32", True)
+        logs.error(f"path '{shown}' was modified! expected hash '{expected}', got '{found}'")
+        for name in _damaged_files(store, path):
+            logs.error(f"  the contents of '{shown}{name}' are damaged")
+        return True
+    if info.nar_size != size:
+        _fix_size(store, info, size, shown)
+    return False
+
+
+def _fix_size(store: LocalStore, info: PathInfo, size: int, shown: str) -> None:
+    if info.nar_size:
+        logs.error(f"path '{shown}' has size {size}, but {info.nar_size} was registered")
+    logs.info(f"updating size field on '{shown}' to {size}")
+    store.update_path_info(info.replace(nar_size=size))
+
+
+def _nar_hash(store: LocalStore, path: StorePath) -> tuple[Hash, int]:
+    state = new_hashlib("sha256")
+    size = 0
+    for piece in store.nar(path):
+        state.update(piece)
+        size += len(piece)
+    return Hash("sha256", state.digest()), size
+
+
+def _damaged_files(store: LocalStore, path: StorePath) -> Iterator[str]:
+    """The names of those files that are blobs and no longer what their own names promise."""
+    todo = [("", store.root_inode(path))]
+    while todo:
+        name, inode = todo.pop()
+        entry = store.reader.entry(inode)
+        if entry.is_directory:
+            todo.extend(
+                (f"{name}/{os.fsdecode(child.name)}", child.inode) for child in reversed(store.reader.entries(inode))
+            )
+            continue
+        with store.environment.snapshot() as txn:
+            node = txn.get(KEY.pack(inode), db=store.environment.nodes)
+        if node is not None and node[0] == trees.BLOB and not store.blobs.is_intact(trees.node_payload(node)):
+            yield name
+
+
+def _try_repair(store: LocalStore, path: StorePath, repair: Repair, result: Verification) -> bool:
+    shown = store.directory.print(path)
+    try:
+        repair(path)
+        if not is_intact(store, path):
+            raise StoreError(f"path '{shown}' is still damaged after it was repaired")
+    except StoreError as error:
+        logs.warn(f"cannot repair path '{shown}': {error}")
+        return False
+    result.repaired.append(path)
+    return True
