@@ -1,8 +1,8 @@
 """A command's evaluation: configuration in, an evaluation over a store and a builder out.
 
 The one file of this package that knows the builder, so import from derivation is no cycle: the language asks its
-`EvalIO`, that asks the `Services` here, and these build. Trio is imported only when something must be built. Called by
-`commands/` here and in packages above.
+`EvalIO`, that asks the `Services` here, and these build. The builder is imported only when something must be built.
+Called by `commands/` here and in packages above.
 """
 
 from __future__ import annotations
@@ -185,19 +185,17 @@ class Session:
     def build(self, targets: Sequence[DerivedPath], mode: BuildMode | None = None) -> list[BuildResult]:
         """Realise targets and return their results, in order. Blocks; a failed build is a result."""
         self.store_io.flush()
-        return _run_builder(self, "build", targets, mode)
+        opener, api = import_module("builder.open"), import_module("storefs.api")
+        with opener.open_builder_now(self.config, self.store) as builder:
+            results: list[BuildResult] = builder.build_now(targets, mode or api.BuildMode.NORMAL)
+        return results
 
     def missing(self, targets: Sequence[DerivedPath]) -> Missing:
         """Return what `build` would do."""
         self.store_io.flush()
-        missing: Missing = _run_builder(self, "missing", targets, None)
+        with import_module("builder.open").open_builder_now(self.config, self.store) as builder:
+            missing: Missing = builder.missing_now(targets)
         return missing
-
-
-def _run_builder(session: Session, what: str, targets: Sequence[DerivedPath], mode: BuildMode | None) -> object:
-    """Run one question to a builder under trio, which is imported now and not before."""
-    opener = import_module("builder.open")
-    return opener.run_builder(session.config, session.store, what, targets, mode)
 
 
 class _Services(Services):
