@@ -5,11 +5,13 @@ from __future__ import annotations
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
+from builder.daemon_client import DaemonBuilder
 from builder.derivation_builder import LocalMachine
 from builder.local_builder import LocalBuilder
 from builder.progress import Progress
 from storefs.errors import UsageError
 from storefs.stores.local import LocalStore
+from storefs.stores.remote import RemoteStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -19,22 +21,27 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def open_builder_now(config: Config, store: Store, progress: Progress | None = None) -> Iterator[LocalBuilder]:
+def open_builder_now(
+    config: Config, store: Store, progress: Progress | None = None
+) -> Iterator[LocalBuilder | DaemonBuilder]:
     """Open the builder for a store, for callers without an event loop.
 
     Args:
         config: directories and settings.
-        store: where outputs go; a local one.
+        store: where outputs go; a local one, or a daemon's, which then builds.
         progress: is told what happens; plain lines if None.
 
     Raises:
         UsageError: nobody can build into this store.
         OSError: the scratch directory can't be made.
     """
-    if not isinstance(store, LocalStore):
-        raise UsageError(f"don't know how to build into the store '{store.uri}'")
     shown = progress or Progress()
     try:
+        if isinstance(store, RemoteStore):
+            yield DaemonBuilder(store, shown)
+            return
+        if not isinstance(store, LocalStore):
+            raise UsageError(f"don't know how to build into the store '{store.uri}'")
         with LocalMachine(config, store, shown) as machine:
             yield LocalBuilder(machine, None, None)
     finally:
@@ -42,7 +49,9 @@ def open_builder_now(config: Config, store: Store, progress: Progress | None = N
 
 
 @asynccontextmanager
-async def open_builder(config: Config, store: Store, progress: Progress | None = None) -> AsyncIterator[LocalBuilder]:
+async def open_builder(
+    config: Config, store: Store, progress: Progress | None = None
+) -> AsyncIterator[LocalBuilder | DaemonBuilder]:
     """Open the builder for a store, under trio; see `open_builder_now`."""
     with open_builder_now(config, store, progress) as builder:
         yield builder
