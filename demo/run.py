@@ -49,7 +49,6 @@ def outside(*, keep: bool) -> int:
     """Make the scratch folder, run the tour in its namespace, and see that nothing is left."""
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # servers that leave their parent come to us
     scratch = Path(tempfile.mkdtemp(prefix="verglas-demo-"))
-    mounts = Path("/proc/self/mounts").read_text()
     try:
         environ = prepare(scratch)
         command = [BIN / "verglas", "run", sys.executable, "-P", __file__, "--inside", scratch]
@@ -58,8 +57,8 @@ def outside(*, keep: bool) -> int:
     finally:
         if not keep:
             remove(scratch)
-    if Path("/proc/self/mounts").read_text() != mounts:
-        print("demo: a mount was left behind", file=sys.stderr)
+    if left := [line for line in Path("/proc/self/mounts").read_text().splitlines() if str(scratch) in line]:
+        print("demo: a mount was left behind:", *left, file=sys.stderr)
         return 1
     if status == 0:
         print(f"\nKept: {scratch}" if keep else "\nNothing is left: no mount, no process, no file.")
@@ -135,7 +134,7 @@ class Tour:
         self.step("apply it", self.apply, 1)
         self.step("run it from the profile", self.count_words, "tally 1.0")
         shutil.copy(HERE / "profile-2.yaml", self.file)
-        self.step("edit the YAML and compare", self.plan, "1.0 -> 1.1", "hello-tally")
+        self.step("edit the YAML and compare", self.plan, "tally", "-> 1.1", "hello-tally")
         self.step("apply generation 2", self.apply, 2)
         self.step("run the upgraded program", self.count_words, "tally 1.1")
         self.step("run the new program", self.greet)
@@ -184,7 +183,9 @@ class Tour:
         self.expect(len(paths) == len(attributes), f"{len(paths)} outputs instead of 3")
         program = Path(paths[0], "bin/tally")
         self.expect(os.access(program, os.X_OK), f"'{program}' is not there")
-        return f"{program} and outputs man, dev"
+        return (
+            f"outputs {', '.join(path.rpartition('-')[2] for path in paths).replace('1.0', 'out')}; bin/tally is there"
+        )
 
     def write(self) -> str:
         try:
