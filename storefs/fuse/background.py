@@ -54,7 +54,7 @@ def _become_background(work: Callable[[Callable[[], None]], int], writer: int, l
     try:
         os.setsid()
         if os.fork():
-            os._exit(0)  # its parent need not collect the one that stays
+            os._exit(0)  # child; its parent need not collect the one that stays
         os.chdir("/")
         null = os.open(os.devnull, os.O_RDWR)
         log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -74,7 +74,7 @@ def _become_background(work: Callable[[Callable[[], None]], int], writer: int, l
             sys.excepthook(type(error), error, error.__traceback__)
             _tell(writer, f"internal error, please report it: {type(error).__name__}: {error} (see '{log_path}')")
     finally:
-        os._exit(status)
+        os._exit(status)  # child
 
 
 def _tell(writer: int, text: str) -> None:

@@ -13,6 +13,7 @@ import secrets
 import select
 import socket
 import threading
+import time
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     Message = dict[str, object]
 
+CHORE_SECONDS = 1.0
 _CLIENT_PATIENCE = 10.0  # seconds for a client to say what it wants
 
 
@@ -34,6 +36,7 @@ class ControlThread:
         verglas_dir: the state that is served.
         operations: what to do for each `op`, called in this thread with the request; returns the answer's fields.
         watch: called, in this thread, whenever the mount table of this namespace changed.
+        chore: asked, in this thread, after every event; what it returns is run a second later, and it is asked again.
     """
 
     def __init__(
@@ -41,9 +44,11 @@ class ControlThread:
         verglas_dir: str,
         operations: Mapping[str, Callable[[Message], Message]],
         watch: Callable[[], None] | None = None,
+        chore: Callable[[], Callable[[], None] | None] = lambda: None,
     ) -> None:
         self._operations = operations
         self._watch = watch
+        self._chore = chore
         self._errands: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._ended = False
         self.name = f"{os.getpid()}-{secrets.token_hex(4)}{SUFFIX}"
@@ -84,8 +89,19 @@ class ControlThread:
             poll.register(self._wake, select.POLLIN)
             if self._watch is not None:
                 poll.register(table, select.POLLPRI | select.POLLERR)
+            due = 0.0
             while not self._ended:
-                for fd, _ in poll.poll():
+                chore = self._chore()
+                now = time.monotonic()
+                if chore is None:
+                    due = 0.0
+                elif not due:
+                    due = now + CHORE_SECONDS
+                elif now >= due:
+                    due = 0.0
+                    self._carefully(chore)
+                    continue
+                for fd, _ in poll.poll(1000 * (due - now) if due else None):
                     if fd == self._wake:
                         os.eventfd_read(self._wake)
                         self._run_errands()

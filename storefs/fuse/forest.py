@@ -115,6 +115,18 @@ class MetadataForest:
             return None
         return [(child, mode == trees.MODE_DIRECTORY) for child, mode in trees.decode_inodes(record)]
 
+    def names(self, directory: Inode) -> list[tuple[bytes, Inode]]:
+        """Return (name, inode) of a directory's entries."""
+        assert self._txn is not None
+        record = self._txn.get(KEY.pack(directory), db=self._dirs)
+        return [] if record is None else [(name, inode) for name, inode, _, _ in trees.decode_directory(record)]
+
+    def uses(self, inode: Inode) -> int:
+        """Return how many names a regular file has."""
+        assert self._txn is not None
+        value = self._txn.get(KEY.pack(inode), db=self._environment.uses)
+        return 1 if value is None else int.from_bytes(value, "little")
+
     def name_containing(self, inode: Inode) -> bytes | None:
         """Return the name of a store path whose tree has this inode. Reads, in the worst case, every directory."""
         assert self._txn is not None

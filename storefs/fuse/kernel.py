@@ -5,8 +5,8 @@ about opens at all, and let it cache directories and symbolic links: a warm tree
 It knows nothing of stores or mounting; `mount.py` gives it a descriptor whose file system is mounted already.
 
 Threads: `serve` runs in one thread, which never waits for a disk where it can avoid it: what the page cache does not
-hold is read by helper threads. `notify_*`, `statistics` are for other threads. Notifications must never be written by
-the serving thread: the kernel takes the lock of the directory first, and whoever holds it may be waiting for us.
+hold is read by helper threads. The notifications and `statistics` are for other threads. The serving thread must never
+write a notification: the kernel takes the lock of the directory first, and whoever holds it may be waiting for us.
 
 Rules of the kernel (fs/fuse, Linux 6.18) that shaped this:
 
@@ -82,7 +82,7 @@ class KernelServer:
         self._request = bytearray(_REQUEST_BUFFER)
         self._buffer = memoryview(bytearray(_MAX_READ))
         self._nowait = getattr(os, "RWF_NOWAIT", 0)
-        self._jobs: SimpleQueue[Job] | None = None
+        self._jobs: SimpleQueue[Job | None] | None = None
         self._counts = [0] * 64
         self._bytes_read = 0
         self._ready: Callable[[], None] | None = None
@@ -92,8 +92,8 @@ class KernelServer:
             wire.READLINK: self._readlink,
             wire.READ: self._read,
             wire.READDIRPLUS: self._readdirplus,
-            wire.FORGET: self._forget,
-            wire.BATCH_FORGET: self._forget,
+            wire.FORGET: self._ignore,
+            wire.BATCH_FORGET: self._ignore,
             wire.STATFS: self._statfs,
             wire.INIT: self._init,
             wire.DESTROY: self._done,
@@ -114,12 +114,21 @@ class KernelServer:
             UnsupportedKernelError: the kernel is too old.
         """
         self._ready = ready
+        try:
+            self._answer_requests()
+        finally:
+            if self._jobs is not None:
+                for _ in range(_HELPERS):
+                    self._jobs.put(None)
+
+    def _answer_requests(self) -> None:
         fd, request, readv, unpack = self._fd, self._request, os.readv, wire.REQUEST_HEADER.unpack_from
         buffers = [request]
         counts, handlers, release, unknown = self._counts, self._handlers, self._view.release, self._unknown
         while True:
             try:
-                readv(fd, buffers)
+                if not readv(fd, buffers):
+                    break
             except OSError as error:
                 if error.errno == errno.ENODEV:
                     break
@@ -144,7 +153,11 @@ class KernelServer:
     # Requests. Each handler answers exactly once, with a single write, while the records are valid.
 
     def _lookup(self, unique: int, node: int, length: int) -> None:
-        entry = self._view.lookup(node, bytes(self._request[40 : length - 1]))
+        name = bytes(self._request[wire.REQUEST_SIZE : length - 1])
+        if len(name) > 255:  # the kernel lets 1023 bytes pass
+            self._send_error(unique, errno.ENAMETOOLONG)
+            return
+        entry = self._view.lookup(node, name)
         if entry is not None:
             os.writev(self._fd, (wire.REPLY_HEADER.pack(144, 0, unique), entry))
         elif node == ROOT:
@@ -233,12 +246,6 @@ class KernelServer:
             ),
         )  # fmt: skip
 
-    def _forget(self, unique: int, node: int, length: int) -> None:
-        if self._view.holds_anything:
-            opcode = wire.REQUEST_HEADER.unpack_from(self._request)[1]
-            body = memoryview(self._request)[wire.REQUEST_SIZE : length]
-            self._view.forget(wire.forgotten_nodes(opcode, node, body))
-
     def _open(self, unique: int, node: int, length: int) -> None:
         (flags,) = wire.OPEN_REQUEST.unpack_from(self._request, wire.REQUEST_SIZE)
         if flags & os.O_ACCMODE != os.O_RDONLY:
@@ -258,14 +265,17 @@ class KernelServer:
         if blob is None or blob.size < _PASS_FROM:
             return 0
         try:
-            backing = fcntl.ioctl(self._fd, wire.IOCTL_BACKING_OPEN, wire.BACKING_MAP.pack(blob.fd, 0, 0))
+            # Of a bytearray, unlike bytes, ioctl returns what the system call returned: the id.
+            backing: int = fcntl.ioctl(
+                self._fd, wire.IOCTL_BACKING_OPEN, bytearray(wire.BACKING_MAP.pack(blob.fd, 0, 0)), True
+            )
         except OSError as error:
             # EPERM without the capability, EOPNOTSUPP or ELOOP for a backing file system that itself is stacked.
             self._passthrough = False
             self._report(f"large files are not passed through: {error.strerror}", None)
             return 0
-        self._backing[node] = (int(backing), 1)
-        return int(backing)
+        self._backing[node] = (backing, 1)
+        return backing
 
     def _release(self, unique: int, node: int, length: int) -> None:
         known = self._backing.get(node)
@@ -320,13 +330,13 @@ class KernelServer:
     def _failed(self, opcode: int, unique: int, node: int, error: Exception) -> None:
         if isinstance(error, OSError) and error.errno == errno.ENOENT and error.filename is None:
             return  # our write: the caller was interrupted and waits no more
-        if opcode not in wire.SILENT:
-            self._send_error(unique, errno.EIO)
         if isinstance(error, CorruptBlobError):
             self._report(str(error), node)
         else:
             name = wire.OPCODE_NAMES.get(opcode, str(opcode))
             self._report(f"request {name} failed: {type(error).__name__}: {error}", node)
+        if opcode not in wire.SILENT:
+            self._send_error(unique, errno.EIO)
 
     # Reads that wait for the disk.
 
@@ -340,8 +350,8 @@ class KernelServer:
     def _help(self) -> None:
         buffer = memoryview(bytearray(_MAX_READ))
         assert self._jobs is not None
-        while True:
-            unique, node, blob, offset, size = self._jobs.get()
+        while (job := self._jobs.get()) is not None:
+            unique, node, blob, offset, size = job
             try:
                 done = 0
                 while done < size:
@@ -353,25 +363,20 @@ class KernelServer:
             except Exception as error:  # as in `serve`
                 self._failed(wire.READ, unique, node, error)
             finally:
-                del blob  # or an idle thread would keep the bytes of a collected file
+                del blob, job  # or an idle thread would keep the bytes of a collected file
 
     # For other threads.
 
-    def invalidate_path(self, name: bytes) -> None:
-        """Make the kernel forget a store path and everything cached beneath it. Blocks for as long as a look-up."""
-        self._notify(wire.invalidate_entry(ROOT, name))
+    def invalidate_entry(self, directory: Inode, name: bytes) -> None:
+        """Make the kernel forget a name and everything unused beneath it; see `invalidation.Notifier`."""
+        os.write(self._fd, wire.invalidate_entry(directory, name))
 
     def is_in_use(self, inode: Inode) -> bool:
         """Ask the kernel whether it knows an inode. Makes it ask for the attributes again."""
-        return self._notify(wire.invalidate_attributes(inode))
-
-    def _notify(self, message: bytes) -> bool:
         try:
-            os.write(self._fd, message)
-        except OSError as error:
-            if error.errno == errno.ENOENT:
-                return False
-            raise
+            os.write(self._fd, wire.invalidate_attributes(inode))
+        except FileNotFoundError:
+            return False
         return True
 
     def statistics(self) -> dict[str, int]:

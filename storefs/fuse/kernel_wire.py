@@ -60,7 +60,6 @@ REPLY_HEADER = struct.Struct("<IiQ")
 REPLY_SIZE = 16
 READ_REQUEST = struct.Struct("<QQI")  # handle, offset, size; the rest does not concern a reader
 OPEN_REQUEST = struct.Struct("<I")  # open(2) flags
-FORGET_ONE = struct.Struct("<QQ")  # node, count
 OPEN_REPLY = struct.Struct("<QIi")
 STATFS_REPLY = struct.Struct("<5Q4I24x")
 BACKING_MAP = struct.Struct("<iIQ")
@@ -154,11 +153,3 @@ def invalidate_attributes(node: int) -> bytes:
     The kernel answers ENOENT when it holds no such node, which makes this the cheapest way to ask whether it does.
     """
     return REPLY_HEADER.pack(REPLY_SIZE + _INVAL_INODE.size, NOTIFY_INVAL_INODE, 0) + _INVAL_INODE.pack(node, -1, 0)
-
-
-def forgotten_nodes(opcode: int, node: int, body: memoryview) -> list[int]:
-    """Return the nodes that a FORGET or BATCH_FORGET request names."""
-    if opcode == FORGET:
-        return [node]
-    count = int.from_bytes(body[:4], "little")
-    return [FORGET_ONE.unpack_from(body, 8 + index * FORGET_ONE.size)[0] for index in range(count)]

@@ -28,7 +28,7 @@ from storefs.errors import StoreError
 from storefs.fuse.attach import Attachment, attach, check_target
 from storefs.fuse.control import ControlThread
 from storefs.fuse.forest import MetadataForest
-from storefs.fuse.invalidation import Notifier, forget_paths
+from storefs.fuse.invalidation import Invalidator, Notifier
 from storefs.fuse.view import View
 from storefs.metadata.environment import open_environment
 from storefs.stores import mount_syscalls as syscalls
@@ -127,10 +127,12 @@ class MountServer:
         except BaseException:
             self._environment.close()
             raise
+        self._invalidator = Invalidator(self._transport, self._view, self._side_forest)
         self._control = ControlThread(
             verglas_dir,
             {"forget": self._forget, "status": self._status, "retire": self._retire},
             self._keep_read_only if attachment.device else None,
+            self._invalidator.chore,
         )
         self._ready: Callable[[], None] = lambda: None
 
@@ -153,6 +155,7 @@ class MountServer:
             self._transport.serve(self._when_ready)
         finally:
             self._control.close()
+            self._view.close()
             self._environment.close()
             os.close(self._attachment.fd)
 
@@ -170,10 +173,7 @@ class MountServer:
         names, roots = request.get("names", ()), request.get("roots", ())
         assert isinstance(names, list)
         assert isinstance(roots, list)
-        held = forget_paths(
-            self._transport, self._view, self._side_forest, [name.encode() for name in names], map(int, roots)
-        )
-        return {"held": held}
+        return {"held": self._invalidator.forget_paths([name.encode() for name in names], map(int, roots))}
 
     def _status(self, request: Message) -> Message:
         usage = resource.getrusage(resource.RUSAGE_SELF)
@@ -223,7 +223,7 @@ class MountServer:
     def _on_signal(self, number: int, frame: object) -> None:
         if not self._attachment.device:
             # Somebody else's mount: it stays, dead, until they unmount it.
-            os._exit(128 + number)
+            os._exit(128 + number)  # child of a command that has ended
         self._control.soon(self._attachment.detach)
         signal.signal(number, signal.SIG_DFL)  # a second one is meant
 

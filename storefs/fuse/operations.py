@@ -95,6 +95,8 @@ class _Operations(pyfuse3.Operations):
     @request
     def lookup(self, parent: Inode, name: bytes, ctx: object = None) -> EntryAttributes:
         """Find a name in a directory."""
+        if len(name) > 255:
+            raise FUSEError(errno.ENAMETOOLONG)
         entry = self.view.lookup(parent, name)
         if entry is not None:
             return self._attributes_of(entry, _ENTRY_HEAD)
@@ -179,8 +181,7 @@ class _Operations(pyfuse3.Operations):
         return answer
 
     async def forget(self, inodes: Sequence[tuple[Inode, int]]) -> None:
-        """Take note that the kernel knows these inodes no more."""
-        self.view.forget(inode for inode, _ in inodes)
+        """Nothing to do: what is in use is asked of the kernel when it matters."""
 
     async def _refuse(self, *arguments: object) -> NoReturn:
         raise FUSEError(errno.EROFS)
@@ -229,13 +230,10 @@ class Pyfuse3Server:
         finally:
             pyfuse3.close(unmount=False)
 
-    def invalidate_path(self, name: bytes) -> None:
-        """Make the kernel forget a store path and everything cached beneath it. Blocks for as long as a look-up."""
+    def invalidate_entry(self, directory: Inode, name: bytes) -> None:
+        """Make the kernel forget a name and everything unused beneath it; see `invalidation.Notifier`."""
         self._operations.forget_attributes()
-        try:
-            pyfuse3.invalidate_entry(ROOT, name)
-        except FileNotFoundError:
-            pass
+        pyfuse3.invalidate_entry(directory, name)
 
     def is_in_use(self, inode: Inode) -> bool:
         """Ask the kernel whether it knows an inode. Makes it ask for the attributes again."""

@@ -7,8 +7,8 @@ Only the root changes, so it is read in a fresh snapshot each time.
 
 The attribute and entry records that pass through here are opaque; `storefs.metadata.trees` describes their layout.
 
-Threads: one thread serves a view. `hold` and `statistics` may be called from another one meanwhile; they touch only
-dictionaries, one operation at a time.
+Threads: one thread serves a view. What is about held files, and `statistics`, may be called from one other thread
+meanwhile; that touches only dictionaries, one operation at a time.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from typing import Protocol
 
     Record = bytes | memoryview
@@ -79,6 +79,12 @@ if TYPE_CHECKING:
         def children(self, inode: Inode) -> list[tuple[Inode, bool]] | None:
             """Return (inode, whether it is a directory) of a directory's entries, None for anything else."""
 
+        def names(self, directory: Inode) -> list[tuple[bytes, Inode]]:
+            """Return (name, inode) of a directory's entries, none if it is gone."""
+
+        def uses(self, inode: Inode) -> int:
+            """Return how many names a regular file has, in all trees whose records are there."""
+
         def name_containing(self, inode: Inode) -> bytes | None:
             """Return the name of a store path whose tree has this inode. Slow: for messages."""
 
@@ -124,6 +130,7 @@ class View:
         self._open_blobs = open_blobs
         self._blobs: dict[Inode, OpenBlob] = {}
         self._held: dict[Inode, tuple[bytes, bytes | OpenBlob]] = {}
+        self._closed: set[Inode] = set()
         self.blob_hits = 0
         self.blob_misses = 0
         self.release = forest.end
@@ -140,6 +147,8 @@ class View:
         forest.begin()
         if parent == ROOT:
             return forest.find_path(name)
+        if self._closed and parent in self._closed:
+            raise GoneError
         return forest.find_entry(parent, name)
 
     def attributes(self, inode: Inode) -> Record:
@@ -148,15 +157,12 @@ class View:
         Raises:
             GoneError: it was collected, and was not in use then.
         """
-        forest = self._forest
-        forest.begin()
-        try:
-            return forest.attributes(inode)
-        except GoneError:
+        if self._held:  # first: its record may be there still, its blob gone already
             held = self._held.get(inode)
-            if held is None:
-                raise
-            return held[0]
+            if held is not None:
+                return held[0]
+        self._forest.begin()
+        return self._forest.attributes(inode)
 
     def entries(self, directory: Inode) -> tuple[Record, memoryview]:
         """Return the entries of a directory other than the root, and their positions. Valid until `release`.
@@ -165,6 +171,8 @@ class View:
             GoneError: it was collected.
         """
         self._forest.begin()
+        if self._closed and directory in self._closed:
+            raise GoneError
         return self._forest.entries(directory)
 
     def paths(self, after: int) -> Iterator[tuple[int, bytes, Record]]:
@@ -193,15 +201,13 @@ class View:
         if blob is not None:
             self.blob_hits += 1
             return None, blob
+        if self._held:
+            held = self._held.get(inode)
+            if held is not None:
+                return (None, held[1]) if isinstance(held[1], OpenBlob) else (held[1], None)
         forest = self._forest
         forest.begin()
-        try:
-            content, digest, size = forest.content(inode)
-        except GoneError:
-            held = self._held.get(inode)
-            if held is None:
-                raise
-            return (None, held[1]) if isinstance(held[1], OpenBlob) else (held[1], None)
+        content, digest, size = forest.content(inode)
         if content is not None:
             return content, None
         self.blob_misses += 1
@@ -217,45 +223,61 @@ class View:
         """Return what statvfs(3) says about the file system that holds the blobs. Raises OSError."""
         return os.statvfs(self._forest.folder)
 
-    def hold(self, inodes: Iterable[Inode], in_use: Callable[[Inode], bool], forest: Forest) -> int:
-        """Keep the bytes of those files among `inodes` that are in use, before their records and blobs are removed.
+    def hold(self, inodes: Iterable[Inode], lost: Mapping[Inode, int], forest: Forest) -> set[Inode]:
+        """Keep the bytes of files that are about to lose their last name, before records and blobs are removed.
 
         Args:
-            inodes: inodes of files about to be removed; directories and unknown ones are skipped.
-            in_use: whether the kernel still knows the inode.
+            inodes: files and symbolic links; unknown ones are skipped.
+            lost: how many names each of them loses. Those that keep another one need not be held.
             forest: the calling thread's own source of records.
 
         Returns:
-            how many are held now because of this call.
+            those that are held now because of this call.
         """
-        count = 0
-        self._blobs.clear()  # a descriptor would keep the disk space of a removed blob
+        held = set()
         for inode in inodes:
-            if not in_use(inode):
-                continue
             forest.begin()
             try:
-                content, digest, size = forest.content(inode)
-                kept = _open_blob(forest, inode, digest, size) if content is None else bytes(content)
-                self._held[inode] = (bytes(forest.attributes(inode)), kept)
-                count += 1
-                if not in_use(inode):  # its FORGET may have come before we held it, and comes only once
-                    count -= self._held.pop(inode, None) is not None
+                if forest.uses(inode) <= lost[inode]:
+                    content, digest, size = forest.content(inode)
+                    kept = _open_blob(forest, inode, digest, size) if content is None else bytes(content)
+                    self._held[inode] = (bytes(forest.attributes(inode)), kept)
+                    held.add(inode)
             except (GoneError, CorruptBlobError):
                 continue
             finally:
                 forest.end()
-        return count
+        return held
 
-    def forget(self, inodes: Iterable[Inode]) -> None:
-        """Let go of what is held: the kernel knows these inodes no more."""
-        for inode in inodes:
-            self._held.pop(inode, None)
+    def held_inodes(self) -> list[Inode]:
+        """Return what is held."""
+        return list(self._held)
 
-    @property
-    def holds_anything(self) -> bool:
-        """Whether `forget` has anything to do: asked for every FORGET, which are many."""
-        return bool(self._held)
+    def let_go(self, inode: Inode) -> None:
+        """Hold a file no longer."""
+        self._held.pop(inode, None)
+
+    def close_directories(self, directories: Iterable[Inode]) -> None:
+        """Look nothing up in these directories any more: their trees are about to go."""
+        self._closed = self._closed.union(directories)
+
+    def closed_directories(self) -> list[Inode]:
+        """Return what `close_directories` was told, without those that were reopened."""
+        return list(self._closed)
+
+    def reopen_directory(self, directory: Inode) -> None:
+        """Leave it to the forest again to know about a directory."""
+        self._closed.discard(directory)
+
+    def close_blobs(self) -> None:
+        """Close descriptors that are kept for speed only: they would keep the disk space of removed blobs."""
+        self._blobs.clear()
+
+    def close(self) -> None:
+        """Let go of everything: blobs, and what is held."""
+        self.release()
+        self.close_blobs()
+        self._held.clear()
 
     def statistics(self) -> dict[str, int]:
         """Return counters, by name."""
@@ -264,6 +286,7 @@ class View:
             "blob descriptor misses": self.blob_misses,
             "blob descriptors open": len(self._blobs),
             "collected files held": len(self._held),
+            "collected directories": len(self._closed),
         }
 
     def store_path_of(self, inode: Inode, forest: Forest) -> str:

@@ -75,14 +75,12 @@ def forget_paths(verglas_dir: str, names: Sequence[str], roots: Sequence[int]) -
     Args:
         verglas_dir: the state.
         names: base names of the store paths.
-        roots: inodes of the roots of the trees that they had.
+        roots: inodes of the roots of the trees that they had; together, all that are about to lose their records.
 
     Raises:
         MountStuckError: a mount did not answer in time. Open files may be cut off if the bytes are removed anyway.
     """
-    for start in range(0, max(len(names), len(roots)), 10000):
-        part = slice(start, start + 10000)
-        ask_all(verglas_dir, {"op": "forget", "names": list(names[part]), "roots": list(roots[part])})
+    ask_all(verglas_dir, {"op": "forget", "names": list(names), "roots": list(roots)})
 
 
 def receive_line(connection: socket.socket) -> bytes:

@@ -68,6 +68,14 @@ class Garden:
             pending = [root]
             while pending:
                 key = KEY.pack(pending.pop())
+                uses = txn.get(key, db=env.uses)
+                if uses is not None:
+                    left = NUMBER.unpack(uses)[0] - 1
+                    if left > 1:
+                        txn.put(key, NUMBER.pack(left), db=env.uses)
+                    else:
+                        txn.delete(key, db=env.uses)
+                    continue
                 record = txn.get(key, db=env.dirs)
                 if record is not None:
                     pending += [inode for inode, _ in trees.decode_inodes(record)]
@@ -118,6 +126,9 @@ class _Planter:
         key = digest + bytes([executable])
         known = self.txn.get(key, db=self.env.files)
         if known is not None:
+            uses = self.txn.get(KEY.pack(NUMBER.unpack(known)[0]), db=self.env.uses)
+            count = 1 if uses is None else NUMBER.unpack(uses)[0]
+            self.txn.put(KEY.pack(NUMBER.unpack(known)[0]), NUMBER.pack(count + 1), db=self.env.uses)
             return NUMBER.unpack(known)[0], len(content), trees.file_mode(executable)
         inode = self.take()
         if len(content) <= INLINE_LIMIT:
