@@ -88,7 +88,10 @@ class NixError(StoreError):
         return "\n".join([lines[0].rstrip(), *[(_INDENT + line).rstrip() for line in lines[1:]]])
 
     def __str__(self) -> str:
-        return self.report(self.show_trace)
+        text = self.report(self.show_trace)
+        if not self.show_trace and self.visible_traces():
+            text += "\n(use '--show-trace' to show detailed location information)"
+        return text
 
 
 def _place(place: Position, colour: bool) -> list[str]:
@@ -108,7 +111,6 @@ def _place(place: Position, colour: bool) -> list[str]:
     # A file that ends after a line end has no further line; a string has, as Nix reads the two differently.
     if following is not None and (following or source.origin != "file" or place.line + 1 < len(source.line_starts())):
         out.append(f" {place.line + 1:5d}| {following}")
-    out.append("")
     return out
 
 

@@ -16,6 +16,8 @@ cdef class Lexer:
     cdef public int kind
     cdef public object value
     cdef public Py_ssize_t start
+    cdef public Py_ssize_t last
+    cdef int no_nul(self, Py_ssize_t begin, Py_ssize_t end) except -1
     cdef int next(self) except -1
     cdef int string_part(self) except -1
     cdef int indented_part(self) except -1

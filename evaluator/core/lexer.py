@@ -136,12 +136,25 @@ class Lexer:
         self.kind = T_EOF
         self.value = None
         self.start = 0
+        self.last = 0
 
     def decode(self, begin: cython.Py_ssize_t, end: cython.Py_ssize_t):
         return self.text[begin:end].decode("utf-8", "surrogateescape")
 
+    def no_nul(self, begin: cython.Py_ssize_t, end: cython.Py_ssize_t):
+        """Raise if there is a NUL in this part of a string."""
+        if self.text.find(b"\0", begin, end) >= 0:
+            shown: str = self.decode(begin, end).replace("\0", "\u2400")
+            raise SyntaxProblem(
+                "input string '%s' cannot be represented as Nix string because it contains null bytes" % shown, begin
+            )
+        return 0
+
     def skip_blanks(self):
-        """Return the offset of the next byte that is neither white space nor in a comment."""
+        """Return the offset of the next byte that is neither white space nor in a comment.
+
+        `last` becomes the start of the last of them: where Nix reports an unexpected end of the text.
+        """
         s: cython.p_const_uchar = self.s
         p: cython.Py_ssize_t = self.at
         q: cython.Py_ssize_t
@@ -149,14 +162,19 @@ class Lexer:
         while True:
             c = s[p]
             if c == 32 or c == 10 or c == 9 or c == 13:
+                self.last = p
                 p += 1
+                while s[p] == 32 or s[p] == 10 or s[p] == 9 or s[p] == 13:
+                    p += 1
             elif c == 35:  # '#'
+                self.last = p
                 while s[p] != 10 and s[p] != 13 and p < self.length:
                     p += 1
             elif c == 47 and s[p + 1] == 42:  # "/*"
                 q = self.text.find(b"*/", p + 2)
                 if q < 0 or q + 2 > self.length:
                     return p  # not a comment: '/' and '*' are two operators, and the parser complains
+                self.last = p
                 p = q + 2
             else:
                 return p
@@ -186,7 +204,14 @@ class Lexer:
         end: cython.Py_ssize_t
         c: cython.int = s[p]
         cls: cython.int = _class[c]
+        if p >= self.length or c == 0:
+            # Also for a NUL in the text: Nix's lexer returns its code, which is the end of file to its parser.
+            self.kind = T_EOF
+            self.start = self.last
+            self.at = p
+            return 0
         self.start = p
+        self.last = p
         if cls & _PATH_CHAR and p >= self.plain_until:
             # Could this be a path or a URI? Both are recognised before anything shorter.
             e = p + 1
@@ -348,11 +373,6 @@ class Lexer:
                 return self.path_token(p, self.path_end(p + 1), T_HPATH)
             if s[p + 2] == 36 and s[p + 3] == 123:
                 return self.path_token(p, p + 2, T_HPATH)
-        elif c == 0:
-            # Also for a NUL in the text: Nix's lexer returns its code, which is the end of file to its parser.
-            self.kind = T_EOF
-            self.at = p
-            return 0
         self.kind = kind
         self.at = p + size
         return 0
@@ -397,11 +417,16 @@ class Lexer:
         self.at = p
         if p > begin:
             self.kind = T_STR
+            self.last = begin
+            if not plain:
+                self.no_nul(begin, p)
             self.value = self.decode(begin, p) if plain else self.unescape(begin, p)
             return 0
         if p >= self.length:
             self.kind = T_EOF
+            self.start = self.last
             return 0
+        self.last = p
         if s[p] == 34:
             self.kind = T_STRING_END
             self.at = p + 1
@@ -411,7 +436,7 @@ class Lexer:
         return 0
 
     def unescape(self, begin: cython.Py_ssize_t, end: cython.Py_ssize_t):
-        r"""\n, \r and \t, any other escaped character is itself; CR and CR LF become LF; all after a NUL is lost."""
+        r"""\n, \r and \t, any other escaped character is itself; CR and CR LF become LF."""
         s: cython.p_const_uchar = self.s
         out: bytearray = bytearray()
         p: cython.Py_ssize_t = begin
@@ -419,8 +444,6 @@ class Lexer:
         while p < end:
             c = s[p]
             p += 1
-            if c == 0:
-                break
             if c == 92 and p < end:
                 c = s[p]
                 p += 1
@@ -460,13 +483,17 @@ class Lexer:
             else:
                 p += 1
         if p > begin:
+            self.no_nul(begin, p)
             self.kind = T_IND_STR
             self.value = self.decode(begin, p)
             self.at = p
+            self.last = begin
             return 0
         if p >= self.length:
             self.kind = T_EOF
+            self.start = self.last
             return 0
+        self.last = p
         self.kind = T_STR
         if c == 36:
             if s[p + 1] == 123:
@@ -518,8 +545,9 @@ class Lexer:
             self.kind = T_STR
             self.value = self.decode(p, e)
             self.at = e
+            self.last = p
             return 0
         if s[p - 1] == 47:
-            raise SyntaxProblem("path has a trailing slash", p)
+            raise SyntaxProblem("path has a trailing slash", p if p < self.length else self.last)
         self.kind = T_PATH_END
         return 0

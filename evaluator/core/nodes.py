@@ -522,6 +522,7 @@ class SetNode(Node):
         self.dynamic = dynamic
         self.pos = pos
         self.state = state
+        self.table = None
 
     @property
     def knows_names(self):
@@ -839,6 +840,23 @@ class Function1(FunctionNode):
 
 @cython.final
 @cython.cclass
+class Function2Inner(FunctionNode):
+    """The `y: body` of `x: y: body`. Its closure's environment is a frame whose second slot is free."""
+
+    argument: object
+
+    @cython.cfunc
+    def enter(self, f: Func, argument: object, pos: cython.longlong) -> object:
+        counters.environments += 1
+        counters.environment_slots += 1
+        return run_body(self, [f.env[0], f.env[1], argument], pos)
+
+    def argument_name(self):
+        return self.argument
+
+
+@cython.final
+@cython.cclass
 class Function2(FunctionNode):
     """`x: y: body` with one frame of two slots; `inner` is what is left after one argument."""
 
@@ -872,23 +890,6 @@ class Function2(FunctionNode):
         if counters.calls_of_functions is not None:
             counters.calls_of_functions[self] = counters.calls_of_functions.get(self, 0) + 1
         return run_body(self.inner, [f.env, a, b], pos)
-
-    def argument_name(self):
-        return self.argument
-
-
-@cython.final
-@cython.cclass
-class Function2Inner(FunctionNode):
-    """The `y: body` of `x: y: body`. Its closure's environment is a frame whose second slot is free."""
-
-    argument: object
-
-    @cython.cfunc
-    def enter(self, f: Func, argument: object, pos: cython.longlong) -> object:
-        counters.environments += 1
-        counters.environment_slots += 1
-        return run_body(self, [f.env[0], f.env[1], argument], pos)
 
     def argument_name(self):
         return self.argument

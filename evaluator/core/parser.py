@@ -487,9 +487,9 @@ class Parser:
             if name in names:
                 raise SyntaxProblem("attribute '%s' already defined at %%s" % name, first, names[name][2])
             if source is not None:
-                names[name] = (2, (index, pos), first)
+                names[name] = (2, (index, pos), at)
             else:
-                names[name] = (1, pos, first)
+                names[name] = (1, pos, at)
                 if not recursive:
                     self.variable(name, pos)
         lx.next()
@@ -548,11 +548,9 @@ class Parser:
             if kind == CHAR_BASE + 63:  # '?'
                 if least > _HAS_PRECEDENCE:
                     return left
-                if forbidden == _HAS_PRECEDENCE:
-                    raise self.unexpected("")
                 lx.next()
                 left = (HAS, left, self.attr_path())
-                forbidden = _HAS_PRECEDENCE
+                forbidden = 0
                 continue
             precedence = _precedence[kind]
             if precedence == 0 or precedence < least:
@@ -839,7 +837,8 @@ def strip_indentation(parts: list) -> list:
                 tail: str = text.rpartition("\n")[2]
                 if len(tail) < len(text) and not tail.strip(" "):
                     text = text[: len(text) - len(tail)]
-            out.append(text)
+            if text:
+                out.append(text)
         left -= 1
     return out
 

@@ -35,7 +35,7 @@ if not cython.compiled:
         VAR,
         WITH_N,
     )
-    from evaluator.core.values import Node, Thunk, check_stack
+    from evaluator.core.values import Node, Thunk, check_stack, counters
 
 _BINARY = {
     "+": nodes.Add,
@@ -82,7 +82,7 @@ class Lazy(Node):
 
     tree: object
     scope: Scope
-    builder: Builder
+    builder: object
     name: object
     node: Node
 
@@ -224,6 +224,7 @@ class Builder:
         node.scope = scope
         node.builder = self
         node.name = name
+        node.node = None
         return node
 
     def is_local(self, name: str, scope: Scope):

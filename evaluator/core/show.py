@@ -82,9 +82,9 @@ class _Show:
         if kind == p.LIST:
             return "[ " + "".join([f"({show(x)}) " for x in t[1]]) + "]"
         if kind == p.ATTRS:
-            return ("rec " if t[2] else "") + "{ " + self.bindings(t, sorted(t[3]), "inherit {}  ; ") + "}"
+            return ("rec " if t[2] else "") + "{ " + self.bindings(t) + "}"
         if kind == p.LET_N:
-            return f"(let {self.bindings(t[1], sorted(t[1][3]), 'inherit {} ; ')}in {show(t[2])})"
+            return f"(let {self.bindings(t[1])}in {show(t[2])})"
         if kind == p.WITH_N:
             return f"(with {show(t[2])}; {show(t[3])})"
         if kind == p.ASSERT_N:
@@ -109,16 +109,25 @@ class _Show:
     def attr_path(self, path) -> str:
         return ".".join([show_name(x) if type(x) is str else '"${' + self.show(x) + '}"' for x in path])
 
-    def bindings(self, attrs, names, inherit: str) -> str:
+    def bindings(self, attrs) -> str:
+        """Inherited names first, then the others; sorted, as current Nix prints them (2.8 has no stable order)."""
         out = []
-        for name in names:
+        inherited = []
+        groups: dict = {}
+        plain = []
+        for name in sorted(attrs[3]):
             kind, value, _ = attrs[3][name]
             if kind == 1:
-                out.append(inherit.replace("{} ", show_name(name) + " ").replace("  ", " "))
+                inherited.append(show_name(name))
             elif kind == 2:
-                out.append(f"{show_name(name)} = ({self.show(attrs[5][value[0]])}).{show_name(name)}; ")
+                groups.setdefault(value[0], []).append(show_name(name))
             else:
-                out.append(f"{show_name(name)} = {self.show(value)}; ")
+                plain.append(f"{show_name(name)} = {self.show(value)}; ")
+        if inherited:
+            out.append(f"inherit {' '.join(inherited)}; ")
+        for index in sorted(groups):
+            out.append(f"inherit ({self.show(attrs[5][index])}) {' '.join(groups[index])}; ")
+        out += plain
         for name, value, _ in attrs[4]:
             out.append(f'"${{{self.show(name)}}}" = {self.show(value)}; ')
         return "".join(out)
@@ -126,7 +135,7 @@ class _Show:
     def function(self, t) -> str:
         if t[3] is None:
             return f"({show_name(t[2])}: {self.show(t[5])})"
-        formals = [show_name(f[0]) + (f" ? {self.show(f[1])}" if f[1] is not None else "") for f in t[3]]
+        formals = [show_name(f[0]) + (f" ? {self.show(f[1])}" if f[1] is not None else "") for f in sorted(t[3], key=lambda f: f[0])]
         if t[4]:
             formals.append("...")
         at = f" @ {show_name(t[2])}" if t[2] is not None else ""

@@ -212,7 +212,8 @@ def force_thunk(thunk, pos):
         mark: cython.char = 0
         if cython.cast(cython.size_t, cython.address(mark)) < _stack_limit:
             raise StackOverflow()
-    env: list = cython.cast(list, thunk.payload)
+    # What `map` makes has its argument where others have an environment (nodes.Applied).
+    env: list = cython.cast(list, thunk.payload) if cython.compiled else thunk.payload
     thunk.node = None
     thunk.payload = BLACKHOLE
     try:
