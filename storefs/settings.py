@@ -186,16 +186,25 @@ def parse_value(name: str, text: str) -> Value:
     if kind is int:
         if text == "auto" and name in {"max-jobs", "cores"}:
             return 0 if name == "cores" else -1
-        factor = _SUFFIXES.get(text[-1:].upper(), 1)
-        digits = text if factor == 1 else text[:-1]
-        if not digits.isascii() or not digits.isdigit():
-            raise BadSettingError(name, text, "a whole number")
-        return int(digits) * factor
+        return parse_size(name, text)
     if kind is tuple:
         return tuple(text.split())
     if name == "sandbox":
         return _parse_sandbox(text)
     return text
+
+
+def parse_size(name: str, text: str) -> int:
+    """Return a whole number that may end in K, M, G or T, which multiply by powers of 1024.
+
+    Raises:
+        BadSettingError: `text` is none; the text names `name`.
+    """
+    factor = _SUFFIXES.get(text[-1:].upper(), 1)
+    digits = text if factor == 1 else text[:-1]
+    if not digits.isascii() or not digits.isdigit():
+        raise BadSettingError(name, text, "a whole number")
+    return int(digits) * factor
 
 
 def _parse_sandbox(text: str) -> str:

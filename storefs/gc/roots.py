@@ -105,9 +105,18 @@ def add_indirect_root(state_dir: str, store_dir: StoreDir, link: str, path: Stor
 
     Raises RootError where the link can't be made or something else is in its place.
     """
+    link = make_root_link(store_dir, link, path)
+    register_indirect_root(state_dir, link)
+    return link
+
+
+def make_root_link(store_dir: StoreDir, link: str, path: StorePath) -> str:
+    """Make ``link`` lead to ``path``, atomically, without telling any collector; returns its absolute path.
+
+    Raises RootError where the link can't be made or something else is in its place.
+    """
     link = _checked(store_dir, link)
     _make_link(store_dir, link, path)
-    register_indirect_root(state_dir, link)
     return link
 
 

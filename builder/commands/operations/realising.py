@@ -1,0 +1,122 @@
+"""`nix-store --realise`, `--repair-path`, and what else makes paths valid or whole."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from builder.open import open_builder_now
+from builder.reports import missing_lines, require_success
+from storefs import logs
+from storefs.api import BuildMode, Missing
+from storefs.commands.operations.operands import to_path_and_outputs
+from storefs.errors import StoreError
+from storefs.formats.derived_path import DerivedPath
+from storefs.gc.roots import add_indirect_root, make_root_link
+from storefs.stores.local import LocalStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from storefs.formats.store_path import StorePath
+    from storefs.options import Invocation
+    from storefs.stores.remote import RemoteStore
+
+    Store = LocalStore | RemoteStore
+
+
+def realise_operands(invocation: Invocation, store: Store) -> int:
+    """`nix-store --realise PATH...`: print what is valid then, and keep it with --add-root."""
+    wanted = [to_path_and_outputs(store.directory, operand) for operand in invocation.operands]
+    targets = [DerivedPath(path, outputs if path.is_derivation else None) for path, outputs in wanted]
+    missing = _missing(invocation, store, targets)
+    if invocation.flag("--ignore-unknown"):
+        keep = [index for index, target in enumerate(targets) if target.path not in missing.unknown]
+        wanted = [wanted[index] for index in keep]
+        targets = [targets[index] for index in keep]
+        missing = Missing(
+            missing.will_build, missing.will_substitute, frozenset(), missing.download_size, missing.nar_size
+        )
+    for line in missing_lines(missing, store):
+        logs.info(line)
+    if invocation.flag("--dry-run"):
+        return 0
+    _build(invocation, store, targets, _mode(invocation))
+    if invocation.flag("--ignore-unknown"):
+        return 0
+    root = invocation.value("--add-root")
+    if root is None and any(wanted) and not invocation.flag("--no-output"):
+        logs.warn("you did not specify '--add-root'; the result might be removed by the garbage collector")
+    for number, (path, outputs) in enumerate(wanted, 1):
+        for line in _results(invocation, store, path, outputs, root, number):
+            if not invocation.flag("--no-output"):
+                sys.stdout.write(line + "\n")
+    return 0
+
+
+def realise_path(invocation: Invocation, store: Store, path: StorePath) -> None:
+    """Make a path valid; of a derivation, all its outputs."""
+    _build(invocation, store, [DerivedPath(path, () if path.is_derivation else None)], BuildMode.NORMAL)
+
+
+def repairer(invocation: Invocation, store: Store) -> Callable[[StorePath], None]:
+    """A function that makes a damaged valid path whole again, or raises StoreError."""
+    if not isinstance(store, LocalStore):
+        raise StoreError(f"repairing paths is not supported by store '{store.uri}'")
+
+    def repair(path: StorePath) -> None:
+        _build(invocation, store, [DerivedPath(path, None)], BuildMode.REPAIR)
+
+    return repair
+
+
+def _mode(invocation: Invocation) -> BuildMode:
+    if invocation.flag("--repair"):
+        return BuildMode.REPAIR
+    return BuildMode.CHECK if invocation.flag("--check") else BuildMode.NORMAL
+
+
+def _missing(invocation: Invocation, store: Store, targets: Sequence[DerivedPath]) -> Missing:
+    if not isinstance(store, LocalStore):
+        return store.missing(targets)
+    with open_builder_now(invocation.config, store) as builder:
+        return builder.missing_now(targets)
+
+
+def _build(invocation: Invocation, store: Store, targets: Sequence[DerivedPath], mode: BuildMode) -> None:
+    if not isinstance(store, LocalStore):
+        store.build_paths(targets, mode.value)
+        return
+    with open_builder_now(invocation.config, store) as builder:
+        require_success(builder.build_now(targets, mode), store.directory)
+
+
+def _results(
+    invocation: Invocation, store: Store, path: StorePath, outputs: tuple[str, ...], root: str | None, number: int
+) -> list[str]:
+    """What to print for one operand: its paths, or the links that keep them; sorted."""
+    suffix = f"-{number}" if number > 1 else ""
+    if not path.is_derivation:
+        return [_keep(invocation, store, path, root and root + suffix)]
+    made = store.derivation(path).outputs
+    lines = []
+    for name in outputs or sorted(made):
+        output = made.get(name)
+        if output is None:
+            raise StoreError(f"derivation '{store.directory.print(path)}' does not have an output named '{name}'")
+        if output.path is None:
+            raise StoreError(f"the path of output '{name}' of '{store.directory.print(path)}' is not known")
+        ending = suffix if name == "out" else f"{suffix}-{name}"
+        lines.append(_keep(invocation, store, output.path, root and root + ending))
+    return sorted(lines)
+
+
+def _keep(invocation: Invocation, store: Store, path: StorePath, link: str | None) -> str:
+    if not link:
+        return store.directory.print(path)
+    store.add_temp_root(path)
+    if isinstance(store, LocalStore):
+        return add_indirect_root(invocation.config.state_dir, store.directory, link, path)
+    link = make_root_link(store.directory, link, path)
+    store.add_indirect_root(link)
+    return link
