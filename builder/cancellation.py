@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import select
 
 
 class Cancellation:
@@ -24,6 +25,11 @@ class Cancellation:
     def fileno(self) -> int:
         """The descriptor, for poll(2)."""
         return self._descriptor
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until it is cancelled, for at most `seconds`; return whether it is."""
+        select.select([self], [], [], seconds)
+        return self.cancelled
 
     def cancel(self) -> None:
         """Ask everybody to stop."""

@@ -7,56 +7,40 @@ Semantics: local-derivation-goal.cc of Nix 2.8.
 
 from __future__ import annotations
 
-import json
 import os
-import threading
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from builder import progress as told
 from builder.build_log import open_build_log
 from builder.build_process import CANCELLED, SILENT, TOO_LONG, Limits, run_builder
+from builder.confinement import BUILTINS, Confinement, is_sandboxed
 from builder.environment import BadAttributeError, BuildAttributes, BuildEnvironment, build_environment
 from builder.failures import FAILED, TIMED_OUT, BuildError, CancelledError, InputRejectedError
 from builder.locks import try_lock
 from builder.outputs import Produced, compare_outputs, register_outputs
-from builder.sandbox import syscalls
-from builder.sandbox.compose import Surroundings, open_plan, sandbox_plan
-from builder.sandbox.plan import Bind, Plan, Step, become_user, no_new_privileges
+from builder.sandbox.plan import Plan
 from builder.sandbox.spawn import SandboxSetupError, Spawner
-from builder.scratch import Scratch, make_build_directory, remove_tree
+from builder.scratch import make_build_directory, remove_tree
 from builder.users import acquire_user
 from storefs import logs
 from storefs.api import BuildMode, BuildStatus
-from storefs.errors import EnvironmentUnfitError
 from storefs.formats.derivation import FIXED, INPUT_ADDRESSED
 from storefs.formats.hashes import Hash
 from storefs.stores.closure import closure
-from storefs.stores.mountpoint import ensure_mounted, find_mount
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from builder.build_process import Ending
     from builder.cancellation import Cancellation
-    from builder.progress import Progress
+    from builder.machine import LocalMachine
     from builder.users import BuildUser
-    from storefs.config import Config
     from storefs.formats.derivation import Derivation
     from storefs.formats.path_info import PathInfo
     from storefs.formats.store_path import StorePath
-    from storefs.stores.local import LocalStore
 
-_HOMELESS = "/homeless-shelter"
-_SHELLS = ("/usr/bin/busybox", "/bin/busybox", "/usr/lib/verglas/sh")
 _LITTLE_SPACE = 8 << 20  # bytes; with less, a failure may be the disk's and is not held against the derivation
-
-BUILTINS = {
-    "builtin:fetchurl": ("builder.fetchurl", "fetch"),
-    "builtin:buildenv": ("builder.link_farm", "build"),
-    "builtin:unpack-channel": ("builder.unpack_channel", "unpack"),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,86 +67,32 @@ class BusyError(Exception):
     """Somebody else builds this now, or every build user is taken. Not a failure: try again later."""
 
 
-class LocalMachine:
-    """What the builds of one process share. Thread-safe. A context manager.
+def build_derivation(machine: LocalMachine, request: Request, cancellation: Cancellation) -> dict[str, PathInfo]:
+    """Build a derivation and return what is known about its outputs now.
 
-    Args:
-        config: directories and settings.
-        store: where inputs are and outputs go.
-        progress: is told what happens.
+    Raises:
+        BusyError: somebody else is at it.
+        BuildError: it failed; carries the status.
+        StoreError: it could not be attempted.
     """
-
-    def __init__(self, config: Config, store: LocalStore, progress: Progress) -> None:
-        self.config = config
-        self.store = store
-        self.progress = progress
-        self.scratch = Scratch(config)
-        self.privileged = os.geteuid() == 0
-        self.user_namespaces = _user_namespaces_allowed()
-        self._lock = threading.Lock()
-        self._plain: Spawner | None = None
-        self._mounted: Spawner | None = None
-        self._mounted_store = ""
-
-    def __enter__(self) -> LocalMachine:
-        """Start what takes longest."""
-        self.scratch.open()
-        self._plain = Spawner()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        """End every builder that still runs and remove what is left on disk."""
-        for spawner in (self._plain, self._mounted):
-            if spawner is not None:
-                spawner.close()
-        self.scratch.close()
-
-    def spawner(self, *, with_store: bool) -> tuple[Spawner, str]:
-        """Return who starts builders, and where their view of the host has the store ('' if they need none).
-
-        Raises:
-            StoreError: the store can't be mounted.
-        """
-        assert self._plain is not None
-        if not with_store:
-            return self._plain, ""
-        with self._lock:
-            if not self._mounted_store:
-                if self.privileged:
-                    self._mounted_store = ensure_mounted(self.config)
-                else:
-                    self._mounted_store = find_mount(self.config) or ""
-                    if not self._mounted_store:
-                        self._mounted = Spawner(self.config)
-                        self._mounted_store = self._mounted.mounted_store
-            return self._mounted or self._plain, self._mounted_store
-
-    def build(self, request: Request, cancellation: Cancellation) -> dict[str, PathInfo]:
-        """Build a derivation and return what is known about its outputs now.
-
-        Raises:
-            BusyError: somebody else is at it.
-            BuildError: it failed; carries the status.
-            StoreError: it could not be attempted.
-        """
-        directory = self.store.directory
-        outputs = {name: output.path for name, output in request.derivation.outputs.items()}
-        if request.derivation.kind() not in {FIXED, INPUT_ADDRESSED} or None in outputs.values():
-            raise InputRejectedError(
-                f"derivation '{directory.print(request.drv_path)}' has outputs whose paths depend on their contents; "
-                "the experimental features 'ca-derivations' and 'impure-derivations' are not supported"
-            )
-        known = {name: path for name, path in outputs.items() if path is not None}
-        locks = try_lock(f"{self.config.verglas_dir}/locks", [path.base_name for path in known.values()])
-        if locks is None:
-            listed = ", ".join(f"'{directory.print(path)}'" for path in sorted(known.values()))
-            raise BusyError(f"waiting for lock on {listed}")
-        with locks:
-            # Somebody may have built it before the lock was ours.
-            valid = self.store.valid_paths(known.values())
-            if request.mode is BuildMode.NORMAL and len(valid) == len(set(known.values())):
-                return {name: self.store.path_info(path) for name, path in known.items()}
-            return _Build(self, request, known, valid, cancellation).run()
+    directory = machine.store.directory
+    outputs = {name: output.path for name, output in request.derivation.outputs.items()}
+    if request.derivation.kind() not in {FIXED, INPUT_ADDRESSED} or None in outputs.values():
+        raise InputRejectedError(
+            f"derivation '{directory.print(request.drv_path)}' has outputs whose paths depend on their contents; "
+            "the experimental features 'ca-derivations' and 'impure-derivations' are not supported"
+        )
+    known = {name: path for name, path in outputs.items() if path is not None}
+    locks = try_lock(f"{machine.config.verglas_dir}/locks", [path.base_name for path in known.values()])
+    if locks is None:
+        listed = ", ".join(f"'{directory.print(path)}'" for path in sorted(known.values()))
+        raise BusyError(f"waiting for lock on {listed}")
+    with locks:
+        # Somebody may have built it before the lock was ours.
+        valid = machine.store.valid_paths(known.values())
+        if request.mode is BuildMode.NORMAL and len(valid) == len(set(known.values())):
+            return {name: machine.store.path_info(path) for name, path in known.items()}
+        return _Build(machine, request, known, valid, cancellation).run()
 
 
 class _Build:
@@ -193,13 +123,16 @@ class _Build:
             self._attributes = BuildAttributes(request.derivation)
         except BadAttributeError as error:
             raise InputRejectedError(str(error)) from error
+        self._sandboxed = is_sandboxed(
+            machine.config, request.derivation, self._attributes, networked=self._networked, shown=self._shown
+        )
 
     def run(self) -> dict[str, PathInfo]:
         """Build, as often as `repeat` says."""
         self._require_fit_machine()
         for path in self._outputs.values():
             self._store.add_temp_root(path)
-        user = acquire_user(self._config, sandboxed=self._sandboxed())
+        user = acquire_user(self._config, sandboxed=self._sandboxed)
         if user is None:
             raise BusyError(f"waiting for UID to build '{self._shown}'")
         with user:
@@ -223,21 +156,6 @@ class _Build:
         if derivation.is_builtin and derivation.builder not in BUILTINS:
             raise BuildError(f"unsupported builtin builder '{derivation.builder.removeprefix('builtin:')}'")
 
-    def _sandboxed(self) -> bool:
-        if self._derivation.is_builtin:
-            return False
-        mode = self._config.text("sandbox")
-        unwilling = self._attributes.boolean("__noChroot")
-        if mode == "true" and unwilling:
-            raise BuildError(
-                f"derivation '{self._shown}' has '__noChroot' set, but that's not allowed when 'sandbox' is 'true'"
-            )
-        if self._config.root:
-            return True  # the store is not where its paths say, outside of a sandbox
-        if mode == "relaxed":
-            return not self._networked and not unwilling
-        return mode == "true"
-
     def _scratch_paths(self, sandboxed: bool) -> tuple[dict[str, StorePath], dict[str, str]]:
         """Decide where each output is built, and which hash parts must be replaced for that.
 
@@ -258,9 +176,9 @@ class _Build:
 
     def _run_once(self, user: BuildUser) -> dict[str, PathInfo]:
         machine, mode = self._machine, self._request.mode
-        sandboxed = self._sandboxed()
+        sandboxed = self._sandboxed
         activity = None
-        scratch_dir = machine.scratch.new_directory()
+        scratch_dir = machine.scratch_directory()
         ok = False
         try:
             self._build_dir = make_build_directory(self._config, self._request.drv_path.name)
@@ -268,7 +186,20 @@ class _Build:
             inside = self._config.text("sandbox-build-dir") if sandboxed else self._build_dir
             environment = self._environment(inside, scratch, rewrites)
             self._fill_build_directory(environment, user)
-            spawner, plan, folder = self._plan(user, environment, scratch_dir, inside, sandboxed)
+            confinement = Confinement(
+                machine,
+                self._derivation,
+                self._shown,
+                user,
+                environment,
+                scratch=scratch_dir,
+                host_build_dir=self._build_dir,
+                build_dir=inside,
+                inputs=self._closure(),
+                hidden=self._outputs.values(),
+                networked=self._networked,
+            )
+            spawner, plan, folder = confinement.plan(sandboxed=sandboxed)
             if logs.enabled(logs.DEBUG):
                 logs.debug(f"sandbox of '{self._shown}':\n{plan}")
             activity = machine.progress.start(
@@ -354,126 +285,6 @@ class _Build:
                 os.chown(path, user.uid, user.gid)
         if user.foreign:
             os.chown(self._build_dir, user.uid, user.gid)
-
-    def _plan(
-        self, user: BuildUser, environment: BuildEnvironment, scratch: str, inside: str, sandboxed: bool
-    ) -> tuple[Spawner, Plan, str]:
-        """Return who starts the builder, how, and the folder that its outputs will be in."""
-        machine, config = self._machine, self._config
-        if self._derivation.is_builtin:
-            return self._builtin_plan(user, environment)
-        binds = self._sandbox_paths() if sandboxed else []
-        inputs = set(self._closure()) if sandboxed else set()
-        host_paths, store_names = self._split_binds(binds)
-        inputs |= store_names
-        inputs -= set(self._outputs.values())
-        spawner, mounted = machine.spawner(with_store=bool(inputs) or not sandboxed)
-        if sandboxed and config.text("pre-build-hook"):
-            from builder.hooks import run_pre_build_hook  # noqa: PLC0415  few have one
-
-            host_paths += run_pre_build_hook(config, self._shown, f"{scratch}/root")
-        features = config.words("system-features")
-        around = Surroundings(
-            scratch=scratch,
-            host_build_dir=self._build_dir,
-            build_dir=inside,
-            store_dir=config.store_dir,
-            mounted_store=mounted,
-            inputs=sorted(path.base_name for path in inputs),
-            uid=user.uid,
-            gid=user.gid,
-            groups=user.groups,
-            foreign=user.foreign,
-            privileged=machine.privileged,
-            user_namespaces=machine.user_namespaces,
-            networked=self._networked,
-            system=self._derivation.system,
-            binds=[self._real(bind, mounted) for bind in host_paths],
-            kvm="kvm" in features,
-            shm_size=config.text("sandbox-dev-shm-size"),
-            filter_syscalls=config.boolean("filter-syscalls"),
-            new_privileges=config.boolean("allow-new-privileges"),
-            impersonate_26=config.boolean("impersonate-linux-26"),
-        )
-        if not machine.privileged and not machine.user_namespaces:
-            raise EnvironmentUnfitError(
-                "cannot build without root because user namespaces are not enabled; "
-                "check /proc/sys/user/max_user_namespaces"
-            )
-        if not sandboxed and os.path.exists(_HOMELESS):
-            raise EnvironmentUnfitError(
-                f"home directory '{_HOMELESS}' exists; please remove it to assure purity of builds without sandboxing"
-            )
-        store = f"{scratch}/store"
-        if user.foreign:
-            # The builder adds to the store directory and removes nothing from it.
-            os.chown(store, 0, user.gid)
-            os.chmod(store, 0o1775)
-        compose = sandbox_plan if sandboxed else open_plan
-        return spawner, compose(around, self._derivation.builder, environment), store
-
-    def _builtin_plan(self, user: BuildUser, environment: BuildEnvironment) -> tuple[Spawner, Plan, str]:
-        """A builder that is a function of ours needs no view of its own, only fewer rights."""
-        inputs = bool(self._request.inputs) and self._derivation.builder == "builtin:buildenv"
-        spawner, mounted = self._machine.spawner(with_store=inputs)
-        folder = f"{self._build_dir}/store"
-        os.mkdir(folder, 0o755)
-        netrc = ""
-        if self._derivation.builder == "builtin:fetchurl":
-            try:
-                with open(self._config.text("netrc-file"), encoding="utf-8") as file:
-                    netrc = file.read()
-            except OSError:
-                pass
-        steps: list[Step] = []
-        if user.foreign:
-            os.chown(folder, user.uid, user.gid)
-            steps = [become_user(user.uid, user.gid, ()), no_new_privileges()]
-        places = {"store": self._directory.path, "mounted": mounted, "outputs": folder, "netrc": netrc}
-        places["system"] = self._config.text("system")
-        module, function = BUILTINS[self._derivation.builder]
-        plan = Plan(
-            syscalls.CLONE_NEWPID if self._machine.privileged else 0,
-            steps,
-            self._derivation.builder,
-            [self._derivation.builder],
-            environment.variables,
-            self._build_dir,
-            (module, function, json.dumps(places)),
-        )
-        return spawner, plan, folder
-
-    def _sandbox_paths(self) -> list[Bind]:
-        binds = {}
-        for word in self._config.words("sandbox-paths"):
-            optional = word.endswith("?")
-            inside, _, source = word.removesuffix("?").partition("=")
-            binds[inside] = Bind(source or inside, inside, optional)
-        if "/bin/sh" not in binds:
-            shell = next((path for path in _SHELLS if os.path.exists(path)), None)
-            if shell is not None:
-                binds["/bin/sh"] = Bind(shell, "/bin/sh")
-        return list(binds.values())
-
-    def _split_binds(self, binds: list[Bind]) -> tuple[list[Bind], set[StorePath]]:
-        """Return the binds that are not whole store objects, and the closure of everything bound from the store."""
-        hosts, roots = [], set()
-        for bind in binds:
-            if self._directory.is_in_store(bind.source):
-                path, _ = self._directory.to_store_path(bind.source)
-                if self._store.is_valid(path):
-                    roots.add(path)
-                if bind.source == bind.path:
-                    continue
-            hosts.append(bind)
-        return hosts, closure(self._store, roots)
-
-    def _real(self, bind: Bind, mounted: str) -> Bind:
-        """Where the host has what a bind names by its store path."""
-        if not self._directory.is_in_store(bind.source):
-            return bind
-        path, rest = self._directory.to_store_path(bind.source)
-        return Bind(f"{mounted}/{path.base_name}{rest}", bind.path, bind.optional, bind.read_only)
 
     def _run_process(self, spawner: Spawner, plan: Plan, activity: told.Activity, user: BuildUser) -> Ending:
         config = self._config
@@ -606,16 +417,3 @@ def _is_full(path: str) -> bool:
     except OSError:
         return False
     return space.f_bavail * space.f_bsize < _LITTLE_SPACE
-
-
-def _user_namespaces_allowed() -> bool:
-    try:
-        with open("/proc/sys/user/max_user_namespaces", encoding="ascii") as file:
-            return int(file.read()) > 0
-    except (OSError, ValueError):
-        return False
-
-
-def now() -> int:
-    """The time in seconds, for results."""
-    return int(time.time())

@@ -7,22 +7,30 @@ locks on the output paths, so that nothing is built twice.
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from builder.cancellation import Cancellation
+from builder.derivation_builder import BusyError, Request
+from builder.failures import BuildError
 from builder.goals import GoalGraph, Phase
 from builder.repair import repair
 from builder.scheduler import Run
-from storefs.api import BuildMode, BuildResult, Missing
+from storefs.api import BuildMode, BuildResult, BuildStatus, Missing
+from storefs.errors import StoreError
 from storefs.formats.derived_path import DerivedPath
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from builder.derivation_builder import LocalMachine
     from builder.goals import Fetcher
+    from builder.machine import LocalMachine
     from builder.remote_machines import RemoteMachines
+    from storefs.api import Offer
+    from storefs.formats.derivation import Derivation
     from storefs.formats.store_path import StorePath
+
+_BUSY_SECONDS = 0.25  # until we look again whether somebody else has finished
 
 
 class LocalBuilder:
@@ -51,6 +59,38 @@ class LocalBuilder:
         if mode is BuildMode.REPAIR:
             return repair(self._machine, self._fetcher, targets, cancellation)
         return Run(self._machine, self._fetcher, self._remote, cancellation).realise(targets, mode)
+
+    def build_derivation_now(
+        self, path: StorePath, derivation: Derivation, mode: BuildMode, cancellation: Cancellation
+    ) -> BuildResult:
+        """Build one derivation that need not be in the store, whose inputs are valid: what other machines ask for.
+
+        Blocks. Like every build it waits while somebody else builds the same.
+        """
+        target = DerivedPath(path, ())
+        outputs = {name: output.path for name, output in derivation.outputs.items() if output.path is not None}
+        if mode is BuildMode.NORMAL and self._machine.store.valid_paths(outputs.values()) == set(outputs.values()):
+            return BuildResult(target, BuildStatus.ALREADY_VALID, outputs)
+        name = f"building of '{self._machine.store.directory.print(path)}'"
+        request = Request(path, derivation, frozenset(derivation.input_srcs), mode, name)
+        begun = int(time.time())
+        while True:
+            try:
+                self._machine.build(request, cancellation)
+            except BusyError as error:
+                self._machine.progress.waiting(str(error))
+                if cancellation.wait(_BUSY_SECONDS):
+                    return BuildResult(target, BuildStatus.MISC_FAILURE, {}, "cancelled", 1, begun, int(time.time()))
+            except StoreError as error:
+                failure = error if isinstance(error, BuildError) else BuildError(str(error))
+                now = int(time.time())
+                return BuildResult(target, failure.status, {}, str(failure), failure.exit_code, begun, now)
+            else:
+                return BuildResult(target, BuildStatus.BUILT, outputs, "", 0, begun, int(time.time()))
+
+    def offers(self, paths: Collection[StorePath]) -> Mapping[StorePath, Offer]:
+        """Return what the substituters say about those of `paths` that they have. Blocks."""
+        return self._fetcher.offers(paths) if self._fetcher is not None else {}
 
     def missing_now(self, targets: Sequence[DerivedPath]) -> Missing:
         """Say what `build_now` would have to do; see `storefs.api.Builder.missing`. Blocks.

@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
 from builder.daemon_client import DaemonBuilder
-from builder.derivation_builder import LocalMachine
 from builder.local_builder import LocalBuilder
+from builder.machine import LocalMachine
 from builder.progress import Progress
 from storefs.errors import UsageError
 from storefs.stores.local import LocalStore

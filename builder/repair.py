@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from builder.cancellation import Cancellation
-    from builder.derivation_builder import LocalMachine
     from builder.goals import Fetcher
+    from builder.machine import LocalMachine
     from storefs.formats.store_path import StorePath
     from storefs.stores.local import LocalStore
 

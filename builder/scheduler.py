@@ -17,7 +17,7 @@ import time
 from typing import TYPE_CHECKING
 
 from builder.cancellation import Cancellation
-from builder.derivation_builder import BusyError, Request
+from builder.derivation_builder import BusyError, Request, build_derivation
 from builder.failures import BuildError, CancelledError, combined_exit_code
 from builder.goals import Goal, GoalGraph, Phase
 from storefs.api import BuildMode, BuildResult, BuildStatus
@@ -26,8 +26,8 @@ from storefs.errors import StoreError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from builder.derivation_builder import LocalMachine
     from builder.goals import Fetcher
+    from builder.machine import LocalMachine
     from builder.remote_machines import RemoteMachines
     from storefs.formats.derived_path import DerivedPath
     from storefs.formats.store_path import StorePath
@@ -166,7 +166,7 @@ class Run:
             return False
         self._building += 1
         request = self._request(goal)
-        self._start(goal, lambda: self._machine.build(request, self._cancellation), local=True)
+        self._start(goal, lambda: build_derivation(self._machine, request, self._cancellation), local=True)
         return True
 
     def _request(self, goal: Goal) -> Request:
