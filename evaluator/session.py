@@ -25,21 +25,13 @@ if TYPE_CHECKING:
 
     from evaluator.access import RestrictedIO
     from evaluator.eval_io import EvalIO, GitRequest, GitTree
-    from storefs.api import BuildMode, BuildResult, Missing, Store
+    from storefs.api import BuildMode, BuildResult, Store
     from storefs.config import Config
     from storefs.formats.derived_path import DerivedPath
     from storefs.formats.hashes import Hash
     from storefs.options import Invocation
 
     T = TypeVar("T")
-
-
-class BuildFailedError(StoreError):
-    """Something that evaluation needed, or that was asked for, could not be built."""
-
-    def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
 
 
 class Session:
@@ -190,12 +182,17 @@ class Session:
             results: list[BuildResult] = builder.build_now(targets, mode or api.BuildMode.NORMAL)
         return results
 
-    def missing(self, targets: Sequence[DerivedPath]) -> Missing:
-        """Return what `build` would do."""
+    def missing_lines(self, targets: Sequence[DerivedPath]) -> list[str]:
+        """Return what `build` would do, as lines for the user."""
         self.store_io.flush()
         with import_module("builder.open").open_builder_now(self.config, self.store) as builder:
-            missing: Missing = builder.missing_now(targets)
-        return missing
+            missing = builder.missing_now(targets)
+        lines: list[str] = import_module("builder.reports").missing_lines(missing, self.store)
+        return lines
+
+    def require_success(self, results: Sequence[BuildResult]) -> None:
+        """Raise the error that describes the failed builds among `results`, with the exit status that Nix ends with."""
+        import_module("builder.reports").require_success(results, self.store_io.directory)
 
 
 class _Services(Services):
@@ -212,9 +209,8 @@ class _Services(Services):
         results = self._session.thread.outside(lambda: self._session.build(targets))
         rewrites: dict[str, str] = {}
         placeholder = import_module("storefs.formats.derivation_hash").downstream_placeholder
+        self._session.require_success(results)
         for target, result in zip(targets, results, strict=True):
-            if not result.ok:
-                raise BuildFailedError(result.message, result.exit_code)
             for name, path in result.outputs.items():
                 rewrites[placeholder(target.path, name)] = directory.print(path)
         return rewrites
@@ -223,9 +219,7 @@ class _Services(Services):
         """See `EvalIO.ensure`."""
         derived = import_module("storefs.formats.derived_path").DerivedPath
         target = derived(self._session.store_io.directory.parse(path))
-        (result,) = self._session.thread.outside(lambda: self._session.build([target]))
-        if not result.ok:
-            raise BuildFailedError(result.message or f"path '{path}' is not valid", result.exit_code)
+        self._session.require_success(self._session.thread.outside(lambda: self._session.build([target])))
 
     def download(self, io: StoreIO, url: str, name: str, *, unpack: bool, expected: Hash | None) -> str:
         """See `EvalIO.download`."""
