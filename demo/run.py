@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).resolve().parent
 BIN = Path(sys.executable).parent
+PATH = "/usr/bin:/bin:/usr/sbin:/sbin"
 PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
+
+NEEDED = {"gcc": "gcc", "pkg-config": "pkg-config", "busybox": "busybox-static"}  # program -> Debian package
 
 # The host's compiler, let into the sandbox; a static shell is all that the sandbox has of its own.
 SANDBOX_PATHS = "/usr /lib? /lib64? /bin/sh=/bin/busybox"
@@ -42,6 +45,10 @@ def main() -> int:
     options = parser.parse_args()
     if options.inside:
         return Tour(Path(options.inside)).run()
+    for program, package in NEEDED.items():
+        if shutil.which(program, path=PATH) is None:
+            print(f"demo: the program '{program}' is missing; apt-get install {package}", file=sys.stderr)
+            return 1
     return outside(keep=options.keep)
 
 
@@ -73,7 +80,7 @@ def prepare(scratch: Path) -> dict[str, str]:
     shutil.copy(HERE / "profile.yaml", scratch / "work/profile.yaml")
     (scratch / "etc/nix.conf").write_text(f"sandbox = true\nsandbox-paths = {SANDBOX_PATHS}\nsubstituters =\n")
     return {
-        "PATH": f"{BIN}:/usr/bin:/bin:/usr/sbin:/sbin",
+        "PATH": f"{BIN}:{PATH}",
         "HOME": str(scratch / "home"),
         "USER": "demo",
         "LC_ALL": "C.UTF-8",

@@ -11,7 +11,13 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.root
 
-LIST = ("verglas", "run", "sh", "-c", "id -u; ls -A $NIX_STORE_DIR; grep -c fuse.verglas /proc/self/mounts")
+LIST = (
+    "verglas",
+    "run",
+    "sh",
+    "-c",
+    'id -u; ls -A $NIX_STORE_DIR; grep -c "^$NIX_STATE_DIR/verglas $NIX_STORE_DIR " /proc/self/mounts',
+)
 
 
 @pytest.mark.slow
