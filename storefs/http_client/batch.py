@@ -220,6 +220,7 @@ class Batch:
     def _again(self, job: _Job, delay: float) -> None:
         old = job.exchange
         job.exchange = Exchange(old.url, old.method, old.headers)
+        job.exchange.tag = old.tag
         self._serial += 1
         heapq.heappush(self._later, (time.monotonic() + delay, self._serial, job))
 

@@ -15,7 +15,7 @@ from storefs.http_client.batch import Batch
 from storefs.http_client.connection import Network
 from storefs.http_client.download import Download
 from storefs.http_client.exchanger import ANSWER_TIMEOUT, SMALL_ANSWER, SMALL_TIMEOUT, Exchanger
-from storefs.http_client.messages import Exchange, HttpError, Response, Url
+from storefs.http_client.messages import Exchange, HttpError, Response, Url, as_url
 from storefs.http_client.netrc import read_netrc
 
 if TYPE_CHECKING:
@@ -46,20 +46,20 @@ class HttpClient(Exchanger):
             credentials=read_netrc(config.text("netrc-file")),
         )
 
-    def get(self, url: str, *, limit: int = SMALL_ANSWER, headers: dict[str, str] | None = None) -> Response:
+    def get(self, url: str | Url, *, limit: int = SMALL_ANSWER, headers: dict[str, str] | None = None) -> Response:
         """Fetch something small. Blocks.
 
         Raises:
             HttpError: no 2xx answer, or one larger than `limit` bytes.
         """
-        return self._retrying(lambda: self._small(Exchange(Url(url), "GET", headers), limit))
+        return self._retrying(lambda: self._small(Exchange(as_url(url), "GET", dict(headers or {})), limit))
 
-    def head(self, url: str) -> Response:
+    def head(self, url: str | Url, *, headers: dict[str, str] | None = None) -> Response:
         """Ask whether something is there. Blocks; raises as `get`."""
-        return self._retrying(lambda: self._small(Exchange(Url(url), "HEAD"), SMALL_ANSWER))
+        return self._retrying(lambda: self._small(Exchange(as_url(url), "HEAD", dict(headers or {})), SMALL_ANSWER))
 
     def send(
-        self, method: str, url: str, body: Callable[[], bytes | Iterator[bytes]], headers: dict[str, str]
+        self, method: str, url: str | Url, body: Callable[[], bytes | Iterator[bytes]], headers: dict[str, str]
     ) -> Response:
         """Upload something. Blocks; raises as `get`.
 
@@ -69,12 +69,12 @@ class HttpClient(Exchanger):
             body: makes the body anew for each attempt; for pieces, `headers` states their `content-length`.
             headers: of the request, lower-case names.
         """
-        return self._retrying(lambda: self._small(Exchange(Url(url), method, dict(headers), body()), SMALL_ANSWER))
+        return self._retrying(lambda: self._small(Exchange(as_url(url), method, dict(headers), body()), SMALL_ANSWER))
 
     @contextmanager
-    def stream(self, url: str, headers: dict[str, str] | None = None) -> Iterator[Download]:
+    def stream(self, url: str | Url, headers: dict[str, str] | None = None) -> Iterator[Download]:
         """Fetch something large: a context with a `Download`, whose head is there already. Blocks; raises as `get`."""
-        download = self._retrying(lambda: Download(self, url, headers or {}))
+        download = self._retrying(lambda: Download(self, as_url(url), headers or {}))
         try:
             yield download
         finally:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from storefs.http_client.messages import Exchange, HttpError, Url
+from storefs.http_client.messages import Exchange, HttpError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from storefs.http_client.exchanger import Exchanger
+    from storefs.http_client.messages import Url
 
 _MIN_SPEED = 1024  # bytes per second, on average over the stall time-out
 
@@ -32,12 +33,12 @@ class Download:
         HttpError: no 2xx answer; also from `chunks`.
     """
 
-    def __init__(self, exchanger: Exchanger, url: str, headers: dict[str, str]) -> None:
+    def __init__(self, exchanger: Exchanger, url: Url, headers: dict[str, str]) -> None:
         self._exchanger = exchanger
         self._url = url
         self._request_headers = headers
         self.received = 0
-        self._exchange, self._connection = exchanger.begin(Exchange(Url(url), "GET", dict(headers)))
+        self._exchange, self._connection = exchanger.begin(Exchange(url, "GET", dict(headers)))
         try:
             self._exchange.check_status()
         except HttpError:
@@ -77,7 +78,7 @@ class Download:
                         failures += 1
             else:
                 if self.size is not None and self.received != self.size:
-                    raise HttpError(self._url, f"it has {self.received} bytes instead of {self.size}")
+                    raise HttpError(self._url.text, f"it has {self.received} bytes instead of {self.size}")
                 return
 
     def _attempt(self) -> Iterator[bytes]:
@@ -95,7 +96,7 @@ class Download:
             now = time.monotonic()
             if now - window_begun > exchanger.stall_timeout:
                 if self.received + sum(map(len, exchange.pieces)) - window_bytes < _MIN_SPEED * exchanger.stall_timeout:
-                    raise HttpError(self._url, f"less than 1 KiB/s for {exchanger.stall_timeout:g} seconds")
+                    raise HttpError(self._url.text, f"less than 1 KiB/s for {exchanger.stall_timeout:g} seconds")
                 window_begun, window_bytes = now, self.received
 
     def _resume(self) -> None:
@@ -103,17 +104,17 @@ class Download:
         validator = self.headers.get("etag") or self.headers.get("last-modified")
         if validator and not validator.startswith("W/"):
             headers["if-range"] = validator
-        exchange, connection = self._exchanger.begin(Exchange(Url(self._url), "GET", headers))
+        exchange, connection = self._exchanger.begin(Exchange(self._url, "GET", headers))
         self._exchange, self._connection = exchange, connection
         if exchange.status == 416 and self.size is None:
-            raise HttpError(self._url, "it changed while it was fetched")
+            raise HttpError(self._url.text, "it changed while it was fetched")
         exchange.check_status()
         if exchange.status == 206:
             if not exchange.answer.get("content-range", "").startswith(f"bytes {self.received}-"):
-                raise HttpError(self._url, "the server continued it at another place")
+                raise HttpError(self._url.text, "the server continued it at another place")
             return
         if exchange.answer.get("etag") != self.headers.get("etag"):
-            raise HttpError(self._url, "it changed while it was fetched")
+            raise HttpError(self._url.text, "it changed while it was fetched")
         # The server does not know ranges: what was seen already is read again and dropped. The hash that every NAR is
         # checked against makes this safe even if the file did change.
         self._skip(self.received)
@@ -127,5 +128,5 @@ class Download:
             count -= len(piece)
             if not piece:
                 if self._exchange.done:
-                    raise HttpError(self._url, "it changed while it was fetched")
+                    raise HttpError(self._url.text, "it changed while it was fetched")
                 self._exchanger.step(self._connection, self._exchange)

@@ -117,7 +117,9 @@ class Exchanger:
         if exchange.method not in ("GET", "HEAD"):
             raise HttpError(exchange.url.text, f"it redirects an upload to '{target.text}'")
         headers = {name: value for name, value in exchange.headers.items() if name != "authorization"}
-        return Exchange(target, exchange.method, headers)
+        following = Exchange(target, exchange.method, headers)
+        following.tag = exchange.tag
+        return following
 
     def _begin_once(self, exchange: Exchange) -> Connection:
         self.dress(exchange)

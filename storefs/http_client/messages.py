@@ -82,6 +82,11 @@ class Url:
         return Url(urljoin(self.text, reference))
 
 
+def as_url(url: str | Url) -> Url:
+    """Take a URL apart unless it is already."""
+    return Url(url) if isinstance(url, str) else url
+
+
 class Exchange:
     """One request and, bit by bit, its answer. Protocols fill it in; whoever made it reads it.
 
@@ -96,9 +101,10 @@ class Exchange:
         received: bytes of the body so far.
         done: the answer is complete.
         error: why it will never be.
+        tag: the caller's own; kept over redirections and retries.
     """
 
-    __slots__ = ("answer", "body", "done", "error", "headers", "method", "pieces", "received", "status", "url")
+    __slots__ = ("answer", "body", "done", "error", "headers", "method", "pieces", "received", "status", "tag", "url")
 
     def __init__(
         self,
@@ -117,6 +123,7 @@ class Exchange:
         self.received = 0
         self.done = False
         self.error: HttpError | None = None
+        self.tag: object = None
 
     @property
     def redirect(self) -> str | None:

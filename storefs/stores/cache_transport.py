@@ -1,0 +1,212 @@
+"""Where the files of a binary cache are: a directory or an HTTP server. Knows keys and bytes, nothing of Nix.
+
+Blocking; usable from several threads at once. Chosen by `cache_uri.open_cache`; S3 is in `s3_transport.py`.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+from storefs.errors import StoreError, SystemRefusedError
+from storefs.formats.compression import decompress
+from storefs.http_client.messages import MISSING, Exchange, HttpError, Url
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from contextlib import AbstractContextManager
+
+    from storefs.http_client.client import HttpClient
+
+_PIECE = 1 << 18
+# What servers may have stored a listing or a log as; named in Content-Encoding.
+_ENCODINGS = {"br": "br", "gzip": "gzip", "x-gzip": "gzip", "xz": "xz", "bzip2": "bzip2", "zstd": "zstd"}
+
+
+class Transport(Protocol):
+    """A place with files under keys such as `nar/abc.nar.xz`."""
+
+    @property
+    def uri(self) -> str:
+        """Its name in messages and in the cache of answers, without parameters."""
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether asking costs a round trip, so that answers are worth remembering."""
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether `put` can work."""
+
+    def get(self, key: str) -> bytes | None:
+        """Return a small file, None if there is none.
+
+        Raises:
+            StoreError: the place can't be reached or answers nonsense.
+        """
+
+    def open(self, key: str) -> AbstractContextManager[Iterator[bytes]]:
+        """Open a large file: a context with its pieces. Raises StoreError, also while it is read."""
+
+    def put(self, key: str, source: Callable[[], Iterable[bytes]], size: int, content_type: str) -> None:
+        """Store a file, replacing an older one, so that nobody sees half of it.
+
+        Args:
+            key: its name.
+            source: makes its pieces, anew for each attempt.
+            size: the sum of their lengths.
+            content_type: its media type.
+        """
+
+    def exists(self, key: str) -> bool:
+        """Whether there is such a file."""
+
+    def exchange(self, key: str) -> Exchange | None:
+        """The request for a small file, for asking many at once; None if asking is cheap."""
+
+    def client(self) -> HttpClient | None:
+        """What sends those requests."""
+
+
+class FileTransport:
+    """A directory, as in `file:///srv/cache`."""
+
+    is_remote = False
+    is_writable = True
+
+    def __init__(self, directory: str) -> None:
+        self._directory = directory
+        self.uri = f"file://{directory}"
+
+    def _path(self, key: str) -> str:
+        path = os.path.normpath(os.path.join(self._directory, key))
+        if not path.startswith(self._directory.rstrip("/") + "/"):
+            raise StoreError(f"binary cache '{self.uri}' names the file '{key}', which lies outside of it")
+        return path
+
+    def get(self, key: str) -> bytes | None:
+        """See `Transport`."""
+        try:
+            with open(self._path(key), "rb") as file:
+                return file.read()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise SystemRefusedError(f"reading binary cache '{self.uri}'", error) from error
+
+    @contextmanager
+    def open(self, key: str) -> Iterator[Iterator[bytes]]:
+        """See `Transport`."""
+        try:
+            file = open(self._path(key), "rb", buffering=0)  # noqa: SIM115  closed by the next statement
+        except OSError as error:
+            raise SystemRefusedError(f"reading binary cache '{self.uri}'", error) from error
+        with file:
+            yield iter(lambda: file.read(_PIECE), b"")
+
+    def put(self, key: str, source: Callable[[], Iterable[bytes]], size: int, content_type: str) -> None:
+        """See `Transport`. Durable when it returns."""
+        del size, content_type
+        path = self._path(key)
+        try:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".tmp-")
+            try:
+                with open(descriptor, "wb") as file:
+                    for piece in source():
+                        file.write(piece)
+                    file.flush()
+                    os.fchmod(file.fileno(), 0o644)
+                    os.fsync(file.fileno())
+                os.rename(temporary, path)
+            except BaseException:
+                os.unlink(temporary)
+                raise
+        except OSError as error:
+            raise SystemRefusedError(f"writing binary cache '{self.uri}'", error) from error
+
+    def exists(self, key: str) -> bool:
+        """See `Transport`."""
+        return os.path.exists(self._path(key))
+
+    def exchange(self, key: str) -> Exchange | None:
+        """See `Transport`."""
+        del key
+        return None
+
+    def client(self) -> HttpClient | None:
+        """See `Transport`."""
+        return None
+
+
+class HttpTransport:
+    """A server, as in `https://cache.nixos.org`."""
+
+    is_remote = True
+    is_writable = True
+
+    def __init__(self, base: str, client: HttpClient) -> None:
+        self._base = Url(base.rstrip("/") + "/")
+        self._http = client
+        self.uri = self._base.text.rstrip("/")
+
+    def url(self, key: str) -> Url:
+        """Where a file is. A key may be a whole URL, as in a narinfo that points elsewhere."""
+        url = self._base.join(key)
+        if url.origin == self._base.origin:
+            url.user, url.password = self._base.user, self._base.password
+        return url
+
+    def headers(self, method: str, url: Url) -> dict[str, str]:
+        """What a request must carry; nothing here, a signature in S3."""
+        del method, url
+        return {}
+
+    def get(self, key: str) -> bytes | None:
+        """See `Transport`."""
+        url = self.url(key)
+        try:
+            answer = self._http.get(url, headers=self.headers("GET", url))
+        except HttpError as error:
+            if error.status in MISSING:
+                return None
+            raise
+        encoding = answer.headers.get("content-encoding", "")
+        if encoding in ("", "identity"):
+            return answer.body
+        return b"".join(decompress([answer.body], _ENCODINGS.get(encoding, encoding)))
+
+    @contextmanager
+    def open(self, key: str) -> Iterator[Iterator[bytes]]:
+        """See `Transport`."""
+        url = self.url(key)
+        with self._http.stream(url, self.headers("GET", url)) as download:
+            yield download.chunks()
+
+    def put(self, key: str, source: Callable[[], Iterable[bytes]], size: int, content_type: str) -> None:
+        """See `Transport`."""
+        url = self.url(key)
+        headers = {"content-type": content_type, "content-length": str(size), **self.headers("PUT", url)}
+        self._http.send("PUT", url, lambda: iter(source()), headers)
+
+    def exists(self, key: str) -> bool:
+        """See `Transport`."""
+        url = self.url(key)
+        try:
+            self._http.head(url, headers=self.headers("HEAD", url))
+        except HttpError as error:
+            if error.status in MISSING:
+                return False
+            raise
+        return True
+
+    def exchange(self, key: str) -> Exchange | None:
+        """See `Transport`."""
+        url = self.url(key)
+        return Exchange(url, "GET", self.headers("GET", url))
+
+    def client(self) -> HttpClient | None:
+        """See `Transport`."""
+        return self._http

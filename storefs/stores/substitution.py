@@ -1,0 +1,302 @@
+"""Making paths valid by copying them from substituters: the builder's `Fetcher`, and `nix-store --realise` of a path.
+
+One object serves a whole command: a path that two goals want is fetched once, and whoever comes second waits for it.
+Blocking and thread-safe. Semantics: substitution-goal.cc and misc.cc of Nix 2.8, but many paths at a time: a closure
+is asked about in one query, and fetched by several threads in groups that are registered together.
+"""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from storefs.api import Offer
+from storefs.errors import StoreError
+from storefs.logs import INFO, log, warn
+from storefs.stores.copying import UnsignedPathError, take_nar, topological
+from storefs.stores.offer_query import query
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Sequence
+
+    from storefs.api import Intake, Store, Tree
+    from storefs.formats.narinfo import NarInfo
+    from storefs.formats.path_info import PathInfo
+    from storefs.formats.store_path import StorePath
+    from storefs.stores.copying import Trust
+    from storefs.stores.offer_query import Source
+
+_GROUP_PATHS = 24  # registered together: a commit syncs the disk, which costs more than most paths
+_GROUP_BYTES = 32 << 20
+_WORKERS = 8  # threads wait for the network and the disk; Python runs one of them at a time
+
+
+class SubstitutionError(StoreError):
+    """No substituter had a path whole and intact.
+
+    Attributes:
+        path: the path that could not be fetched.
+        missing: True if no substituter has it at all, False if what they have is no good.
+    """
+
+    def __init__(self, text: str, path: StorePath, *, missing: bool) -> None:
+        super().__init__(text)
+        self.path = path
+        self.missing = missing
+
+
+class Substitution:
+    """See the module.
+
+    Args:
+        store: where paths become valid.
+        sources: substituters, in any order.
+        trust: whose signatures count.
+        on_path: called with (path, source's name) when the transfer of a path begins; from any thread.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        sources: Iterable[Source],
+        trust: Trust,
+        on_path: Callable[[StorePath, str], None] | None = None,
+    ) -> None:
+        self._store = store
+        self._unsorted = list(sources)
+        self._sorted: list[Source] | None = None
+        self._trust = trust
+        self._on_path = on_path or self._report
+        self._found: dict[StorePath, tuple[Source, NarInfo]] = {}
+        self._under_way: dict[StorePath, threading.Event] = {}
+        self._lock = threading.Lock()
+        self._asking = threading.Lock()
+
+    @property
+    def sources(self) -> list[Source]:
+        """The substituters, best first. May ask them for their priorities, once."""
+        if self._sorted is None:
+            self._sorted = sorted(self._unsorted, key=lambda source: source.priority)
+        return self._sorted
+
+    def offers(self, paths: Collection[StorePath]) -> dict[StorePath, Offer]:
+        """What substituters have of `paths`.
+
+        The paths that those refer to are asked about in the same round, because they are wanted next.
+        """
+        found = self.closure(paths)
+        return {
+            path: Offer(found[path][1].info, found[path][1].file_size or found[path][1].info.nar_size)
+            for path in paths
+            if path in found
+        }
+
+    def substitutable(self, paths: Collection[StorePath]) -> set[StorePath]:
+        """Those of many paths that substituters have which do not mind being asked (`nix-env -qas`)."""
+        willing = [source for source in self.sources if source.want_mass_query]
+        return set(query(willing, paths)) if willing else set()
+
+    def closure(self, paths: Collection[StorePath]) -> dict[StorePath, tuple[Source, NarInfo]]:
+        """Who has `paths` and what they refer to, as far as that is not valid here."""
+        with self._asking:
+            fresh = [path for path in paths if path not in self._found]
+            if fresh and self.sources:
+                found = query(self.sources, fresh, recursive=True, skip=self._store.is_valid)
+                self._found.update(found)
+        return self._found
+
+    def fetch(self, path: StorePath) -> None:
+        """Make a path and everything it refers to valid.
+
+        Raises:
+            SubstitutionError: no substituter has it, or something it refers to, whole and intact.
+        """
+        if self._store.is_valid(path):
+            return
+        self.fetch_all([path])
+
+    def fetch_all(self, paths: Collection[StorePath]) -> None:
+        """Make paths and everything they refer to valid, as far as possible.
+
+        Raises:
+            SubstitutionError: the first that could not be had; the others are there.
+        """
+        plan = self._plan(paths)
+        for info in plan:
+            self._store.add_temp_root(info.path)
+        ours, others = self._claim(plan)
+        groups = _group(ours)
+        try:
+            if len(groups) == 1:
+                errors = [self._fetch_group(groups[0])]
+            elif groups:
+                with ThreadPoolExecutor(min(_WORKERS, len(groups)), "fetch") as pool:
+                    errors = list(pool.map(self._fetch_group, groups))
+            else:
+                errors = []
+        finally:
+            self._release(ours)
+        for event in others:
+            event.wait()
+        for error in errors:
+            if error is not None:
+                raise error
+        for path in paths:
+            if not self._store.is_valid(path):
+                raise SubstitutionError(
+                    f"path '{self._store.directory.print(path)}' could not be fetched", path, missing=False
+                )
+
+    def _plan(self, paths: Collection[StorePath]) -> list[PathInfo]:
+        """What has to be fetched, references first.
+
+        Raises:
+            SubstitutionError: nobody has something that is needed.
+        """
+        found = self.closure(paths)
+        wanted: dict[StorePath, PathInfo] = {}
+        todo = [(path, path) for path in paths]
+        while todo:
+            path, wanted_by = todo.pop()
+            if path in wanted or self._store.is_valid(path):
+                continue
+            answer = found.get(path)
+            if answer is None:
+                shown = self._store.directory.print(path)
+                reason = "" if path == wanted_by else f", which '{self._store.directory.print(wanted_by)}' refers to"
+                raise SubstitutionError(f"no substituter has path '{shown}'{reason}", path, missing=True)
+            wanted[path] = answer[1].info
+            todo.extend((reference, path) for reference in answer[1].info.references)
+        return topological(wanted.values())
+
+    def _claim(self, plan: Sequence[PathInfo]) -> tuple[list[PathInfo], list[threading.Event]]:
+        """Take what nobody else is fetching; whoever claims later waits, so nobody waits in a circle."""
+        ours, others = [], []
+        with self._lock:
+            for info in plan:
+                event = self._under_way.get(info.path)
+                if event is None:
+                    self._under_way[info.path] = threading.Event()
+                    ours.append(info)
+                else:
+                    others.append(event)
+        return ours, others
+
+    def _release(self, infos: Sequence[PathInfo]) -> None:
+        with self._lock:
+            for info in infos:
+                event = self._under_way.pop(info.path, None)
+                if event is not None:
+                    event.set()
+
+    def _fetch_group(self, group: Sequence[PathInfo]) -> SubstitutionError | None:
+        """Fetch some paths and register them together; returns the first failure."""
+        failure: SubstitutionError | None = None
+        inside = {info.path for info in group}
+        failed: set[StorePath] = set()
+        try:
+            with self._store.intake() as intake:
+                done: list[tuple[Tree, PathInfo]] = []
+                for info in group:
+                    try:
+                        if not failed.isdisjoint(info.references):
+                            failed.add(info.path)
+                            continue
+                        taken = self._fetch_one(intake, info.path)
+                    except SubstitutionError as error:
+                        failed.add(info.path)
+                        failure = failure or error
+                        continue
+                    done.append(taken)
+                self._await_references(done, inside)
+                ready = self._registrable(done)
+                if ready:
+                    intake.register(ready)
+                if failure is None and len(ready) < len(group):
+                    lost = next(i.path for i in group if i.path not in {each.path for _, each in ready})
+                    failure = SubstitutionError(
+                        f"path '{self._store.directory.print(lost)}' was not registered because something "
+                        "it refers to could not be fetched",
+                        lost,
+                        missing=False,
+                    )
+        except StoreError as error:
+            failure = failure or SubstitutionError(str(error), group[0].path, missing=False)
+        finally:
+            self._release(group)
+        return failure
+
+    def _await_references(self, done: Sequence[tuple[Tree, PathInfo]], inside: set[StorePath]) -> None:
+        """Wait for what other threads are fetching and these paths refer to; those groups began earlier."""
+        for _, info in done:
+            for reference in info.references:
+                if reference not in inside:
+                    with self._lock:
+                        event = self._under_way.get(reference)
+                    if event is not None:
+                        event.wait()
+
+    def _registrable(self, done: Sequence[tuple[Tree, PathInfo]]) -> list[tuple[Tree, PathInfo]]:
+        """Those whose references are valid or among them, in an order that lets one pass decide."""
+        good: set[StorePath] = set()
+        ready = []
+        for tree, info in done:
+            if all(each in good or each == info.path or self._store.is_valid(each) for each in info.references):
+                good.add(info.path)
+                ready.append((tree, info))
+        return ready
+
+    def _fetch_one(self, intake: Intake, path: StorePath) -> tuple[Tree, PathInfo]:
+        """Take one path in from the first substituter that has it whole and intact."""
+        directory = self._store.directory
+        answered = self._found.get(path)
+        errors: list[StoreError] = []
+        for source, narinfo in self._candidates(path, answered):
+            try:
+                self._trust.check(narinfo.info, source.uri, source_is_trusted=source.is_trusted)
+                self._on_path(path, source.uri)
+                with source.open_nar(narinfo) as pieces:
+                    tree = take_nar(intake, narinfo.info, pieces, source.uri, directory)
+            except StoreError as error:
+                if not isinstance(error, UnsignedPathError):
+                    source.forget(path)
+                warn(str(error))
+                errors.append(error)
+            else:
+                return tree, narinfo.info
+        if not errors:
+            raise SubstitutionError(f"no substituter has path '{directory.print(path)}'", path, missing=True)
+        raise SubstitutionError(
+            f"path '{directory.print(path)}' could not be fetched from any substituter: {errors[-1]}",
+            path,
+            missing=False,
+        )
+
+    def _candidates(self, path: StorePath, answered: tuple[Source, NarInfo] | None) -> Iterable[tuple[Source, NarInfo]]:
+        """Who has the path: first who said so, then the others, asked only when they are needed."""
+        tried = None
+        if answered is not None:
+            tried = answered[0]
+            yield answered
+        for source in self.sources:
+            if source is not tried:
+                found = query([source], [path]).get(path)
+                if found is not None:
+                    yield found
+
+    def _report(self, path: StorePath, uri: str) -> None:
+        log(INFO, f"copying path '{self._store.directory.print(path)}' from '{uri}'...")
+
+
+def _group(infos: Sequence[PathInfo]) -> list[list[PathInfo]]:
+    """Cut a sorted list into groups that are registered together."""
+    groups: list[list[PathInfo]] = []
+    size = 0
+    for info in infos:
+        if not groups or len(groups[-1]) >= _GROUP_PATHS or size + info.nar_size > _GROUP_BYTES:
+            groups.append([])
+            size = 0
+        groups[-1].append(info)
+        size += info.nar_size
+    return groups
