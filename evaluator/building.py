@@ -7,9 +7,9 @@ import os
 from evaluator.attr_path import find_along_path
 from evaluator.core.values import force
 from evaluator.instantiate import get_derivations
-from evaluator.session import BuildFailedError
 from storefs.errors import StoreError
 from storefs.formats.derived_path import DerivedPath
+from storefs.gc.roots import add_indirect_root
 from storefs.logs import info
 
 TYPE_CHECKING = False
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from evaluator.instantiate import PackageInfo
     from evaluator.session import Session
-    from storefs.api import BuildResult, Missing
     from storefs.formats.store_path import StorePath
     from storefs.options import Invocation
 
@@ -113,11 +112,12 @@ def build_and_print(session: Session, plan: BuildPlan, *, mode: str, dry_run: bo
 
     targets = plan.targets()
     if session.config.boolean("print-missing") or dry_run:
-        print_missing(session, session.missing(targets))
+        for line in session.missing_lines(targets):
+            info(line)
     if dry_run:
         return []
     results = session.build(targets, BuildMode[mode.upper()])
-    raise_failures(results)
+    session.require_success(results)
     outputs = {result.target.path: result.outputs for result in results}
     numbers = {drv_path: number for number, drv_path in enumerate(outputs)}
     directory = session.store_io.directory
@@ -134,38 +134,6 @@ def build_and_print(session: Session, plan: BuildPlan, *, mode: str, dry_run: bo
     return printed
 
 
-def raise_failures(results: Sequence[BuildResult]) -> None:
-    """Raise BuildFailedError if a result is a failure; exit statuses of several are joined as Nix does."""
-    failed = [result for result in results if not result.ok]
-    if failed:
-        status = 0
-        for result in failed:
-            status |= result.exit_code
-        raise BuildFailedError("\n".join(dict.fromkeys(result.message for result in failed)), status)
-
-
 def make_root(session: Session, link: str, path: StorePath) -> None:
     """Make `link` a symbolic link to a store path, and a root of the garbage collector."""
-    from storefs.gc.roots import add_indirect_root  # noqa: PLC0415  only who makes links
-
-    add_indirect_root(session.config, link, session.store_io.directory.print(path))
-
-
-def print_missing(session: Session, missing: Missing) -> None:
-    """Say on standard error what will be built and fetched."""
-    show = session.store_io.directory.print
-    if missing.will_build:
-        count = len(missing.will_build)
-        info("this derivation will be built:" if count == 1 else f"these {count} derivations will be built:")
-        for path in sorted(missing.will_build):
-            info(f"  {show(path)}")
-    if missing.will_substitute:
-        count = len(missing.will_substitute)
-        sizes = f"({missing.download_size / 2**20:.2f} MiB download, {missing.nar_size / 2**20:.2f} MiB unpacked)"
-        info(f"this path will be fetched {sizes}:" if count == 1 else f"these {count} paths will be fetched {sizes}:")
-        for path in sorted(missing.will_substitute):
-            info(f"  {show(path)}")
-    if missing.unknown:
-        info("don't know how to build these paths:")
-        for path in sorted(missing.unknown):
-            info(f"  {show(path)}")
+    add_indirect_root(session.config.state_dir, session.store_io.directory, link, path)

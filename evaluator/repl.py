@@ -193,13 +193,13 @@ class Repl:
 
     def build(self, text: str, *, link: bool) -> None:
         """Build a derivation and print its outputs."""
-        from evaluator.building import make_root, raise_failures  # noqa: PLC0415  building costs more than asking
+        from evaluator.building import make_root  # noqa: PLC0415  building costs more than asking
 
         drv_path, _ = self._derivation(text)
         session = self.session
         target = DerivedPath(session.store_io.directory.parse(drv_path), ())
         results = session.thread.outside(lambda: session.build([target]))
-        raise_failures(results)
+        session.require_success(results)
         self.out.write("\nThis derivation produced the following outputs:\n")
         for name, path in sorted(results[0].outputs.items()):
             self.out.write(f"  {name} -> {session.store_io.directory.print(path)}\n")

@@ -158,8 +158,9 @@ class _Run:
     def add_root(self, root: str, path: str) -> str:
         from storefs.gc.roots import add_indirect_root
 
-        self.session.io.flush()
+        session = self.session
+        session.io.flush()
         self.roots += 1
         link = os.path.abspath(root) + (f"-{self.roots}" if self.roots > 1 else "")
-        add_indirect_root(self.session.config, link, path)
-        return link
+        directory = session.store_io.directory
+        return add_indirect_root(session.config.state_dir, directory, link, directory.parse(path))
