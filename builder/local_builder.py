@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 from builder.cancellation import Cancellation
-from builder.derivation_builder import BusyError, Request
+from builder.derivation_builder import BusyError, Request, build_derivation
 from builder.failures import BuildError
 from builder.goals import GoalGraph, Phase
 from builder.repair import repair
@@ -76,7 +76,7 @@ class LocalBuilder:
         begun = int(time.time())
         while True:
             try:
-                self._machine.build(request, cancellation)
+                build_derivation(self._machine, request, cancellation)
             except BusyError as error:
                 self._machine.progress.waiting(str(error))
                 if cancellation.wait(_BUSY_SECONDS):

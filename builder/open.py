@@ -5,17 +5,16 @@ from __future__ import annotations
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
-from builder.daemon_client import DaemonBuilder
 from builder.local_builder import LocalBuilder
 from builder.machine import LocalMachine
 from builder.progress import Progress
 from storefs.errors import UsageError
 from storefs.stores.local import LocalStore
-from storefs.stores.remote import RemoteStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+    from builder.daemon_client import DaemonBuilder
     from storefs.api import Store
     from storefs.config import Config
 
@@ -37,13 +36,16 @@ def open_builder_now(
     """
     shown = progress or Progress()
     try:
-        if isinstance(store, RemoteStore):
-            yield DaemonBuilder(store, shown)
+        if isinstance(store, LocalStore):
+            with LocalMachine(config, store, shown) as machine:
+                yield LocalBuilder(machine, None, None)
             return
-        if not isinstance(store, LocalStore):
+        from builder.daemon_client import DaemonBuilder  # noqa: PLC0415  who builds here need not load the protocol
+        from storefs.stores.remote import RemoteStore  # noqa: PLC0415
+
+        if not isinstance(store, RemoteStore):
             raise UsageError(f"don't know how to build into the store '{store.uri}'")
-        with LocalMachine(config, store, shown) as machine:
-            yield LocalBuilder(machine, None, None)
+        yield DaemonBuilder(store, shown)
     finally:
         shown.close()
 
