@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from evaluator.access import RestrictedIO
     from evaluator.eval_io import EvalIO, GitRequest, GitTree
-    from storefs.api import BuildMode, BuildResult, Store
+    from storefs.api import BuildMode, BuildResult, Missing, Store
     from storefs.config import Config
     from storefs.formats.derived_path import DerivedPath
     from storefs.formats.hashes import Hash
@@ -182,12 +182,16 @@ class Session:
             results: list[BuildResult] = builder.build_now(targets, mode or api.BuildMode.NORMAL)
         return results
 
-    def missing_lines(self, targets: Sequence[DerivedPath]) -> list[str]:
-        """Return what `build` would do, as lines for the user."""
+    def missing(self, targets: Sequence[DerivedPath]) -> Missing:
+        """Return what `build` would do."""
         self.store_io.flush()
         with import_module("builder.open").open_builder_now(self.config, self.store) as builder:
-            missing = builder.missing_now(targets)
-        lines: list[str] = import_module("builder.reports").missing_lines(missing, self.store)
+            missing: Missing = builder.missing_now(targets)
+        return missing
+
+    def missing_lines(self, targets: Sequence[DerivedPath]) -> list[str]:
+        """Return what `build` would do, as lines for the user."""
+        lines: list[str] = import_module("builder.reports").missing_lines(self.missing(targets), self.store)
         return lines
 
     def require_success(self, results: Sequence[BuildResult]) -> None:

@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from evaluator.session import BuildFailedError, Session
+from evaluator.session import Session
 from profiles.closure_diff import ClosureDiff, diff_closures
 from profiles.closures import closure_sizes
 from profiles.elements import NotPlainError, parse_manifest
@@ -100,17 +100,11 @@ def realise(prepared: Prepared) -> None:
     """Build and download what is missing.
 
     Raises:
-        BuildFailedError: with every failure's text and Nix's exit status.
+        StoreError: something could not be built; with every failure's text and Nix's exit status.
     """
     if not prepared.targets:
         return
-    results = prepared.session.build(prepared.targets)
-    failed = [result for result in results if not result.ok]
-    if failed:
-        status = 0
-        for result in failed:
-            status |= result.exit_code
-        raise BuildFailedError("\n".join(dict.fromkeys(result.message for result in failed)), status)
+    prepared.session.require_success(prepared.session.build(prepared.targets))
 
 
 def finish(prepared: Prepared) -> Generation:
