@@ -139,9 +139,7 @@ class Caches:
 
     def trust(self) -> Trust:
         """Whose signatures count in this configuration."""
-        from storefs.formats.signatures import PublicKeys  # noqa: PLC0415  20 ms that a dry run does not need
-
-        keys = PublicKeys(self._config.words("trusted-public-keys"))
+        keys = self._config.words("trusted-public-keys")
         return Trust(self.directory, keys, self._config.boolean("require-sigs"))
 
 

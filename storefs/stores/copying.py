@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 from storefs.errors import StoreError
 from storefs.formats.content_address import RECURSIVE, parse_content_address
-from storefs.formats.signatures import PublicKeys, is_content_addressed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from storefs.api import Intake, Tree
     from storefs.formats.path_info import PathInfo
+    from storefs.formats.signatures import PublicKeys
     from storefs.formats.store_path import StoreDir, StorePath
 
 
@@ -35,13 +35,14 @@ class Trust:
 
     Args:
         directory: the logical store.
-        keys: trusted keys.
+        keys: trusted keys, in the text form of `trusted-public-keys`.
         require_signatures: False believes everybody.
     """
 
-    def __init__(self, directory: StoreDir, keys: PublicKeys, require_signatures: bool) -> None:
+    def __init__(self, directory: StoreDir, keys: Iterable[str], require_signatures: bool) -> None:
         self._directory = directory
-        self._keys = keys
+        self._texts = tuple(keys)
+        self._keys: PublicKeys | None = None
         self._require = require_signatures
 
     def check(self, info: PathInfo, uri: str, *, source_is_trusted: bool = False) -> None:
@@ -49,8 +50,16 @@ class Trust:
 
         Raises:
             UnsignedPathError: nobody vouches for it.
+            BadKeyError: a trusted key is none.
         """
-        if source_is_trusted or not self._require or self._keys.verified_by(info, self._directory):
+        if source_is_trusted or not self._require:
+            return
+        # 20 ms that nobody pays who only asks.
+        from storefs.formats.signatures import PublicKeys, is_content_addressed  # noqa: PLC0415
+
+        if self._keys is None:
+            self._keys = PublicKeys(self._texts)
+        if self._keys.verified_by(info, self._directory):
             return
         if is_content_addressed(info, self._directory):
             address = parse_content_address(info.ca)
