@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from storefs import logs
 from storefs.cli import NIX_VERSION
 from storefs.daemon.additions import ADDITIONS
 from storefs.daemon.questions import QUESTIONS
@@ -48,6 +49,8 @@ def serve_client(
     tunnel.start_work()
     tunnel.stop_work()
     tunnel.flush()
+    # What the store says while it works is for the client whose work it is; this process has no other.
+    logs.sink.emit = lambda line: tunnel.line(logs.ERROR, line)
     request = Request(reader, tunnel, service, peer, version, hangup_fd)
     count = 0
     while not reader.at_end():

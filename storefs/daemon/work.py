@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from storefs import logs
 from storefs.api import BuildMode
 from storefs.daemon.additions import NotPrivilegedError
 from storefs.errors import StoreError
@@ -39,7 +40,7 @@ class BuildsFailedError(StoreError):
 def _set_options(request: Request) -> None:
     options = read_options(request.reader, request.version)
     with request.work():
-        request.tunnel.level = options.verbosity
+        request.tunnel.level = logs.sink.level = options.verbosity
         request.service.configure(options, request.tunnel, request.peer)
 
 
