@@ -141,10 +141,10 @@ class Tour:
         self.step("apply it", self.apply, 1)
         self.step("run it from the profile", self.count_words, "tally 1.0")
         shutil.copy(HERE / "profile-2.yaml", self.file)
-        self.step("edit the YAML and compare", self.plan, "tally", "-> 1.1", "hello-tally")
+        self.step("edit the YAML, compare", self.plan, "tally", "-> 1.1", "hello-tally")
         self.step("apply generation 2", self.apply, 2)
-        self.step("run the upgraded program", self.count_words, "tally 1.1")
-        self.step("run the new program", self.greet)
+        self.step("run what was upgraded", self.count_words, "tally 1.1")
+        self.step("run what was added", self.greet)
         self.step("roll back", self.roll_back)
         self.step("run the old one again", self.count_words, "tally 1.0")
         self.step("delete generation 2", self.delete_generation)
@@ -158,7 +158,7 @@ class Tour:
         self.say(what, result, 1000 * (time.monotonic() - start))
 
     def say(self, what: str, result: str, milliseconds: float) -> None:
-        print(f"{what:<26} {result:<64} {milliseconds:6.0f} ms", flush=True)
+        print(f"{what:<24} {result:<69} {milliseconds:5.0f} ms", flush=True)
 
     def call(self, *command: str | Path, status: int = 0) -> str:
         """Run a command and return what it printed; its messages are shown only when it fails."""
@@ -221,7 +221,9 @@ class Tour:
         spoken = self.call(self.profile / "bin/tally", "--version").strip()
         self.expect(spoken == version, f"the profile has {spoken}")
         text = self.call(self.profile / "bin/tally", self.profile / "share/poems/glacier.txt")
-        return f"{spoken}: {', '.join(' '.join(line.split()) for line in text.splitlines())}"
+        counts, most, *more = text.splitlines()
+        longest = [line for line in more if line.startswith("longest")]
+        return "; ".join([f"{spoken}: {counts}", f"most: {most.split()[1]}", *longest])
 
     def greet(self) -> str:
         return self.call(self.profile / "bin/hello-tally").strip()
