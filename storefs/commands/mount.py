@@ -58,10 +58,11 @@ def run(invocation: Invocation) -> int:
     if transport not in TRANSPORTS:
         raise UsageError(f"there is no transport '{transport}'; choose one of {', '.join(TRANSPORTS)}")
     options = MountOptions(
-        transport=transport, passthrough=invocation.flag("--passthrough"), replace=invocation.flag("--replace")
+        transport=transport,
+        passthrough=invocation.flag("--passthrough"),
+        replace=invocation.flag("--replace"),
+        if_needed=invocation.flag("--if-needed"),
     )
-    if invocation.flag("--if-needed") and _is_mounted(config.verglas_dir, target):
-        return 0
     descriptor = invocation.value("--serve-descriptor")
 
     def serve(ready: Callable[[], None]) -> int:
@@ -78,13 +79,6 @@ def run(invocation: Invocation) -> int:
     os.makedirs(config.verglas_dir, exist_ok=True)
     run_in_background(serve, f"{config.verglas_dir}/mount.log")
     return 0
-
-
-def _is_mounted(verglas_dir: str, target: str) -> bool:
-    from storefs.stores.mount_table import is_alive, store_mounts
-
-    real = os.path.realpath(target)
-    return any(mount.target == real for mount in store_mounts(verglas_dir)) and is_alive(target)
 
 
 def _show_status(verglas_dir: str, *, as_json: bool) -> int:

@@ -29,6 +29,10 @@ class OccupiedError(StoreError):
     """The mount point is taken."""
 
 
+class AlreadyMountedError(OccupiedError):
+    """A living mount of the same store is there."""
+
+
 class Attachment:
     """A FUSE file system that is mounted at `target`; `fd` is our end of it.
 
@@ -69,7 +73,8 @@ def check_target(target: str, verglas_dir: str, *, replace: bool) -> Mount | Non
         replace: a living mount of ours may be replaced.
 
     Raises:
-        OccupiedError: something else is mounted there, or a living mount of ours while not `replace`.
+        AlreadyMountedError: a living mount of ours is there, and not `replace`.
+        OccupiedError: something else is mounted there.
         SystemRefusedError: the directory can't be made.
     """
     present = mount_at(target)
@@ -80,7 +85,7 @@ def check_target(target: str, verglas_dir: str, *, replace: bool) -> Mount | Non
                 f"unmount it or choose another directory"
             )
         if not replace and is_alive(target):
-            raise OccupiedError(f"this store is mounted on '{target}' already; use --replace to start afresh")
+            raise AlreadyMountedError(f"this store is mounted on '{target}' already; use --replace to start afresh")
         return present
     try:
         os.makedirs(target, exist_ok=True)

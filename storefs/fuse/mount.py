@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Protocol
 from storefs import logs
 from storefs.castore.blobs import BlobStore
 from storefs.errors import StoreError
-from storefs.fuse.attach import Attachment, attach, check_target
+from storefs.fuse.attach import AlreadyMountedError, Attachment, attach, check_target
 from storefs.fuse.control import ControlThread
 from storefs.fuse.forest import MetadataForest
 from storefs.fuse.invalidation import Invalidator, Notifier
@@ -68,11 +68,15 @@ class MountOptions:
         transport: 'auto', 'kernel' or 'pyfuse3'.
         passthrough: let the kernel read large files itself, at the price of a message per open ('kernel' only).
         replace: take the place of a living mount of the same store.
+        if_needed: be content with a living mount of the same store.
     """
 
-    __slots__ = ("passthrough", "replace", "transport")
+    __slots__ = ("if_needed", "passthrough", "replace", "transport")
 
-    def __init__(self, *, transport: str = "auto", passthrough: bool = False, replace: bool = False) -> None:
+    def __init__(
+        self, *, transport: str = "auto", passthrough: bool = False, replace: bool = False, if_needed: bool = False
+    ) -> None:
+        self.if_needed = if_needed
         self.transport = transport
         self.passthrough = passthrough
         self.replace = replace
@@ -88,7 +92,13 @@ def mount_and_serve(verglas_dir: str, target: str, options: MountOptions, ready:
         StoreError: it can't be mounted; nothing is left behind.
     """
     with _start_lock(verglas_dir):
-        over = check_target(target, verglas_dir, replace=options.replace)
+        try:
+            over = check_target(target, verglas_dir, replace=options.replace)
+        except AlreadyMountedError:
+            if not options.if_needed:
+                raise
+            ready()
+            return
         attachment = attach(target, verglas_dir, over=over)
         attachment.find_device()
         server = MountServer(verglas_dir, attachment, options)

@@ -12,7 +12,7 @@ from storefs.formats import nixbase32
 from storefs.metadata import trees
 from storefs.metadata.environment import open_environment
 from storefs.metadata.records import PathRecord
-from storefs.metadata.schema import INLINE_LIMIT, KEY, NUMBER, KEY_NEXT_INODE
+from storefs.metadata.schema import INLINE_LIMIT, KEY, KEY_NEXT_INODE, NUMBER
 
 
 class Garden:

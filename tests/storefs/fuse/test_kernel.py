@@ -152,7 +152,7 @@ def test_reads_exactly_what_there_is(kernel: Kernel) -> None:
 
 def test_lists_a_directory_in_pieces_of_any_size(kernel: Kernel, forest: MemoryForest) -> None:
     expected = [b"entry-%03d" % index for index in range(150)]
-    forest.plant(b"wide", {name: b"x" for name in expected})
+    forest.plant(b"wide", dict.fromkeys(expected, b"x"))
     node = kernel.walk(b"wide")
     for size in (512, 4096, 1 << 20):
         names, _ = kernel.list(node, size)
