@@ -11,9 +11,8 @@ import os
 from typing import TYPE_CHECKING
 
 from builder.failures import BuildError
-from builder.sandbox import syscalls
 from builder.sandbox.compose import Surroundings, open_plan, sandbox_plan
-from builder.sandbox.plan import Bind, Plan, Step, become_user, no_new_privileges
+from builder.sandbox.plan import Bind
 from storefs.errors import EnvironmentUnfitError
 from storefs.stores.closure import closure
 
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 
     from builder.environment import BuildAttributes, BuildEnvironment
     from builder.machine import LocalMachine
+    from builder.sandbox.plan import Plan
     from builder.sandbox.spawn import Spawner
     from builder.users import BuildUser
     from storefs.config import Config
@@ -52,8 +52,6 @@ def is_sandboxed(
     Raises:
         BuildError: it refuses a sandbox that is demanded.
     """
-    if derivation.is_builtin:
-        return False
     mode = config.text("sandbox")
     unwilling = attributes.boolean("__noChroot")
     if mode == "true" and unwilling:
@@ -117,8 +115,6 @@ class Confinement:
         Raises:
             StoreError: this machine can't confine it so.
         """
-        if self._derivation.is_builtin:
-            return self._builtin_plan()
         machine, config, user = self._machine, self._config, self._user
         if not machine.privileged and not machine.user_namespaces:
             raise EnvironmentUnfitError(
@@ -165,38 +161,21 @@ class Confinement:
             os.chown(folder, 0, user.gid)
             os.chmod(folder, 0o1775)
         compose = sandbox_plan if sandboxed else open_plan
-        return spawner, compose(around, self._derivation.builder, self._environment), folder
+        return spawner, compose(around, self._derivation.builder, self._environment, self._builtin()), folder
 
-    def _builtin_plan(self) -> tuple[Spawner, Plan, str]:
-        """A builder that is a function of ours needs no view of its own, only fewer rights."""
-        builder, user = self._derivation.builder, self._user
-        reads_store = bool(self._inputs) and builder == "builtin:buildenv"
-        spawner, mounted = self._machine.spawner(with_store=reads_store)
-        folder = f"{self._host_build_dir}/store"
-        os.mkdir(folder, 0o755)
-        netrc = ""
-        if builder == "builtin:fetchurl":
+    def _builtin(self) -> tuple[str, str, str] | None:
+        """The function of ours that runs in the place of a program, and what it is told."""
+        name = self._derivation.builder
+        if not self._derivation.is_builtin:
+            return None
+        told: dict[str, object] = {"netrc": "", "hashed-mirrors": self._config.words("hashed-mirrors")}
+        if name == "builtin:fetchurl":
             try:
                 with open(self._config.text("netrc-file"), encoding="utf-8") as file:
-                    netrc = file.read()
+                    told["netrc"] = file.read()
             except OSError:
                 pass
-        steps: list[Step] = []
-        if user.foreign:
-            os.chown(folder, user.uid, user.gid)
-            steps = [become_user(user.uid, user.gid, ()), no_new_privileges()]
-        places = {"store": self._directory.path, "mounted": mounted, "outputs": folder, "netrc": netrc}
-        module, function = BUILTINS[builder]
-        plan = Plan(
-            syscalls.CLONE_NEWPID if self._machine.privileged else 0,
-            steps,
-            builder,
-            [builder],
-            self._environment.variables,
-            self._host_build_dir,
-            (module, function, json.dumps(places)),
-        )
-        return spawner, plan, folder
+        return (*BUILTINS[name], json.dumps(told))
 
     def _sandbox_paths(self) -> list[Bind]:
         binds = {}

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from builder.environment import BuildEnvironment
     from builder.sandbox.plan import Bind, Plan, Step
 
+    Builtin = tuple[str, str, str]
+
 # What a builder sees itself as, in a user namespace; the numbers are Nix's.
 SANDBOX_UID, SANDBOX_GID = 1000, 100
 
@@ -83,7 +85,9 @@ class Surroundings:
         return self.uid, self.gid
 
 
-def sandbox_plan(around: Surroundings, program: str, environment: BuildEnvironment) -> Plan:
+def sandbox_plan(
+    around: Surroundings, program: str, environment: BuildEnvironment, builtin: Builtin | None = None
+) -> Plan:
     """Compose the plan of a sandboxed build."""
     namespaces = (
         syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID | syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWUTS
@@ -125,10 +129,12 @@ def sandbox_plan(around: Surroundings, program: str, environment: BuildEnvironme
         after.append(steps.isolate_abstract_sockets())
     if not around.privileged or around.user_namespaces:
         after.append(steps.drop_capabilities())
-    return _plan(namespaces, [*before, *file_tree, *after], program, environment, around.build_dir)
+    return _plan(namespaces, [*before, *file_tree, *after], program, environment, around.build_dir, builtin)
 
 
-def open_plan(around: Surroundings, program: str, environment: BuildEnvironment) -> Plan:
+def open_plan(
+    around: Surroundings, program: str, environment: BuildEnvironment, builtin: Builtin | None = None
+) -> Plan:
     """Compose the plan of a build without a sandbox, which still gets a store directory that it can write to.
 
     A namespace for processes is part of it, because nothing else ends everything that a build has started.
@@ -147,12 +153,19 @@ def open_plan(around: Surroundings, program: str, environment: BuildEnvironment)
         after.append(steps.become_user(around.uid, around.gid, around.groups))
     after += _no_new_privileges(around)
     plan = [*before, steps.private_mounts(), layer, steps.proc("/proc", False), *after]
-    return _plan(namespaces, plan, program, environment, around.build_dir)
+    return _plan(namespaces, plan, program, environment, around.build_dir, builtin)
 
 
-def _plan(namespaces: int, plan: Sequence[Step], program: str, environment: BuildEnvironment, directory: str) -> Plan:
+def _plan(
+    namespaces: int,
+    plan: Sequence[Step],
+    program: str,
+    environment: BuildEnvironment,
+    directory: str,
+    builtin: Builtin | None,
+) -> Plan:
     arguments = [os.path.basename(program), *environment.arguments]
-    return steps.Plan(namespaces, tuple(plan), program, arguments, environment.variables, directory)
+    return steps.Plan(namespaces, tuple(plan), program, arguments, environment.variables, directory, builtin)
 
 
 def _devices(around: Surroundings) -> list[Step]:

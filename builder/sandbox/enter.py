@@ -180,6 +180,8 @@ def _run_builtin(
 ) -> NoReturn:
     """Run a builder that is a function of ours."""
     os.closerange(3, 4)
+    os.environ.clear()
+    os.environ.update(environment)
     status = 1
     try:
         function(environment, argument)
