@@ -22,19 +22,28 @@ class Option:
     Args:
         spellings: as in `("--attr", "-A")`.
         takes: the names of its arguments in help texts, as in `("PATH",)`; empty for a flag.
+        takes_after: the operation after which it takes one argument though it is a flag otherwise (`nix-env -qA PATH`,
+            but `nix-env -iA NAME...`); '' if there is none.
         help: one line, without a full stop.
         operation: True for the options that choose what a command does (`nix-store --realise`).
         hidden: accepted but not shown.
     """
 
-    __slots__ = ("help", "hidden", "name", "operation", "spellings", "takes")
+    __slots__ = ("help", "hidden", "name", "operation", "spellings", "takes", "takes_after")
 
     def __init__(
-        self, *spellings: str, takes: tuple[str, ...] = (), help: str, operation: bool = False, hidden: bool = False
+        self,
+        *spellings: str,
+        takes: tuple[str, ...] = (),
+        takes_after: str = "",
+        help: str,
+        operation: bool = False,
+        hidden: bool = False,
     ) -> None:
         self.spellings = spellings
         self.name = next((text for text in spellings if text.startswith("--")), spellings[0])
         self.takes = takes
+        self.takes_after = takes_after
         self.help = help
         self.operation = operation
         self.hidden = hidden
@@ -191,7 +200,8 @@ def parse(command: Command, arguments: Iterable[str], program: str | None = None
             words.extend(reversed(_split_cluster(word)))
             continue
         if option is not None:
-            taken = _take(words, word, len(option.takes))
+            count = 1 if option.takes_after and invocation.flag(option.takes_after) else len(option.takes)
+            taken = _take(words, word, count)
             _note(invocation, option, taken)
         elif not _parse_setting(invocation, word, words):
             raise _unknown(word, command, table)
