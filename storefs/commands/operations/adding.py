@@ -7,12 +7,14 @@ import sys
 
 from storefs.castore.host_tree import host_events
 from storefs.castore.restore import restore
+from storefs.commands.operations.hashing import hash_nar
 from storefs.errors import UsageError
 from storefs.formats.byte_reader import ByteReader
 from storefs.formats.hashes import parse_hash, parse_hash_algo
 from storefs.formats.nar import parse_nar, write_nar
 from storefs.formats.store_path import StoreDir
-from storefs.stores.adding import add_host_path
+from storefs.stores.adding import add_host_path, flat_file, hash_flat_file
+from storefs.stores.open import open_store
 from storefs.stores.transfer import export_paths, import_paths
 
 TYPE_CHECKING = False
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from storefs.api import Store
+    from storefs.config import Config
     from storefs.formats.store_path import StorePath
 
 _BATCH = 256 << 10
@@ -31,6 +34,20 @@ def add_paths(store: Store, sources: Iterable[str]) -> int:
         path = add_host_path(store, source, base_name(source))
         sys.stdout.write(store.directory.print(path) + "\n")
     return 0
+
+
+def add_named(config: Config, source: str, name: str | None, *, recursive: bool, dry_run: bool) -> str:
+    """Add one source under ``name`` (None: its own), or only tell its path; returns the path."""
+    name = name or base_name(source)
+    if dry_run:
+        store_dir = StoreDir(config.store_dir)
+        found = hash_nar(source, "sha256") if recursive else hash_flat_file(flat_file(source), "sha256")
+        return store_dir.print(store_dir.make_fixed_output_path(recursive, found, name))
+    store = open_store(config)
+    try:
+        return store.directory.print(add_host_path(store, source, name, recursive=recursive))
+    finally:
+        store.close()
 
 
 def add_fixed(store: Store, operands: list[str], *, recursive: bool) -> int:

@@ -1,0 +1,42 @@
+"""`verglas gc`: remove what nothing needs."""
+
+from __future__ import annotations
+
+from storefs.errors import UsageError
+from storefs.options import Command, Option
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from storefs.options import Invocation
+
+COMMAND = Command(
+    "verglas gc",
+    "Remove what nothing needs from the store",
+    options=(
+        Option("--max", "--max-freed", takes=("BYTES",), help="stop when so much is freed (K, M, G and T multiply)"),
+        Option("--dry-run", help="only print what would be removed"),
+        Option("--print-roots", help="only print what keeps paths"),
+    ),
+    description="""
+A path is needed if a root leads to it: a profile, a `result` link, a running program. `verglas why-alive PATH` says
+which. Running builds and additions are safe.
+""",
+    examples=(("verglas gc --max 5G", "free five gigabytes"),),
+)
+
+
+def run(invocation: Invocation) -> int:
+    """Carry out the command."""
+    from storefs.commands.operations import collecting
+    from storefs.settings import parse_size
+
+    if invocation.operands:
+        raise UsageError("verglas gc takes no operands; 'verglas delete PATH' removes single paths")
+    if invocation.flag("--print-roots"):
+        return collecting.print_roots(invocation.config)
+    if invocation.flag("--dry-run"):
+        return collecting.print_liveness(invocation.config, live=False)
+    limit = invocation.value("--max")
+    return collecting.collect_garbage(
+        invocation.config, collecting.NO_LIMIT if limit is None else parse_size("--max", limit)
+    )

@@ -1,0 +1,36 @@
+"""`verglas hash-file`: the hash of the bytes of a regular file."""
+
+from __future__ import annotations
+
+import sys
+
+from storefs.options import Command, Option
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from storefs.options import Invocation
+
+COMMAND = Command(
+    "verglas hash-file",
+    "Print the hash of the bytes of a regular file",
+    operands="PATH...",
+    options=(
+        Option("--type", takes=("ALGO",), help="md5, sha1, sha256 (the default) or sha512"),
+        Option("--base16", help="print base 16"),
+        Option("--base32", help="print base 32"),
+        Option("--base64", help="print base 64"),
+        Option("--sri", help="print ALGO-BASE64 (the default)"),
+    ),
+)
+
+
+def run(invocation: Invocation) -> int:
+    """Carry out the command."""
+    from storefs.commands.operations.hashing import hash_operand
+    from storefs.formats.hashes import parse_hash_algo
+
+    algo = parse_hash_algo(invocation.value("--type", "sha256") or "sha256")
+    base = next((base for base in ("base16", "base32", "base64") if invocation.flag(f"--{base}")), "sri")
+    for operand in invocation.operands:
+        sys.stdout.write(hash_operand(operand, algo, base, flat=True) + "\n")
+    return 0
