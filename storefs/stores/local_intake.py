@@ -12,7 +12,6 @@ import time
 from storefs.castore.host_tree import host_events
 from storefs.castore.ingest import Contents, ingest_bytes, ingest_events
 from storefs.castore.trees import FileNode, IngestedTree
-from storefs.errors import StoreError
 from storefs.formats.byte_reader import ByteReader
 from storefs.formats.derivation import BadDerivationError, parse_derivation
 from storefs.formats.nar import BadNarError, parse_nar
@@ -21,6 +20,7 @@ from storefs.metadata import path_infos
 from storefs.metadata.schema import INLINE_LIMIT, NUMBER
 from storefs.metadata.tree_release import begin_release
 from storefs.metadata.tree_writer import TreeWriter
+from storefs.stores.mismatch import HashMismatchError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,15 +35,6 @@ if TYPE_CHECKING:
     from storefs.formats.path_info import PathInfo
     from storefs.formats.store_path import StoreDir, StorePath
     from storefs.metadata.environment import Environment, Transaction
-
-
-class HashMismatchError(StoreError):
-    """What was taken in is not what its registration says."""
-
-    exit_code = 102
-
-    def __init__(self, path: str, expected: str, got: str) -> None:
-        super().__init__(f"hash mismatch importing path '{path}';\n  specified: {expected}\n  got:       {got}")
 
 
 class Registered:
@@ -132,8 +123,7 @@ class LocalIntake:
             if not isinstance(tree, IngestedTree):
                 raise TypeError("a tree of another store")
             if tree.nar_hash != info.nar_hash:
-                expected, got = (each.to_string("base32", True) for each in (info.nar_hash, tree.nar_hash))
-                raise HashMismatchError(self._directory.print(info.path), expected, got)
+                raise HashMismatchError(self._directory.print(info.path), info.nar_hash, tree.nar_hash)
             trees.append((tree, info))
         derivations = {info.path: self._derivation(tree, info.path) for tree, info in trees if info.path.is_derivation}
         if derivations:
