@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib import import_module
 
 from evaluator.errors import NO_POS, NixError
 from evaluator.eval_thread import EvalThread
@@ -64,8 +63,9 @@ class Session:
         self.io: EvalIO = self.store_io
         self._restricted: RestrictedIO | None = None
         if pure or restricted:
-            access = import_module("evaluator.access")
-            self._restricted = access.RestrictedIO(self.store_io, pure=pure, allowed_uris=config.words("allowed-uris"))
+            from evaluator.access import RestrictedIO  # noqa: PLC0415  rarely wanted
+
+            self._restricted = RestrictedIO(self.store_io, pure=pure, allowed_uris=config.words("allowed-uris"))
             self.io = self._restricted
         self.settings = EvalSettings(
             show_trace=config.boolean("show-trace"),
@@ -99,8 +99,9 @@ class Session:
         if self._store is None:
             if self.read_only and not os.path.exists(self.config.verglas_dir + "/db") and _is_local(self.config):
                 return None  # nothing was ever stored here: a command that only looks must not begin it
-            # By name, so that printing a number does not load a database.
-            self._store = import_module("storefs.stores.open").open_store(self.config)
+            from storefs.stores.open import open_store  # noqa: PLC0415  printing a number needs no database
+
+            self._store = open_store(self.config)
         return self._store
 
     @property
@@ -177,26 +178,31 @@ class Session:
     def build(self, targets: Sequence[DerivedPath], mode: BuildMode | None = None) -> list[BuildResult]:
         """Realise targets and return their results, in order. Blocks; a failed build is a result."""
         self.store_io.flush()
-        opener, api = import_module("builder.open"), import_module("storefs.api")
-        with opener.open_builder_now(self.config, self.store) as builder:
-            results: list[BuildResult] = builder.build_now(targets, mode or api.BuildMode.NORMAL)
-        return results
+        from builder.open import open_builder_now  # noqa: PLC0415  most evaluations build nothing
+        from storefs.api import BuildMode  # noqa: PLC0415
+
+        with open_builder_now(self.config, self.store) as builder:
+            return builder.build_now(targets, mode or BuildMode.NORMAL)
 
     def missing(self, targets: Sequence[DerivedPath]) -> Missing:
         """Return what `build` would do."""
         self.store_io.flush()
-        with import_module("builder.open").open_builder_now(self.config, self.store) as builder:
-            missing: Missing = builder.missing_now(targets)
-        return missing
+        from builder.open import open_builder_now  # noqa: PLC0415  most evaluations build nothing
+
+        with open_builder_now(self.config, self.store) as builder:
+            return builder.missing_now(targets)
 
     def missing_lines(self, targets: Sequence[DerivedPath]) -> list[str]:
         """Return what `build` would do, as lines for the user."""
-        lines: list[str] = import_module("builder.reports").missing_lines(self.missing(targets), self.store)
-        return lines
+        from builder.reports import missing_lines  # noqa: PLC0415  most evaluations build nothing
+
+        return missing_lines(self.missing(targets), self.store)
 
     def require_success(self, results: Sequence[BuildResult]) -> None:
         """Raise the error that describes the failed builds among `results`, with the exit status that Nix ends with."""
-        import_module("builder.reports").require_success(results, self.store_io.directory)
+        from builder.reports import require_success  # noqa: PLC0415  most evaluations build nothing
+
+        require_success(results, self.store_io.directory)
 
 
 class _Services(Services):
@@ -207,34 +213,37 @@ class _Services(Services):
 
     def realise(self, outputs: Mapping[str, Iterable[str]]) -> dict[str, str]:
         """See `EvalIO.realise`."""
-        derived = import_module("storefs.formats.derived_path").DerivedPath
+        from storefs.formats.derivation_hash import downstream_placeholder  # noqa: PLC0415  only when something is built
+        from storefs.formats.derived_path import DerivedPath  # noqa: PLC0415
+
         directory = self._session.store_io.directory
-        targets = [derived(directory.parse(path), tuple(names)) for path, names in outputs.items()]
+        targets = [DerivedPath(directory.parse(path), tuple(names)) for path, names in outputs.items()]
         results = self._session.thread.outside(lambda: self._session.build(targets))
         rewrites: dict[str, str] = {}
-        placeholder = import_module("storefs.formats.derivation_hash").downstream_placeholder
         self._session.require_success(results)
         for target, result in zip(targets, results, strict=True):
             for name, path in result.outputs.items():
-                rewrites[placeholder(target.path, name)] = directory.print(path)
+                rewrites[downstream_placeholder(target.path, name)] = directory.print(path)
         return rewrites
 
     def ensure(self, path: str) -> None:
         """See `EvalIO.ensure`."""
-        derived = import_module("storefs.formats.derived_path").DerivedPath
-        target = derived(self._session.store_io.directory.parse(path))
+        from storefs.formats.derived_path import DerivedPath  # noqa: PLC0415  only when something is built
+
+        target = DerivedPath(self._session.store_io.directory.parse(path))
         self._session.require_success(self._session.thread.outside(lambda: self._session.build([target])))
 
     def download(self, io: StoreIO, url: str, name: str, *, unpack: bool, expected: Hash | None) -> str:
         """See `EvalIO.download`."""
-        fetch = import_module("evaluator.downloads").fetch_url
-        path: str = fetch(self._session.config, io, url, name, unpack=unpack, expected=expected)
-        return path
+        from evaluator.downloads import fetch_url  # noqa: PLC0415  only what downloads pays for HTTP
+
+        return fetch_url(self._session.config, io, url, name, unpack=unpack, expected=expected)
 
     def fetch_git(self, io: StoreIO, request: GitRequest) -> GitTree:
         """See `EvalIO.fetch_git`."""
-        tree: GitTree = import_module("evaluator.git_trees").fetch_git(self._session.config, io, request)
-        return tree
+        from evaluator.git_trees import fetch_git  # noqa: PLC0415  only what uses git pays for it
+
+        return fetch_git(self._session.config, io, request)
 
 
 def nix_path(config: Config) -> list[str]:
