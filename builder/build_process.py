@@ -158,8 +158,10 @@ class _Follower:
             ended = False
             for descriptor, _ in poll.poll(self._patience()):
                 if descriptor == self._terminal:
-                    if not self._read_output():
+                    if self._read_output() is None:
+                        # As with Nix, a builder that closes its output has ended, and is ended if it has not.
                         poll.unregister(self._terminal)
+                        self._child.kill()
                 elif descriptor == self._child.report:
                     ended = self._child.read_report()
                 else:
@@ -197,16 +199,18 @@ class _Follower:
             self._killed_for = reason
             self._child.kill()
 
-    def _read_output(self) -> bool:
-        """Take in some output; False when there is none now, or never again."""
+    def _read_output(self) -> bool | None:
+        """Take in some output; False when there is none now, None when there never will be."""
         try:
             data = os.read(self._terminal, 65536)
+        except BlockingIOError:
+            return False
         except OSError as error:
-            if error.errno in {errno.EIO, errno.EAGAIN}:  # EIO: nobody has the other end open
-                return False
+            if error.errno == errno.EIO:  # nobody has the other end open
+                return None
             raise
         if not data:
-            return False
+            return None
         self._last_output = time.monotonic()
         self._printed += len(data)
         if self._limits.output and self._printed > self._limits.output:

@@ -20,20 +20,22 @@ it dies, leaves no builder.
 
 from __future__ import annotations
 
+# The C modules beneath `signal` and `socket`: those two take as long to import as the rest of a build's start.
+import _signal  # type: ignore[import-not-found]
+import _socket
 import marshal
 import os
 import resource
 import select
-import signal
-import socket
+import struct
 import sys
-from importlib import import_module
-from typing import TYPE_CHECKING, NoReturn
 
 from builder.sandbox import syscalls
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import NoReturn
 
 CONTROL = 3
 _TARGET_OF_PIVOT = ".old-root"
@@ -52,13 +54,13 @@ class _Child:
 
 def serve() -> NoReturn:
     """Answer requests until the other side closes the socket."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGCHLD, lambda number, frame: None)
+    _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
+    _signal.signal(_signal.SIGTERM, _signal.SIG_IGN)
+    _signal.signal(_signal.SIGCHLD, lambda number, frame: None)
     wake_read, wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-    signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
-    control = socket.socket(fileno=CONTROL)
-    control.set_inheritable(False)
+    _signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+    control = _socket.socket(fileno=CONTROL)
+    os.set_inheritable(CONTROL, False)
     children: dict[int, _Child] = {}
     poll = select.poll()
     poll.register(control, select.POLLIN)
@@ -73,19 +75,19 @@ def serve() -> NoReturn:
                 os._exit(0)
 
 
-def _answer(control: socket.socket, children: dict[int, _Child]) -> bool:
+def _answer(control: _socket.socket, children: dict[int, _Child]) -> bool:
     """Serve one request; False when the other side is gone."""
-    data, descriptors, _, _ = socket.recv_fds(control, 4096, 3, socket.MSG_CMSG_CLOEXEC)
+    data, ancillary, _, _ = control.recvmsg(4096, _socket.CMSG_SPACE(12), _socket.MSG_CMSG_CLOEXEC)
     if not data:
         return False
     request = marshal.loads(data)
     if request[0] == "kill":
         for child in children.values():
             if child.number == request[1]:
-                os.kill(child.pid, signal.SIGKILL)
+                os.kill(child.pid, _signal.SIGKILL)
         return True
     _, number, namespaces = request
-    plan, output, report = descriptors
+    plan, output, report = struct.unpack("3i", ancillary[0][2])
     try:
         pid = syscalls.clone_process(namespaces)
     except OSError as error:
@@ -123,10 +125,10 @@ def _kill_all(children: dict[int, _Child]) -> None:
     for pid in children:
         try:
             # A builder without namespaces leads a process group; one with them takes its namespace along.
-            os.killpg(pid, signal.SIGKILL)
+            os.killpg(pid, _signal.SIGKILL)
         except OSError:
             pass
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, _signal.SIGKILL)
     for pid in children:
         os.waitpid(pid, 0)
 
@@ -135,13 +137,13 @@ def _become_builder(plan: int, output: int, report: int) -> NoReturn:
     """In the child: follow the plan and execute the builder. Never returns, never raises."""
     doing = "reading the plan"
     try:
-        signal.set_wakeup_fd(-1)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ):
-            signal.signal(number, signal.SIG_DFL)
+        _signal.set_wakeup_fd(-1)
+        for number in (_signal.SIGINT, _signal.SIGTERM, _signal.SIGCHLD, _signal.SIGPIPE, _signal.SIGXFSZ):
+            _signal.signal(number, _signal.SIG_DFL)
         os.setsid()
         steps, program, arguments, environment, directory, builtin = _receive(plan)
         # Imported while the host's files can still be read.
-        function = None if builtin is None else getattr(import_module(builtin[0]), builtin[1])
+        function = None if builtin is None else _function(builtin[0], builtin[1])
         os.dup2(output, 1)
         os.dup2(output, 2)
         null = os.open("/dev/null", os.O_RDWR)
@@ -173,6 +175,12 @@ def _become_builder(plan: int, output: int, report: int) -> NoReturn:
 def _receive(plan: int) -> tuple:  # type: ignore[type-arg]
     size = os.fstat(plan).st_size
     return marshal.loads(os.pread(plan, size, 0))  # type: ignore[no-any-return]
+
+
+def _function(module: str, name: str) -> Callable[[dict[str, str], str], None]:
+    from importlib import import_module  # noqa: PLC0415  few builds need it
+
+    return getattr(import_module(module), name)  # type: ignore[no-any-return]
 
 
 def _run_builtin(
