@@ -17,13 +17,23 @@ from storefs.formats.nar import nar_of_bytes, parse_nar, write_nar
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from typing import Protocol
 
     from storefs.api import Tree
     from storefs.castore.host_tree import Keep
     from storefs.formats.hashes import Hash
     from storefs.formats.path_info import PathInfo
-    from storefs.formats.store_path import StorePath
-    from storefs.stores.remote import RemoteStore
+    from storefs.formats.store_path import StoreDir, StorePath
+
+    class _Daemon(Protocol):
+        """What of `remote.RemoteStore`, which makes these intakes, is needed here."""
+
+        directory: StoreDir
+
+        def add_nar(self, info: PathInfo, chunks: Iterable[bytes], *, repair: bool) -> None: ...
+
+        def add_many(self, additions: Sequence[tuple[PathInfo, Iterable[bytes]]]) -> None: ...
+
 
 _PIECE = 1 << 18
 
@@ -42,7 +52,7 @@ class RemoteTree:
 class RemoteIntake:
     """See `storefs.api.Intake`. A context manager; used in one thread at a time."""
 
-    def __init__(self, store: RemoteStore) -> None:
+    def __init__(self, store: _Daemon) -> None:
         self._store = store
         self._spools: list[tempfile.SpooledTemporaryFile[bytes]] = []
 
