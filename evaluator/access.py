@@ -163,9 +163,11 @@ class RestrictedIO(EvalIO):
         """See `EvalIO`."""
         return self._made(self._inner.add_text(name, content, references))
 
-    def add_derivation(self, derivation: Derivation, content: bytes, path: str, digest: Hash) -> None:
+    def add_derivation(
+        self, path: str, content: bytes, digest: bytes, references: list[str], outputs: list[str]
+    ) -> None:
         """See `EvalIO`."""
-        self._inner.add_derivation(derivation, content, path, digest)
+        self._inner.add_derivation(path, content, digest, references, outputs)
 
     def flush(self) -> None:
         """See `EvalIO`."""

@@ -218,8 +218,18 @@ class EvalIO:
         """
         raise EffectRefusedError(f"cannot write '{name}': this evaluation has no store")
 
-    def add_derivation(self, derivation: Derivation, content: bytes, path: str, digest: Hash) -> None:
-        """Add a `.drv` whose store path is known already. Like `add_text`, it may be written later."""
+    def add_derivation(
+        self, path: str, content: bytes, digest: bytes, references: list[str], outputs: list[str]
+    ) -> None:
+        """Add a `.drv` whose store path is known already. Like `add_text`, it may be written later.
+
+        Args:
+            path: its store path.
+            content: its text.
+            digest: the SHA-256 of the text.
+            references: the store paths that it refers to, sorted.
+            outputs: the names of its outputs.
+        """
         raise EffectRefusedError(f"cannot write '{path}': this evaluation has no store")
 
     def flush(self) -> None:

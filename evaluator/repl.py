@@ -9,7 +9,7 @@ import inspect
 import os
 import sys
 
-from evaluator.builtins.json_text import value_to_json
+from evaluator.core.json_text import value_to_json
 from evaluator.core.calls import coerce, force_attrs, force_deep
 from evaluator.core.values import ContextString, Func, Path, PrimOp, attribute_position, force, show_type
 from evaluator.errors import NixError, ParseError

@@ -60,8 +60,8 @@ class _Text:
 
     __slots__ = ("content", "digest", "outputs", "references")
 
-    def __init__(self, content: bytes, digest: Hash, references: list[str], outputs: list[str]) -> None:
-        self.content: bytes | None = content
+    def __init__(self, content: bytes | None, digest: bytes, references: list[str], outputs: list[str]) -> None:
+        self.content = content
         self.digest = digest
         self.references = references
         self.outputs = outputs
@@ -325,18 +325,16 @@ class StoreIO(EvalIO):
         digest = hash_bytes("sha256", content)
         listed = list(references)
         path = directory.print(directory.make_text_path(name, digest, [directory.parse(each) for each in listed]))
-        self._note(path, _Text(content, digest, listed, []))
+        self._note(path, _Text(content, digest.digest, listed, []))
         return path
 
-    def add_derivation(self, derivation: Derivation, content: bytes, path: str, digest: Hash) -> None:
+    def add_derivation(
+        self, path: str, content: bytes, digest: bytes, references: list[str], outputs: list[str]
+    ) -> None:
         """See `EvalIO`."""
-        if path in self._texts:
-            return
-        references = [self.directory.print(reference) for reference in derivation.references()]
-        text = _Text(content, digest, references, sorted(derivation.outputs))
-        if self.read_only:
-            text.content = None  # nobody will ask for it, and there may be a hundred thousand
-        self._note(path, text)
+        if path not in self._texts:
+            # When nothing is written nobody will ask for the text, and there may be a hundred thousand.
+            self._note(path, _Text(None if self.read_only else content, digest, references, outputs))
 
     def _note(self, path: str, text: _Text) -> None:
         if path in self._texts:
@@ -369,7 +367,7 @@ class StoreIO(EvalIO):
                     continue
                 tree = intake.add_bytes(content)
                 references = [self.directory.parse(reference) for reference in text.references]
-                ca = f"text:{text.digest.to_string('base32', True)}"
+                ca = f"text:{Hash('sha256', text.digest).to_string('base32', True)}"
                 additions.append((tree, _path_info(store_path, tree, references, ca)))
             if additions:
                 intake.register(additions)

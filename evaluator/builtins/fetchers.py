@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import time
 
-from evaluator.builtins.files import parse_hash_or_zero
 from evaluator.core.calls import coerce, force_attrs, force_bool, force_int, force_string_no_context
+from evaluator.core.derivations import hash_or_zero
 from evaluator.core.values import Path, attribute_position, force, make_string, show_type
 from evaluator.errors import NO_POS, EvalError, NixTypeError
 from evaluator.eval_io import GitRequest
@@ -59,7 +59,7 @@ def _fetch(state: EvalState, arguments: object, who: str, unpack: bool, default_
             if key == "url":
                 url = force_string_no_context(value[key], pos)
             elif key == "sha256":
-                expected = parse_hash_or_zero(force_string_no_context(value[key], pos), "sha256")
+                expected = hash_or_zero(force_string_no_context(value[key], pos), "sha256")
             elif key == "name":
                 name = force_string_no_context(value[key], pos)
             else:

@@ -18,6 +18,7 @@ from evaluator.core.calls import (
     force_string_context,
     force_string_no_context,
 )
+from evaluator.core.derivations import hash_or_zero
 from evaluator.core.values import (
     Func,
     Path,
@@ -196,7 +197,7 @@ def prim_path(state: EvalState, arguments: object) -> object:
         elif key == "recursive":
             recursive = force_bool(value, pos)
         elif key == "sha256":
-            expected = parse_hash_or_zero(force_string_no_context(value, pos), "sha256")
+            expected = hash_or_zero(force_string_no_context(value, pos), "sha256")
         else:
             raise EvalError(f"unsupported argument '{key}' to 'addPath'", pos)
     if not source:
@@ -242,17 +243,6 @@ def prim_hashString(state: EvalState, algo: object, text: object) -> str:  # noq
         raise EvalError(f"unknown hash type '{kind}'")
     context: set[str] = set()
     return hash_bytes(kind, force_string_context(text, context).encode("utf-8", "surrogateescape")).digest.hex()
-
-
-def parse_hash_or_zero(text: str, algo: str | None) -> Hash:
-    """Read a hash that an expression gives for a file; '' stands for zeros, so that the error shows the right one."""
-    if text:
-        return parse_hash(text, algo)
-    if algo is None:
-        raise EvalError("empty hash requires explicit hash type", NO_POS)
-    zero = Hash(algo, bytes(SIZES[algo]))
-    warn(f"found empty hash, assuming '{zero.to_string('sri', True)}'")
-    return zero
 
 
 _FORMATS = {"base16": "base16", "nix32": "base32", "base32": "base32", "base64": "base64", "sri": "sri"}

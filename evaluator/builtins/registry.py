@@ -34,13 +34,12 @@ _TABLE = {
         "abort/1 addErrorContext/2 break/1 deepSeq/2 isBool/1 isFloat/1 isFunction/1 isInt/1 isNull/1 isPath/1 "
         "isString/1 seq/2 throw/1 tryEval/1 typeOf/1"
     ),
+    _CORE + "derivations": "derivationStrict/1",
     _CORE + "lists": (
         "all/2 any/2 concatLists/1 concatMap/2 elem/2 elemAt/2 filter/2 foldl'/3 genList/2 genericClosure/1 "
         "groupBy/2 head/1 isList/1 length/1 map/2 partition/2 sort/2 tail/1"
     ),
-    _CORE + "numbers": (
-        "add/2 bitAnd/2 bitOr/2 bitXor/2 ceil/1 div/2 floor/1 lessThan/2 mul/2 sub/2"
-    ),
+    _CORE + "numbers": ("add/2 bitAnd/2 bitOr/2 bitXor/2 ceil/1 div/2 floor/1 lessThan/2 mul/2 sub/2"),
     _CORE + "strings": (
         "baseNameOf/1 concatStringsSep/2 dirOf/1 replaceStrings/3 stringLength/1 substring/3 toString/1"
     ),
@@ -49,7 +48,7 @@ _TABLE = {
         "unsafeDiscardStringContext/1"
     ),
     _FOLDER + "control": "exec/1 getEnv/1 trace/2 traceVerbose/2 warn/2",
-    _FOLDER + "derivations": "derivationStrict/1 outputOf/2 placeholder/1",
+    _FOLDER + "derivations": "outputOf/2 placeholder/1",
     _FOLDER + "fetchers": "fetchGit/1 fetchMercurial/1 fetchTarball/1 fetchTree/1 fetchurl/1",
     _FOLDER + "files": (
         "convertHash/1 filterSource/2 findFile/2 hashFile/2 hashString/2 path/1 pathExists/1 readDir/1 readFile/1 "

@@ -11,8 +11,8 @@ import datetime
 import json
 import tomllib
 
-from evaluator.builtins.json_text import value_to_json
-from evaluator.builtins.xml_text import value_to_xml
+from evaluator.core.json_text import value_to_json
+from evaluator.core.xml_text import value_to_xml
 from evaluator.core.calls import force_string_no_context
 from evaluator.core.values import NULL, make_string
 from evaluator.errors import CALL_SITE, NO_POS, EvalError

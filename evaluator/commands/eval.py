@@ -36,7 +36,11 @@ COMMAND = Command(
         Option("--strict", help="evaluate everything in the value (the default)"),
         Option("--lazy", help="do not evaluate what is inside of sets and lists"),
         Option("--read-only", help="do not write to the store, and build nothing"),
-        Option("--profile", takes=("FILE",), help="write where the time went: FILE.folded stacks and FILE.svg, a flame graph"),
+        Option(
+            "--profile",
+            takes=("FILE",),
+            help="write where the time went: FILE.folded stacks and FILE.svg, a flame graph",
+        ),
         *EVALUATION,
     ),
     examples=(
@@ -86,13 +90,13 @@ def _print_all(session: Session, invocation: Invocation) -> int:
 def _print(session: Session, invocation: Invocation, value: object) -> None:
     state = session.state
     if invocation.flag("--json"):
-        from evaluator.builtins.json_text import value_to_json
+        from evaluator.core.json_text import value_to_json
 
         out: list[str] = []
         value_to_json(state, value, set(), out)
         text = "".join(out) + "\n"
     elif invocation.flag("--xml"):
-        from evaluator.builtins.xml_text import value_to_xml
+        from evaluator.core.xml_text import value_to_xml
 
         text = value_to_xml(state, value, set(), strict=not invocation.flag("--lazy"), location=True)
     elif invocation.flag("--raw"):

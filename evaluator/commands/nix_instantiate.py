@@ -118,13 +118,13 @@ class _Run:
     def show_value(self, value: object) -> None:
         invocation, state = self.invocation, self.session.state
         if invocation.flag("--json"):
-            from evaluator.builtins.json_text import value_to_json
+            from evaluator.core.json_text import value_to_json
 
             out: list[str] = []
             value_to_json(state, value, set(), out)
             self.write("".join(out) + "\n")
         elif invocation.flag("--xml"):
-            from evaluator.builtins.xml_text import value_to_xml
+            from evaluator.core.xml_text import value_to_xml
 
             strict, location = invocation.flag("--strict"), not invocation.flag("--no-location")
             self.write(value_to_xml(state, value, set(), strict=strict, location=location))

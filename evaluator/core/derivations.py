@@ -1,0 +1,436 @@
+"""`derivationStrict`: from a set of attributes to the text of a `.drv` and the store paths that follow from it.
+
+The one purpose of the language, and the most expensive builtin: a package set calls it twenty thousand times, so it works
+on text from end to end instead of on the values of `storefs.formats.derivation`, whose reader and writer it must agree
+with. Order, escapes, hashes and errors are those of primops.cc and derivations.cc of Nix 2.8; Dolstra's thesis, sections
+5.1 and 5.4, tells why. `derivation` itself is Nix code, `corepkgs/derivation.nix`.
+"""
+
+import cython
+from _hashlib import openssl_sha256  # hashlib itself takes 3 ms to import
+
+from evaluator.core.json_text import value_to_json, write_string
+from evaluator.errors import NO_POS, EvalError, NixError
+from storefs.formats.hashes import SIZES, Hash, parse_hash
+from storefs.formats.store_path import check_name
+from storefs.logs import warn
+
+if not cython.compiled:
+    from evaluator.core.calls import (
+        coerce,
+        force_attrs,
+        force_bool_c,
+        force_list,
+        force_string_context,
+        force_string_no_context,
+    )
+    from evaluator.core.values import NULL, Thunk, force_thunk, make_string, position_of
+
+_BASE32 = b"0123456789abcdfghijklmnpqrsvwxyz"
+_NAME_CHARACTERS = frozenset("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ+-._?=")
+_NOTED = frozenset(["builder", "system", "outputHash", "outputHashAlgo", "outputHashMode", "outputs"])
+
+
+class DerivationHashes:
+    """What stands for each derivation in the hashes of those that use it: store path -> (base-16 hash, deferred).
+
+    Deferred means that the output paths of everything that uses it are known only after it was built.
+    """
+
+    def __init__(self, io):
+        self.io = io
+        self.known = {}
+        self.hasher = None
+
+    def of(self, path: str):
+        """Return the pair for a derivation that was not made in this evaluation; reads it from the store."""
+        if self.hasher is None:
+            from storefs.formats.derivation_hash import DerivationHasher
+
+            directory = self.io.directory
+            self.hasher = DerivationHasher(directory, lambda each: self.io.derivation(directory.print(each)))
+        found = self.hasher.of_path(self.io.directory.parse(path))
+        pair = self.known[path] = (found.hex, found.deferred)
+        return pair
+
+
+@cython.cclass
+class _Recipe:
+    """What the attributes of one derivation have said so far."""
+
+    def __init__(self, pos):
+        self.pos = pos  # of the attribute `name`, to which Nix 2.8 attributes most errors
+        self.context = set()
+        self.env = {}
+        self.args = []
+        self.builder = ""
+        self.system = ""
+        self.outputs = ["out"]
+        self.output_hash = None
+        self.output_hash_algo = ""
+        self.mode = ""
+        self.content_addressed = False
+        self.impure = False
+
+    def note(self, key: str, text: str):
+        """Take in an attribute that means something to the builder, besides being in the environment."""
+        if key == "builder":
+            self.builder = text
+        elif key == "system":
+            self.system = text
+        elif key == "outputHash":
+            self.output_hash = text
+        elif key == "outputHashAlgo":
+            self.output_hash_algo = text
+        elif key == "outputHashMode":
+            if text not in ("recursive", "flat"):
+                raise EvalError(f"invalid value '{text}' for 'outputHashMode' attribute", self.pos)
+            self.mode = text
+        else:
+            self.note_outputs(text.split())
+
+    def note_outputs(self, names: list):
+        seen: set = set()
+        for name in names:
+            if name in seen:
+                raise EvalError(f"duplicate derivation output '{name}'", self.pos)
+            if name == "drv" or name == "drvPath":
+                # `drvPath` in the result would be ambiguous.
+                raise EvalError(f"invalid derivation output name '{name}'", self.pos)
+            seen.add(name)
+        if not names:
+            raise EvalError("derivation cannot have an empty set of outputs", self.pos)
+        self.outputs = names
+
+
+def prim_derivationStrict(state, attributes):
+    """`derivationStrict attrs`: write the derivation that *attrs* describes; returns `drvPath` and the output paths.
+
+    Use `derivation`, which calls this when it must.
+    """
+    attrs: object = force_attrs(attributes)
+    if "name" not in attrs:
+        raise EvalError("attribute 'name' missing")
+    pos: cython.longlong = position_of(attrs, "name")
+    try:
+        name: str = force_string_no_context(attrs["name"])
+    except NixError as error:
+        error.add_trace(pos, "while evaluating the derivation attribute 'name'")
+        raise
+    structured: cython.bint = "__structuredAttrs" in attrs and force_bool_c(attrs["__structuredAttrs"], -1)
+    ignore_nulls: cython.bint = "__ignoreNulls" in attrs and force_bool_c(attrs["__ignoreNulls"], -1)
+    recipe: _Recipe = _Recipe(pos)
+    json: list = []
+    key: str = ""
+    try:
+        for key in sorted(attrs):
+            value: object = attrs[key]
+            if key == "__ignoreNulls":
+                continue
+            if ignore_nulls:
+                if type(value) is Thunk:
+                    value = force_thunk(cython.cast(Thunk, value), -1)
+                if value is NULL:
+                    continue
+            if key == "args":
+                for item in force_list(value):
+                    recipe.args.append(coerce(state, item, recipe.context, True, True, pos))
+            elif key == "__contentAddressed":
+                if force_bool_c(value, -1):
+                    recipe.content_addressed = True
+                    _require_feature(state, "ca-derivations")
+            elif key == "__impure":
+                if force_bool_c(value, -1):
+                    recipe.impure = True
+                    _require_feature(state, "impure-derivations")
+            elif structured:
+                if key != "__structuredAttrs":
+                    _structured_attribute(state, recipe, key, value, json)
+            else:
+                text: str = coerce(state, value, recipe.context, True, True)
+                recipe.env[key] = text
+                if key in _NOTED:
+                    recipe.note(key, text)
+    except NixError as error:
+        error.settle(position_of(attrs, key))
+        error.add_trace(pos, f"while evaluating the attribute '{key}' of the derivation '{name}'")
+        raise
+    if structured:
+        recipe.env["__json"] = "{" + ",".join(json) + "}"
+    return _finish(state, name, recipe)
+
+
+@cython.cfunc
+def _structured_attribute(state: object, recipe: _Recipe, key: str, value: object, json: list):
+    out: list = []
+    value_to_json(state, value, recipe.context, out)
+    json.append(write_string(key) + ":" + "".join(out))
+    if key == "builder":
+        recipe.builder = force_string_context(value, recipe.context, recipe.pos)
+    elif key == "outputs":
+        recipe.note_outputs([force_string_no_context(item, recipe.pos) for item in force_list(value, recipe.pos)])
+    elif key in _NOTED:
+        recipe.note(key, force_string_no_context(value, recipe.pos))
+
+
+@cython.cfunc
+def _require_feature(state: object, feature: str):
+    if feature not in state.settings.experimental_features:
+        raise EvalError(
+            f"experimental Nix feature '{feature}' is disabled; use '--extra-experimental-features {feature}' to override",
+            NO_POS,
+        )
+
+
+@cython.cfunc
+def _sha256(text: str) -> str:
+    return openssl_sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+@cython.cfunc
+def _quoted(text: str) -> str:
+    """A string of an ATerm."""
+    if "\\" in text:
+        text = text.replace("\\", "\\\\")
+    if '"' in text:
+        text = text.replace('"', '\\"')
+    if "\n" in text:
+        text = text.replace("\n", "\\n")
+    if "\r" in text:
+        text = text.replace("\r", "\\r")
+    if "\t" in text:
+        text = text.replace("\t", "\\t")
+    return '"' + text + '"'
+
+
+@cython.cfunc
+def _in_order(names: object) -> list:
+    """The names sorted by their bytes, which for anything but ASCII is not the order of Python's strings."""
+    ordered: list = sorted(names)
+    for name in ordered:
+        if not name.isascii():
+            return sorted(ordered, key=lambda each: each.encode("utf-8", "surrogateescape"))
+    return ordered
+
+
+@cython.cfunc
+def _store_path(directory: str, kind: str, hash16: str, name: str) -> str:
+    """`makeStorePath`: the path of an object of `kind` whose inner SHA-256 is `hash16`."""
+    if not name or len(name) > 211 or not _NAME_CHARACTERS.issuperset(name):
+        check_name(name, name)
+    text: str = f"{kind}:sha256:{hash16}:{directory}:{name}"
+    digest: bytes = openssl_sha256(text.encode("utf-8", "surrogateescape")).digest()
+    folded: bytearray = bytearray(digest[:20])
+    n: cython.int
+    for n in range(12):
+        folded[n] = folded[n] ^ digest[20 + n]
+    out: bytearray = bytearray(32)
+    bit: cython.int
+    byte: cython.int
+    shift: cython.int
+    value: cython.int
+    for n in range(32):
+        bit = (31 - n) * 5
+        byte = bit >> 3
+        shift = bit & 7
+        value = folded[byte] >> shift
+        if shift > 3 and byte < 19:
+            value |= folded[byte + 1] << (8 - shift)
+        out[n] = _BASE32[value & 31]
+    return directory + "/" + out.decode("ascii") + "-" + name
+
+
+@cython.cfunc
+def _list(items: list) -> str:
+    return "[" + ",".join([_quoted(item) for item in items]) + "]"
+
+
+@cython.cfunc
+def _inputs(ordered: list, wanted: dict) -> str:
+    """The part of the text that names derivations and the outputs wanted of each."""
+    parts: list = []
+    for key in ordered:
+        names: object = wanted[key]
+        if len(names) == 1:
+            (only,) = names
+            parts.append(f'("{key}",["{only}"])')
+        else:
+            parts.append(f'("{key}",{_list(_in_order(names))})')
+    return ",".join(parts)
+
+
+@cython.cfunc
+def _collect(state: object, context: set, drvs: dict, srcs: set):
+    """Everything in the context of the attributes becomes an input of the derivation."""
+    for element in context:
+        if element[0] == "!":
+            end: cython.Py_ssize_t = element.find("!", 1)
+            path: str = element[end + 1 :]
+            output: str = element[1:end]
+            found: object = drvs.get(path)
+            if found is None:
+                drvs[path] = {output}
+            else:
+                found.add(output)
+        elif element[0] == "=":
+            # The builder gets the derivation itself, so it may look at anything that it needs.
+            for each in state.io.closure(element[1:]):
+                srcs.add(each)
+                if each.endswith(".drv"):
+                    drvs.setdefault(each, set()).update(state.io.output_names(each))
+        else:
+            srcs.add(element)
+
+
+@cython.cfunc
+def _finish(state: object, name: str, recipe: _Recipe) -> dict:
+    directory: str = state.io.directory.path
+    hashes: object = state.memo.get("derivation hashes")
+    if hashes is None:
+        hashes = state.memo["derivation hashes"] = DerivationHashes(state.io)
+    known: dict = hashes.known
+    drvs: dict = {}
+    srcs: set = set()
+    _collect(state, recipe.context, drvs, srcs)
+    if not recipe.builder:
+        raise EvalError("required attribute 'builder' missing", recipe.pos)
+    if not recipe.system:
+        raise EvalError("required attribute 'system' missing", recipe.pos)
+    if name.endswith(".drv"):
+        raise EvalError("derivation names are not allowed to end in '.drv'", recipe.pos)
+
+    # (path, algorithm, hash) of each output
+    outputs: dict = {}
+    names: list = _in_order(recipe.outputs)
+    deferred: cython.bint = False
+    fixed: cython.bint = recipe.output_hash is not None
+    placeholders: cython.bint = not fixed and (recipe.content_addressed or recipe.impure)
+    hashed_inputs: str = ""
+    if fixed:
+        outputs["out"] = _fixed_output(directory, name, recipe)
+    else:
+        by_hash: dict = {}
+        for path, wanted in drvs.items():
+            pair: tuple = known.get(path)
+            if pair is None:
+                pair = hashes.of(path)
+            deferred = deferred or pair[1]
+            if pair[0] in by_hash:
+                by_hash[pair[0]] = by_hash[pair[0]] | wanted
+            else:
+                by_hash[pair[0]] = wanted
+        hashed_inputs = _inputs(sorted(by_hash), by_hash)
+        for output in names:
+            outputs[output] = ("", "", "")
+        if placeholders:
+            deferred = True
+            _floating_outputs(recipe, names, outputs)
+
+    env: dict = recipe.env
+    for output in names:
+        env[output] = outputs[output][0]
+    variables: list = _in_order(env)
+    pairs: list = [f"({_quoted(key)},{_quoted(env[key])})" for key in variables]
+    ordered_srcs: list = sorted(srcs)
+    middle: str = f"],{_list(ordered_srcs)},{_quoted(recipe.system)},{_quoted(recipe.builder)},{_list(recipe.args)},["
+    masked: str = f"Derive([{_outputs(names, outputs)}],[{hashed_inputs}{middle}{','.join(pairs)}])"
+    if not fixed and not deferred:
+        hash16: str = _sha256(masked)
+        for output in names:
+            path_name: str = name if output == "out" else name + "-" + output
+            outputs[output] = (_store_path(directory, "output:" + output, hash16, path_name), "", "")
+            pairs[variables.index(output)] = f'({_quoted(output)},"{outputs[output][0]}")'
+    if placeholders:
+        for output in names:
+            # What the environment says and what the outputs say differ: the path is not known.
+            outputs[output] = ("", outputs[output][1], outputs[output][2])
+        masked = f"Derive([{_outputs(names, outputs)}],[{hashed_inputs}{middle}{','.join(pairs)}])"
+
+    head: str = f"Derive([{_outputs(names, outputs)}],["
+    tail: str = f"{middle}{','.join(pairs)}])"
+    ordered_drvs: list = sorted(drvs)
+    content: bytes = (head + _inputs(ordered_drvs, drvs) + tail).encode("utf-8", "surrogateescape")
+    digest: object = openssl_sha256(content)
+    references: list = sorted(srcs.union(drvs)) if drvs else ordered_srcs
+    kind: str = "text:" + ":".join(references) if references else "text"
+    drv_path: str = _store_path(directory, kind, digest.hexdigest(), name + ".drv")
+    state.io.add_derivation(drv_path, content, digest.digest(), references, names)
+    if drv_path not in known:
+        if fixed:
+            path, algo, hash16 = outputs["out"]
+            known[drv_path] = (_sha256(f"fixed:out:{algo}:{hash16}:{path}"), False)
+        elif recipe.impure:
+            known[drv_path] = (_sha256("impure"), True)
+        else:
+            known[drv_path] = (_sha256(head + hashed_inputs + tail), deferred)
+
+    result: dict = {"drvPath": make_string(drv_path, frozenset(("=" + drv_path,)))}
+    for output in names:
+        text: str = outputs[output][0] or _downstream_placeholder(drv_path, name, output)
+        result[output] = make_string(text, frozenset((f"!{output}!{drv_path}",)))
+    return result
+
+
+@cython.cfunc
+def _outputs(names: list, outputs: dict) -> str:
+    parts: list = []
+    for name in names:
+        path, algo, hash16 = outputs[name]
+        parts.append(f'({_quoted(name)},"{path}","{algo}","{hash16}")')
+    return ",".join(parts)
+
+
+def hash_or_zero(text: str, algo):
+    """Read the hash that an expression gives for a file.
+
+    '' stands for zeros, so that the error that follows shows the right one; `algo` is None if the text must name it.
+    """
+    if text:
+        return parse_hash(text, algo)
+    if algo is None:
+        raise EvalError("empty hash requires explicit hash type", NO_POS)
+    zero = Hash(algo, bytes(SIZES[algo]))
+    warn(f"found empty hash, assuming '{zero.to_string('sri', True)}'")
+    return zero
+
+
+@cython.cfunc
+def _fixed_output(directory: str, name: str, recipe: _Recipe) -> tuple:
+    """Path, algorithm and hash of the output of a derivation that says what its result is."""
+    if recipe.outputs != ["out"]:
+        raise EvalError("multiple outputs are not supported in fixed-output derivations", recipe.pos)
+    algo: object = recipe.output_hash_algo
+    digest: object = hash_or_zero(recipe.output_hash, algo if algo in SIZES else None)
+    hash16: str = digest.digest.hex()
+    method: str = "r:" if recipe.mode == "recursive" else ""
+    path: str
+    if method and digest.algo == "sha256":
+        path = _store_path(directory, "source", hash16, name)
+    else:
+        path = _store_path(directory, "output:out", _sha256(f"fixed:out:{method}{digest.algo}:{hash16}:"), name)
+    return path, method + digest.algo, hash16
+
+
+@cython.cfunc
+def _floating_outputs(recipe: _Recipe, names: list, outputs: dict):
+    """Outputs whose paths follow from their contents; until then the environment has placeholders for them."""
+    if recipe.content_addressed and recipe.impure:
+        raise EvalError("derivation cannot be both content-addressed and impure", recipe.pos)
+    algo: str = recipe.output_hash_algo if recipe.output_hash_algo in SIZES else "sha256"
+    method: str = "" if recipe.mode == "flat" else "r:"
+    for output in names:
+        outputs[output] = (hash_placeholder(output), method + algo, "impure" if recipe.impure else "")
+
+
+def hash_placeholder(output: str) -> str:
+    """Return what stands for a derivation's own output path until that path is known."""
+    from storefs.formats.derivation_hash import hash_placeholder as placeholder
+
+    return placeholder(output)
+
+
+def _downstream_placeholder(drv_path, name, output):
+    from storefs.formats.derivation_hash import downstream_placeholder
+    from storefs.formats.store_path import StorePath
+
+    return downstream_placeholder(StorePath(drv_path.rpartition("/")[2]), output)

@@ -1,0 +1,134 @@
+"""Writing Nix values as JSON, as `builtins.toJSON`, `--json` and `__structuredAttrs` do.
+
+Byte for byte the output of value-to-json.cc and json.cc of Nix 2.8, since it becomes part of derivations: attributes in
+bytewise order, only quotes, backslashes and control characters escaped, numbers as C++ streams print them.
+"""
+
+import cython
+
+from evaluator.errors import CALL_SITE, NO_POS, EvalError, NixError, NixTypeError
+
+if not cython.compiled:
+    from evaluator.core.calls import call1, coerce
+    from evaluator.core.values import (
+        NULL,
+        ContextString,
+        Path,
+        Thunk,
+        force_thunk,
+        position_of,
+        show_type,
+    )
+
+_MOST_LEVELS = 10_000
+_ESCAPES = {code: f"\\u{code:04x}" for code in range(32)} | {
+    ord('"'): '\\"',
+    ord("\\"): "\\\\",
+    ord("\n"): "\\n",
+    ord("\r"): "\\r",
+    ord("\t"): "\\t",
+}
+
+
+def write_string(text: str) -> str:
+    """Return a string literal of JSON."""
+    if text.isprintable() and '"' not in text and "\\" not in text:
+        return '"' + text + '"'
+    if not text.isascii():
+        _check_utf8(text)
+    return '"' + text.translate(_ESCAPES) + '"'
+
+
+def _check_utf8(text: str):
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        at: object = len(text[: error.start].encode("utf-8"))
+        byte: object = ord(text[error.start]) & 0xFF
+        raise EvalError(
+            f"JSON serialization error: [json.exception.type_error.316] invalid UTF-8 byte at index {at}: 0x{byte:02X}",
+            NO_POS,
+        ) from None
+
+
+def write_float(number: float) -> str:
+    """Return a float as a C++ stream prints it: six significant digits."""
+    return f"{number:g}"
+
+
+def value_to_json(state, value, context: set, out: list, depth: cython.int = 0):
+    """Append the JSON text of a value to `out`, in pieces. Evaluates everything in it and copies paths to the store.
+
+    Args:
+        state: the evaluation.
+        value: any value without functions.
+        context: gets what the strings in it depend on.
+        out: gets the text.
+        depth: how many lists and sets it is inside of; more than 10 000 are refused, as any reader would.
+    """
+    if type(value) is Thunk:
+        value = force_thunk(cython.cast(Thunk, value), -1)
+    if type(value) is str:
+        out.append(write_string(value))
+    elif type(value) is ContextString:
+        context.update(cython.cast(ContextString, value).context)
+        out.append(write_string(cython.cast(ContextString, value).text))
+    elif type(value) is bool:
+        out.append("true" if value else "false")
+    elif type(value) is int:
+        out.append(str(value))
+    elif type(value) is float:
+        out.append(write_float(value))
+    elif type(value) is Path:
+        out.append(write_string(state.copy_path_to_store(cython.cast(Path, value).path, context)))
+    elif value is NULL:
+        out.append("null")
+    elif type(value) is list:
+        if depth >= _MOST_LEVELS:
+            raise EvalError("stack overflow; max-call-depth exceeded", NO_POS)
+        _list(state, value, context, out, depth + 1)
+    elif isinstance(value, dict):
+        if depth >= _MOST_LEVELS:
+            raise EvalError("stack overflow; max-call-depth exceeded", NO_POS)
+        _attrs(state, value, context, out, depth + 1)
+    else:
+        raise NixTypeError(f"cannot convert {show_type(value)} to JSON")
+
+
+@cython.cfunc
+def _list(state: object, items: list, context: set, out: list, depth: cython.int):
+    index: cython.Py_ssize_t = 0
+    for item in items:
+        out.append("," if index else "[")
+        try:
+            value_to_json(state, item, context, out, depth)
+        except NixError as error:
+            error.add_trace(CALL_SITE, f"while evaluating list element at index {index}")
+            raise
+        index += 1
+    out.append("]" if items else "[]")
+
+
+@cython.cfunc
+def _attrs(state: object, attrs: object, context: set, out: list, depth: cython.int):
+    to_string: object = attrs.get("__toString")
+    if to_string is not None:
+        if type(to_string) is Thunk:
+            to_string = force_thunk(cython.cast(Thunk, to_string), -1)
+        out.append(write_string(coerce(state, call1(to_string, attrs), context, False, False)))
+        return
+    if "outPath" in attrs:
+        value_to_json(state, attrs["outPath"], context, out, depth)
+        return
+    first: cython.bint = True
+    for name in sorted(attrs):
+        out.append("{" if first else ",")
+        first = False
+        out.append(write_string(name))
+        out.append(":")
+        try:
+            value_to_json(state, attrs[name], context, out, depth)
+        except NixError as error:
+            error.add_trace(position_of(attrs, name), f"while evaluating attribute '{name}'")
+            raise
+    out.append("{}" if first else "}")
