@@ -13,6 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from storefs.config import Config
     from storefs.options import Invocation
 
 COMMAND = Command(
@@ -27,6 +28,8 @@ COMMAND = Command(
         Option("--passthrough", help="let the kernel read large files itself; opens cost a message then"),
         Option("--status", help="show the mounts of this store and their counters instead"),
         Option("--json", help="show the status as JSON"),
+        Option("--pid-file", takes=("PATH",), help="write the number of the serving process to PATH when it is ready"),
+        Option("--install-units", takes=("DIR",), help="write systemd units into DIR ('system': where systemd looks)"),
         Option("--serve-descriptor", takes=("NUMBER",), help="serve a file system that is mounted", hidden=True),
     ),
     description="""
@@ -39,6 +42,7 @@ gives an error, and the next command that needs the store repairs it. SIGUSR1 ma
     examples=(
         ("verglas mount --background", "mount the store on /nix/store"),
         ("verglas mount --background --replace", "after an upgrade: a new process for new users"),
+        ("verglas mount --install-units system", "let systemd mount it; then: systemctl enable --now verglas-mount"),
         ("verglas mount --status", "who is mounted where, and how much there is to do"),
     ),
 )
@@ -49,9 +53,13 @@ def run(invocation: Invocation) -> int:
     config = invocation.config
     if invocation.flag("--status"):
         return _show_status(config.verglas_dir, as_json=invocation.flag("--json"))
+    units = invocation.value("--install-units")
+    if units is not None:
+        return _install_units(config, units)
     if len(invocation.operands) > 1:
         raise UsageError("verglas mount takes one directory at most")
     target = os.path.abspath(invocation.operands[0] if invocation.operands else config.physical_store_dir)
+    from storefs.durable import replace_file
     from storefs.fuse.mount import TRANSPORTS, MountOptions, mount_and_serve, serve_descriptor
 
     transport = invocation.value("--transport") or "auto"
@@ -64,8 +72,14 @@ def run(invocation: Invocation) -> int:
         if_needed=invocation.flag("--if-needed"),
     )
     descriptor = invocation.value("--serve-descriptor")
+    pid_file = invocation.value("--pid-file")
 
-    def serve(ready: Callable[[], None]) -> int:
+    def serve(tell: Callable[[], None]) -> int:
+        def ready() -> None:
+            if pid_file is not None:
+                replace_file(pid_file, f"{os.getpid()}\n".encode())
+            tell()
+
         if descriptor is not None:
             serve_descriptor(config.verglas_dir, int(descriptor), target, options, ready)
         else:
@@ -78,6 +92,15 @@ def run(invocation: Invocation) -> int:
 
     os.makedirs(config.verglas_dir, exist_ok=True)
     run_in_background(serve, f"{config.verglas_dir}/mount.log")
+    return 0
+
+
+def _install_units(config: Config, folder: str) -> int:
+    from storefs.fuse.units import SYSTEM_UNITS, install_units
+
+    program = os.path.join(os.path.dirname(os.path.abspath(sys.argv[0])), "verglas")
+    for path in install_units(config, program, SYSTEM_UNITS if folder == "system" else os.path.abspath(folder)):
+        sys.stdout.write(path + "\n")
     return 0
 
 

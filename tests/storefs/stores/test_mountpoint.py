@@ -1,0 +1,222 @@
+"""Where a process finds the store: for root, for an ordinary user, and in a namespace of its own."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from storefs.config import load_config
+from storefs.stores.mount_table import mount_at, mounts, store_mounts
+from storefs.stores.mountpoint import ensure_mounted, find_mount
+from tests.conftest import BIN
+from tests.leaks import child_processes
+from tests.storefs.fuse.mounted_store import MountedStore
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = [pytest.mark.fuse, pytest.mark.root, pytest.mark.slow]
+
+USER = pwd.getpwnam("nobody").pw_uid  # fusermount3 wants to know its name
+
+
+@pytest.fixture
+def store(scratch: Path) -> Iterator[MountedStore]:
+    (scratch / "hello").write_text("hello\n")
+    store = MountedStore(scratch)
+    store.plant("hello", scratch / "hello")
+    yield store
+    store.verglas("umount", "--lazy")
+    store.garden.close()
+
+
+@pytest.fixture
+def hello(store: MountedStore) -> str:
+    return store.garden.base_name("hello")
+
+
+def as_user(*command: str | Path, environ: dict[str, str], scratch: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command as an ordinary user on a machine whose /dev/fuse everybody may use, as distributions have it."""
+    device = scratch / "fuse"
+    if not device.exists():
+        os.mknod(device, 0o020666, os.makedev(10, 229))
+        os.chmod(device, 0o666)
+    script = f'mount --bind {device} /dev/fuse && exec setpriv --reuid {USER} --regid {USER} --clear-groups "$@"'
+    return subprocess.run(
+        ["unshare", "-m", "sh", "-c", script, "sh", *command],
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        cwd="/",
+    )
+
+
+@pytest.fixture
+def user_store(store: MountedStore, scratch: Path) -> MountedStore:
+    """The store of an ordinary user."""
+    store.garden.close()
+    os.chmod(scratch, 0o755)
+    for folder, names, files in os.walk(scratch):
+        for name in [".", *names, *files]:
+            os.chown(os.path.join(folder, name), USER, USER, follow_symlinks=False)
+    store.garden = type(store.garden)(store.verglas_dir)
+    return store
+
+
+ENSURE = """
+import sys
+from storefs.config import load_config
+from storefs.stores.mountpoint import ensure_mounted
+config = load_config()
+where = ensure_mounted(config)
+print(where, open(where + "/" + sys.argv[1]).read().strip(), ensure_mounted(config) == where)
+"""
+
+
+class TestRoot:
+    def test_mounts_on_the_store_directory(self, store: MountedStore, hello: str) -> None:
+        config = load_config(store.environ)
+        assert find_mount(config) is None
+        assert ensure_mounted(config) == str(store.root)
+        assert (store.root / hello).read_text() == "hello\n"
+        assert find_mount(config) == ensure_mounted(config) == str(store.root)
+        assert len(store_mounts(store.verglas_dir)) == 1
+
+    def test_covers_nothing_that_belongs_to_others(self, store: MountedStore, hello: str) -> None:
+        store.root.mkdir()
+        (store.root / "of-another-nix").write_text("keep out")
+        where = ensure_mounted(load_config(store.environ))
+        assert where == f"{store.verglas_dir}/mnt"
+        assert Path(where, hello).read_text() == "hello\n"
+        assert os.listdir(store.root) == ["of-another-nix"]
+
+    def test_repairs_a_dead_mount(self, store: MountedStore, hello: str) -> None:
+        config = load_config(store.environ)
+        ensure_mounted(config)
+        pid = int(str(store.status()["pid"]))
+        os.kill(pid, signal.SIGKILL)
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        assert find_mount(config) is None
+        assert ensure_mounted(config) == str(store.root)
+        assert (store.root / hello).read_text() == "hello\n"
+
+    def test_uses_a_mount_somewhere_else(self, store: MountedStore, scratch: Path, hello: str) -> None:
+        store.verglas("mount", "--background", scratch / "elsewhere")
+        assert ensure_mounted(load_config(store.environ)) == str(scratch / "elsewhere")
+
+    def test_a_chroot_store_lies_below_its_root(self, scratch: Path) -> None:
+        environ = {"PATH": os.environ["PATH"], "HOME": str(scratch)}
+        config = load_config(environ, store_uri=str(scratch / "root"))
+        where = ensure_mounted(config)
+        try:
+            assert where == f"{scratch}/root/nix/store"
+            assert os.listdir(where) == []
+        finally:
+            subprocess.run([BIN / "verglas", "umount", "--store", scratch / "root"], env=environ, check=True)
+
+
+class TestUser:
+    def test_enters_a_namespace_with_the_store_at_its_real_path(
+        self, user_store: MountedStore, scratch: Path, hello: str
+    ) -> None:
+        environ = user_store.environ | {"NIX_STORE_DIR": "/a-root-that/is-not-there/store"}
+        done = as_user(sys.executable, "-c", ENSURE, hello, environ=environ, scratch=scratch)
+        assert done.stdout == "/a-root-that/is-not-there/store hello True\n", done.stderr
+        assert not Path("/a-root-that").exists()
+
+    def test_mounts_over_what_the_user_may_not_change(
+        self, user_store: MountedStore, scratch: Path, hello: str
+    ) -> None:
+        environ = user_store.environ | {"NIX_STORE_DIR": "/usr/share/verglas-test/store"}
+        script = f"cat /usr/share/verglas-test/store/{hello}; test -d /usr/share/doc; id -u; ls /proc/self/fd | wc -l"
+        done = as_user(BIN / "verglas", "run", "sh", "-c", script, environ=environ, scratch=scratch)
+        assert done.stdout.split() == ["hello", str(USER), "4"], done.stdout + done.stderr
+        assert not Path("/usr/share/verglas-test").exists()
+
+    def test_without_a_usable_device_the_error_says_what_to_do(self, user_store: MountedStore) -> None:
+        script = f'chmod 600 /dev/fuse; exec setpriv --reuid {USER} --regid {USER} --clear-groups "$@"'
+        done = subprocess.run(
+            [
+                "unshare",
+                "-m",
+                "sh",
+                "-c",
+                f"mount -t tmpfs x /dev; mknod /dev/fuse c 10 229; mknod -m 666 /dev/null c 1 3; {script}",
+                "sh",
+                str(BIN / "verglas"),
+                "run",
+                "true",
+            ],
+            env=user_store.environ,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 1
+        assert done.stderr.startswith("error: can't open '/dev/fuse': Permission denied; user"), done.stderr
+
+    def test_fusermount_serves_where_namespaces_are_not_to_be_had(
+        self, user_store: MountedStore, scratch: Path, hello: str
+    ) -> None:
+        if not Path("/usr/bin/fusermount3").exists():
+            pytest.skip("no fusermount3")
+        # A process with threads can't enter a user namespace.
+        code = f"import threading; threading.Thread(target=threading.Event().wait, daemon=True).start()\n{ENSURE}"
+        code += "import subprocess; subprocess.run([sys.argv[2], 'umount'], check=True)\n"
+        done = as_user(
+            sys.executable, "-c", code, hello, str(BIN / "verglas"), environ=user_store.environ, scratch=scratch
+        )
+        assert done.stdout == f"{user_store.verglas_dir}/mnt hello True\n", done.stderr
+
+
+class TestRun:
+    def test_exit_statuses_are_passed_on(self, store: MountedStore) -> None:
+        store.verglas("run", "sh", "-c", "exit 37", status=37)
+        store.verglas("run", "no-such-program", status=127)
+        store.verglas("run", store.folder / "hello", status=126)
+        store.verglas("run", status=1)
+        done = subprocess.run([BIN / "verglas", "run", "sh", "-c", "kill -9 $$"], env=store.environ, check=False)
+        assert done.returncode == -signal.SIGKILL
+
+    def test_the_store_is_seen_inside_only_and_nothing_is_left(self, store: MountedStore, hello: str) -> None:
+        before = [mount.target for mount in mounts()]
+        processes = set(child_processes())
+        assert store.verglas("run", "cat", store.root / hello) == "hello\n"
+        assert [mount.target for mount in mounts()] == before
+        assert mount_at(str(store.root)) is None
+        # The server ends by itself, because the namespace ended; the check after every test waits for it.
+        assert set(child_processes()) - processes <= set(child_processes())
+
+    def test_a_store_that_is_mounted_is_used_as_it_is(self, store: MountedStore, hello: str) -> None:
+        store.mount()
+        inside = store.verglas("run", "readlink", "/proc/self/ns/mnt").strip()
+        assert inside == os.readlink("/proc/self/ns/mnt")
+
+    def test_a_shell(self, store: MountedStore, hello: str) -> None:
+        store.environ["SHELL"] = "/bin/sh"
+        assert store.verglas("shell", "--", "-c", f"cat {store.root}/{hello}") == "hello\n"
+
+    def test_the_working_directory_stays(self, user_store: MountedStore, scratch: Path) -> None:
+        environ = user_store.environ | {"NIX_STORE_DIR": "/not-there/store"}
+        done = as_user("sh", "-c", f"cd {scratch} && {BIN}/verglas run pwd", environ=environ, scratch=scratch)
+        assert done.stdout.strip() == str(scratch), done.stderr
+
+    def test_children_that_stay_keep_the_store(self, user_store: MountedStore, scratch: Path, hello: str) -> None:
+        environ = user_store.environ | {"NIX_STORE_DIR": "/not-there/store"}
+        script = f"(read line; cat /not-there/store/{hello}) < {scratch}/pipe > {scratch}/out & echo started"
+        os.mkfifo(scratch / "pipe")
+        os.chown(scratch / "pipe", USER, USER)
+        starter = subprocess.Popen(["sh", "-c", f"sleep 0; echo go > {scratch}/pipe"])
+        done = as_user(BIN / "verglas", "run", "sh", "-c", script + "; wait", environ=environ, scratch=scratch)
+        starter.wait()
+        assert done.stdout == "started\n", done.stderr
+        assert (scratch / "out").read_text() == "hello\n"
