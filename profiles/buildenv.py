@@ -61,6 +61,8 @@ class ConflictError(StoreError):
         priority: of both.
     """
 
+    exit_code = 100  # for nix-env the build of the user environment has failed
+
     def __init__(self, name: str, existing: str, added: str, priority: int) -> None:
         super().__init__(
             f"packages '{added}' and '{existing}' have the same priority {priority}; "
@@ -76,6 +78,8 @@ class ConflictError(StoreError):
 
 class CollisionError(StoreError):
     """A name is a directory in one package and a file in another."""
+
+    exit_code = 100
 
 
 class Package:

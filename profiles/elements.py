@@ -203,11 +203,11 @@ def parse_manifest(text: str) -> list[Element]:
     value, end = _Reader(text).value(0)
     if text[end:].strip() or not isinstance(value, list):
         raise NotPlainError(end)
-    return [element_of(each) for each in value]
+    return [element_of(each, str(index)) for index, each in enumerate(value)]
 
 
-def element_of(value: Plain) -> Element:
-    """Return the element that a set of a manifest describes.
+def element_of(value: Plain, attr_path: str = "") -> Element:
+    """Return the element that a set of a manifest describes, found at `attr_path`: its index in the list.
 
     Raises:
         NotPlainError: it describes none.
@@ -229,7 +229,7 @@ def element_of(value: Plain) -> Element:
             where = value.get(output) if isinstance(output, str) else None
             if isinstance(where, dict) and isinstance(output, str) and isinstance(path := where.get("outPath"), str):
                 outputs[output] = path
-    return Element(name, out_path, system=system, drv_path=drv_path, outputs=outputs, meta=meta)
+    return Element(name, out_path, system=system, drv_path=drv_path, outputs=outputs, meta=meta, attr_path=attr_path)
 
 
 _SPACE = " \n\r\t"

@@ -1,0 +1,276 @@
+"""nix-env: what it prints and what it makes, equal to real Nix 2.8 command by command."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.conftest import BIN
+
+if TYPE_CHECKING:
+    from tests.conftest import Runner
+    from tests.oracle.real_nix import RealNix
+
+pytestmark = [pytest.mark.slow, pytest.mark.fuse]
+
+EXPRESSIONS = """
+let
+  mk = name: attrs: derivation ({
+    inherit name;
+    system = builtins.currentSystem;
+    builder = "/bin/sh";
+    args = [ "-c" (attrs.script or "mkdir -p $out/bin; echo ${name} > $out/bin/${(builtins.parseDrvName name).name}") ];
+    PATH = "/bin:/usr/bin";
+  } // removeAttrs attrs [ "meta" "script" "system" ]) // { meta = attrs.meta or { }; };
+in
+{
+  a1 = mk "alpha-1.0" {
+    meta = { description = "the first <alpha> & \\"co\\""; priority = 4; license = [ "x" "y" ]; };
+  };
+  a2 = mk "alpha-2.0" { meta.maintainers = { me = "x"; n = 1; }; };
+  Beta = mk "Beta-0.9pre1" { meta = { homepage = "http://x"; broken = false; weight = 1.5; f = x: x; }; };
+  beta = mk "beta-0.9" { };
+  multi = mk "multi-1" {
+    outputs = [ "out" "man" "dev" ];
+    script = "mkdir -p $out/bin $man/man $dev/include; echo > $out/bin/multi; echo > $man/man/m; echo > $dev/include/i";
+    meta.outputsToInstall = [ "out" "man" ];
+  };
+  clash = mk "clash-1" { script = "mkdir -p $out/bin; echo > $out/bin/alpha"; };
+  foreign = mk "foreign-1" { } // { system = "powerpc-linux"; };
+  broken = assert false; mk "broken-1" { };
+  nested = { recurseForDerivations = true; deep = mk "deep-3" { meta.description = "deep\\none"; }; };
+  hidden = { never = mk "never-1" { }; };
+  noversion = mk "noversion" { };
+}
+"""
+
+
+class Both:
+    """Runs the same nix-env command with both programs, each on its own store with the same logical directory.
+
+    Real nix-env reads a profile through the file system, so its store has to lie where its paths say: in a mount
+    namespace it is bound there, over whatever is there of ours.
+    """
+
+    def __init__(self, run: Runner, real: RealNix, scratch: Path) -> None:
+        self.run = run
+        self.real = real
+        self.source = scratch / "x.nix"
+        self.source.write_text(EXPRESSIONS)
+        self.ours = str(scratch / "ours" / "profile")
+        self.theirs = str(scratch / "theirs" / "profile")
+        for profile in (self.ours, self.theirs):
+            os.makedirs(os.path.dirname(profile))
+        os.makedirs(real.store_dir, exist_ok=True)
+
+    def __call__(self, *arguments: str, status: int = 0) -> str:
+        """Return what both printed on standard output, which must be equal."""
+        words = ["-f", str(self.source), "-p"]
+        theirs = self._run_real("nix-env", *words, self.theirs, *arguments)
+        ours = self.run("nix-env", *words, self.ours, *arguments, *_OPTIONS, status=None)
+        assert theirs.returncode == status, theirs.stderr.decode()
+        assert ours.returncode == status, ours.stderr
+        assert ours.stdout == theirs.stdout.decode().replace(self.theirs, self.ours)
+        return ours.stdout
+
+    def _run_real(self, program: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+        real = self.real
+        env = {name: value for name, value in real.env.items() if name != "NIX_REMOTE"}
+        env["NIX_CONFIG"] = "build-users-group =\nsubstituters =\nsandbox = false\n"
+        bind = 'mount --bind "$0" "$1" && shift && exec "$@"'
+        env["PATH"] = "/usr/bin:/bin"
+        words = [
+            "/usr/bin/unshare",
+            "-m",
+            "/bin/sh",
+            "-c",
+            bind,
+            str(real.physical_store),
+            real.store_dir,
+            str(real.bin / program),
+        ]
+        return subprocess.run([*words, *arguments], env=env, capture_output=True, check=False)
+
+    def links(self) -> list[str]:
+        """Return the store paths of all generations, which must be equal."""
+        found = []
+        for profile in (self.ours, self.theirs):
+            folder = os.path.dirname(profile)
+            names = sorted(name for name in os.listdir(folder) if name.endswith("-link"))
+            found.append([(name, os.readlink(f"{folder}/{name}")) for name in names])
+            found[-1].append(("profile", os.readlink(profile)))
+        assert found[0] == found[1]
+        return [target for _, target in found[0]]
+
+
+@pytest.fixture
+def both(run: Runner, real_nix: RealNix, scratch: Path) -> Both:
+    return Both(run, real_nix, scratch)
+
+
+@pytest.fixture(autouse=True)
+def _unmount(environ: dict[str, str], scratch: Path):  # type: ignore[no-untyped-def]
+    yield
+    subprocess.run([BIN / "verglas", "umount"], env=environ, cwd=scratch, check=False, capture_output=True)
+
+
+@pytest.mark.oracle
+@pytest.mark.root
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["-qa"],
+        ["-qaP"],
+        ["-qaP", "--description"],
+        ["-qaP", "--system", "--no-name"],
+        ["-qaP", "--drv-path"],
+        ["-qaP", "--out-path"],
+        ["-qas"],
+        ["-qac"],
+        ["-qa", "alpha"],
+        ["-qa", "alpha-1.0", "be.*"],
+        ["-qaA", "nested"],
+        ["-qa", "--system-filter", "powerpc-linux"],
+        ["-qab"],
+        ["-qa", "--json"],
+        ["-qa", "--json", "--out-path", "alpha"],
+        ["-qa", "--json", "--meta"],
+        ["-qa", "--xml"],
+        ["-qa", "--xml", "--meta", "--description", "--drv-path", "--out-path", "-s", "-c"],
+        ["-q"],
+        ["-q", "--json"],
+        ["-q", "--xml"],
+    ],
+    ids=" ".join,
+)
+def test_queries_of_an_empty_profile(both: Both, arguments: list[str]) -> None:
+    both(*arguments)
+
+
+@pytest.mark.oracle
+@pytest.mark.root
+def test_a_life(both: Both) -> None:
+    both("-i", "alpha-1.0")
+    both("-iA", "multi", "nested.deep")
+    assert both("-q").split() == ["alpha-1.0", "deep-3", "multi-1"]
+    both("-q", "--out-path", "--description", "--system", "-s")
+    both("-qc")
+    both("-qas")
+    both("-qasc", "--out-path")
+    both("-q", "--json", "--meta", "--out-path")
+    both("-q", "--xml", "--meta", "--out-path", "--description", "-c")
+    both("-i", "alpha-2.0", "--preserve-installed")
+    both("-q")
+    both("-e", "alpha-2.0")
+    both("--set-flag", "priority", "5", "alpha")
+    both("-i", "alpha-2.0", "-P", status=100)
+    both("-u", "--always")
+    both("-u")
+    both("-iA", "clash", status=100)
+    both("--set-flag", "active", "false", "alpha")
+    both("-iA", "clash")
+    both("-e", "multi", "clash")
+    both("--set-flag", "keep", "true", "deep")
+    both("-iE", "f: f.beta", "f: f.Beta")
+    both("--rollback")
+    both("--switch-generation", "2")
+    both("-q")
+    both("--delete-generations", "1", "3")
+    both("-ir", "alpha")
+    both("-q")
+    both("--set", "-A", "beta")
+    both("-q")
+    both("--delete-generations", "+2")
+    both("--delete-generations", "old")
+    both("-e", ".*")
+    targets = both.links()
+    assert len(targets) > 1
+
+
+@pytest.mark.oracle
+@pytest.mark.root
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["-i", "nothing"],
+        ["-iA", "alpha"],
+        ["-qa", "alph"],
+        ["--rollback"],
+        ["--switch-generation", "4"],
+        ["--delete-generations", "x"],
+        ["--set-flag", "keep", "true", "nothing"],
+        ["--set", "alpha", "beta"],
+        ["-q", "-P"],
+        ["-i", "--leq"],
+        ["-i", "-e"],
+        [],
+    ],
+    ids=" ".join,
+)
+def test_failures(both: Both, arguments: list[str]) -> None:
+    both(*arguments, status=1)
+
+
+def test_list_generations_has_nixs_form(run: Runner, scratch: Path) -> None:
+    (scratch / "x.nix").write_text(EXPRESSIONS)
+    profile = scratch / "profile"
+    run("nix-env", "-f", "x.nix", "-p", profile, "-iA", "beta", *_OPTIONS)
+    run("nix-env", "-f", "x.nix", "-p", profile, "-iA", "noversion", *_OPTIONS)
+    lines = run("nix-env", "-p", profile, "--list-generations").stdout.splitlines()
+    form = r"   %d   \d{4}-\d\d-\d\d \d\d:\d\d:\d\d   %s"
+    assert re.fullmatch(form % (1, ""), lines[0])
+    assert re.fullmatch(form % (2, r"\(current\)"), lines[1])
+
+
+_OPTIONS = ("--option", "sandbox-paths", "/bin/sh=/bin/busybox /bin /usr/bin /lib /lib64 /usr/lib")
+
+
+def test_dry_run_changes_nothing(run: Runner, scratch: Path) -> None:
+    (scratch / "x.nix").write_text(EXPRESSIONS)
+    done = run("nix-env", "-f", "x.nix", "-p", scratch / "p", "-iA", "beta", "--dry-run")
+    assert "(dry run; not doing anything)" in done.stderr
+    assert "this derivation will be built:" in done.stderr
+    assert not os.path.lexists(scratch / "p")
+
+
+def test_manifest_written_by_hand_is_evaluated(run: Runner, scratch: Path) -> None:
+    path = f"{scratch}/store/{'0' * 32}-x"
+    profile = scratch / "profile"
+    profile.mkdir()
+    (profile / "manifest.nix").write_text(
+        f'map (name: {{ type = "derivation"; inherit name; outPath = "{path}"; meta = {{ }}; }}) [ "x-1" "y-2" ]'
+    )
+    assert run("nix-env", "-p", profile, "-q").stdout == "x-1\ny-2\n"
+
+
+def test_manifest_json_is_refused(run: Runner, scratch: Path) -> None:
+    (scratch / "profile").mkdir()
+    (scratch / "profile" / "manifest.json").write_text("{}")
+    done = run("nix-env", "-p", scratch / "profile", "-q", status=1)
+    assert "please use 'nix profile' instead" in done.stderr
+
+
+def test_folder_of_expressions(run: Runner, environ: dict[str, str], scratch: Path) -> None:
+    folder = Path(environ["HOME"]) / ".nix-defexpr"
+    (folder / "more" / "channel").mkdir(parents=True)
+    (folder / "one.nix").write_text(EXPRESSIONS)
+    (folder / "more" / "channel" / "default.nix").write_text('{ z = derivation { name = "z-1"; system = "s"; }; }')
+    (folder / "more" / "manifest.nix").write_text("throw 1")
+    (folder / "gone").symlink_to("nowhere")
+    (folder / "ignored.txt").write_text("throw 1")
+    lines = run("nix-env", "-qaP", "z", "beta").stdout.splitlines()
+    assert lines == ["one.beta   beta-0.9", "channel.z  z-1"]
+    (folder / "more" / "one.nix").write_text("{ }")
+    assert "name collision in input Nix expressions" in run("nix-env", "-qa", "z").stderr
+
+
+def test_names_are_sorted_without_case(run: Runner, scratch: Path) -> None:
+    (scratch / "x.nix").write_text(EXPRESSIONS)
+    names = json.loads(run("nix-env", "-f", "x.nix", "-qa", "--json").stdout)
+    assert list(names)[:4] == ["a1", "a2", "beta", "Beta"]
