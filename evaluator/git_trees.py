@@ -1,8 +1,8 @@
 """`builtins.fetchGit`: revisions of git repositories, and working trees of local ones.
 
-Uses the program `git`. Repositories of other machines are mirrored in the user's cache directory and fetched again after
-`tarball-ttl`; a commit that the mirror has is never asked for again. Semantics: fetchers/git.cc of Nix 2.8. Blocking;
-called by `session.py` only.
+Uses the program `git`. Repositories of other machines are mirrored in the user's cache directory and fetched again
+after `tarball-ttl`; a commit that the mirror has is never asked for again. Semantics: fetchers/git.cc of Nix 2.8.
+Blocking; called by `session.py` only.
 """
 
 from __future__ import annotations
@@ -30,24 +30,33 @@ class GitError(StoreError):
     """The program `git` failed, or a repository lacks what was asked for."""
 
 
-def _git(arguments: list[str], *, where: str | None = None) -> bytes:
-    command = ["git", *(["-C", where] if where else []), *arguments]
-    # A repository of another user is read, nothing of it is executed; git's own protection would only be in the way.
-    environment = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}  # noqa: TID251
-    for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
-        environment.pop(name, None)
-    try:
-        done = subprocess.run(command, capture_output=True, check=False, env=environment)
-    except FileNotFoundError:
-        raise GitError("fetching from git repositories needs the program 'git', which is not installed") from None
-    if done.returncode:
-        said = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        raise GitError(f"program 'git' failed with exit code {done.returncode}: {said[-1] if said else ''}")
-    return done.stdout
+class _Git:
+    """The program, in the user's environment without what would bend its answers."""
 
+    def __init__(self, environment: dict[str, str]) -> None:
+        for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
+            environment.pop(name, None)
+        self._environment = {**environment, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
 
-def _ask(arguments: list[str], where: str) -> str:
-    return _git(arguments, where=where).decode("utf-8", "surrogateescape").strip()
+    def run(self, arguments: list[str], *, where: str | None = None) -> bytes:
+        """Run it in the repository `where` and return what it printed.
+
+        Raises:
+            GitError: it failed, or is not installed.
+        """
+        command = ["git", *(["-C", where] if where else []), *arguments]
+        try:
+            done = subprocess.run(command, capture_output=True, check=False, env=self._environment)
+        except FileNotFoundError:
+            raise GitError("fetching from git repositories needs the program 'git', which is not installed") from None
+        if done.returncode:
+            said = done.stderr.decode("utf-8", "replace").strip().splitlines()
+            raise GitError(f"program 'git' failed with exit code {done.returncode}: {said[-1] if said else ''}")
+        return done.stdout
+
+    def ask(self, arguments: list[str], where: str) -> str:
+        """Like `run`, for one line of text."""
+        return self.run(arguments, where=where).decode("utf-8", "surrogateescape").strip()
 
 
 def fetch_git(config: Config, io: StoreIO, request: GitRequest) -> GitTree:
@@ -56,33 +65,34 @@ def fetch_git(config: Config, io: StoreIO, request: GitRequest) -> GitTree:
     Raises:
         GitError: there is no such repository, branch or commit.
     """
+    git = _Git(config.environment())
     url = request.url
     local = url[7:] if url.startswith("file://") else url if url.startswith("/") else None
     if local is not None and not os.path.exists(local):
         raise GitError(f"'{local}' does not exist")
     if local is not None and request.ref is None and request.rev is None and os.path.exists(f"{local}/.git"):
-        dirty = _working_tree(config, io, request, local)
+        dirty = _working_tree(git, config, io, request, local)
         if dirty is not None:
             return dirty
-    repository = local if local is not None else _mirror(config, request)
-    rev = request.rev or _resolve(repository, request.ref or "HEAD", url)
-    return _revision(io, request, repository, rev)
+    repository = local if local is not None else _mirror(git, config, request)
+    rev = request.rev or _resolve(git, repository, request.ref or "HEAD", url)
+    return _revision(git, io, request, repository, rev)
 
 
-def _working_tree(config: Config, io: StoreIO, request: GitRequest, path: str) -> GitTree | None:
+def _working_tree(git: _Git, config: Config, io: StoreIO, request: GitRequest, path: str) -> GitTree | None:
     """Take a local repository as it is, if it differs from its last commit; None if it does not."""
     has_head = True
     try:
-        head = _ask(["rev-parse", "--verify", "HEAD"], path)
+        head = git.ask(["rev-parse", "--verify", "HEAD"], path)
     except GitError:
         has_head, head = False, ""
-    if has_head and not _ask(["status", "--porcelain", "--untracked-files=no"], path):
+    if has_head and not git.ask(["status", "--porcelain", "--untracked-files=no"], path):
         return None
     if not config.boolean("allow-dirty"):
         raise GitError(f"Git tree '{path}' is dirty")
     if config.boolean("warn-dirty"):
         warn(f"Git tree '{path}' is dirty")
-    listed = _git(["ls-files", "-z", *(["--recurse-submodules"] if request.submodules else [])], where=path)
+    listed = git.run(["ls-files", "-z", *(["--recurse-submodules"] if request.submodules else [])], where=path)
     files = {os.fsdecode(name) for name in listed.split(b"\0") if name}
     folders = {""}
     for name in files:
@@ -96,44 +106,47 @@ def _working_tree(config: Config, io: StoreIO, request: GitRequest, path: str) -
         return relative in (folders if kind == "directory" else files)
 
     store_path = io.add_path(request.name, os.path.abspath(path), keep=keep)
-    modified = int(_ask(["log", "-1", "--format=%ct", "--no-show-signature", head], path)) if has_head else 0
+    modified = int(git.ask(["log", "-1", "--format=%ct", "--no-show-signature", head], path)) if has_head else 0
     return GitTree(store_path, io.nar_hash(store_path), None, None, modified)
 
 
-def _resolve(repository: str, ref: str, url: str) -> str:
+def _resolve(git: _Git, repository: str, ref: str, url: str) -> str:
     for candidate in (f"refs/heads/{ref}", f"refs/tags/{ref}^{{commit}}", f"refs/remotes/origin/{ref}", ref):
         try:
-            return _ask(["rev-parse", "--verify", "--quiet", f"{candidate}^{{commit}}"], repository)
+            return git.ask(["rev-parse", "--verify", "--quiet", f"{candidate}^{{commit}}"], repository)
         except GitError:
             continue
     raise GitError(f"cannot find Git revision '{ref}' in the repository '{url}'")
 
 
-def _revision(io: StoreIO, request: GitRequest, repository: str, rev: str) -> GitTree:
+def _revision(git: _Git, io: StoreIO, request: GitRequest, repository: str, rev: str) -> GitTree:
     try:
-        _git(["cat-file", "-e", f"{rev}^{{commit}}"], where=repository)
+        git.run(["cat-file", "-e", f"{rev}^{{commit}}"], where=repository)
     except GitError:
         raise GitError(
             f"Cannot find Git revision '{rev}' in ref '{request.ref or 'HEAD'}' of repository '{request.url}'! "
             "Please make sure that the rev exists on the ref you've specified or add allRefs = true;."
         ) from None
-    modified = int(_ask(["log", "-1", "--format=%ct", "--no-show-signature", rev], repository))
-    count = None if request.shallow else int(_ask(["rev-list", "--count", "--first-parent", rev], repository))
+    modified = int(git.ask(["log", "-1", "--format=%ct", "--no-show-signature", rev], repository))
+    count = None if request.shallow else int(git.ask(["rev-list", "--count", "--first-parent", rev], repository))
     with tempfile.TemporaryDirectory(prefix="verglas-git-") as scratch:
         tree = f"{scratch}/tree"
         os.mkdir(tree)
         if request.submodules:
-            _git(["clone", "--quiet", "--no-checkout", repository, tree])
-            _git(["-c", "advice.detachedHead=false", "checkout", "--quiet", rev], where=tree)
-            _git(
+            git.run(["clone", "--quiet", "--no-checkout", repository, tree])
+            git.run(["-c", "advice.detachedHead=false", "checkout", "--quiet", rev], where=tree)
+            git.run(
                 ["-c", "protocol.file.allow=always", "submodule", "update", "--init", "--recursive", "--quiet"],
                 where=tree,
             )
             _remove_git_folders(tree)
         else:
-            archive = _git(["archive", "--format=tar", rev], where=repository)
+            archive = git.run(["archive", "--format=tar", rev], where=repository)
             with tarfile.open(fileobj=streams.BytesIO(archive)) as tar:
-                tar.extractall(tree, filter="tar")
+                # An attribute where others pass an argument: Debian's Python 3.11.2 has no filters yet, and git's own
+                # archives have no names that lead outside.
+                tar.extraction_filter = getattr(tarfile, "tar_filter", None)  # type: ignore[assignment]
+                tar.extractall(tree)
         store_path = io.add_path(request.name, tree)
     return GitTree(store_path, io.nar_hash(store_path), rev, count, modified)
 
@@ -153,24 +166,24 @@ def _remove_git_folders(tree: str) -> None:
             os.rmdir(import_path)
 
 
-def _mirror(config: Config, request: GitRequest) -> str:
+def _mirror(git: _Git, config: Config, request: GitRequest) -> str:
     """Fetch into the mirror of another machine's repository and return its path."""
     key = hashlib.sha256(request.url.encode("utf-8", "surrogateescape")).hexdigest()
     path = f"{config.xdg('cache')}/verglas/git/{key}"
     if not os.path.exists(f"{path}/HEAD"):
         os.makedirs(path, exist_ok=True)
-        _git(["init", "--quiet", "--bare", path])
+        git.run(["init", "--quiet", "--bare", path])
     stamp = f"{path}/verglas-fetched"
     if request.rev is not None:
         try:
-            _git(["cat-file", "-e", f"{request.rev}^{{commit}}"], where=path)
+            git.run(["cat-file", "-e", f"{request.rev}^{{commit}}"], where=path)
         except GitError:
             pass
         else:
             return path
     elif os.path.exists(stamp) and time.time() - os.stat(stamp).st_mtime < config.integer("tarball-ttl"):
         return path
-    _git(
+    git.run(
         [
             "fetch",
             "--quiet",
@@ -183,7 +196,7 @@ def _mirror(config: Config, request: GitRequest) -> str:
         ],
         where=path,
     )
-    _git(["symbolic-ref", "HEAD", "refs/verglas/head"], where=path)
+    git.run(["symbolic-ref", "HEAD", "refs/verglas/head"], where=path)
     with open(stamp, "w", encoding="utf-8"):
         pass
     return path
