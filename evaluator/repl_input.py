@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib import import_module
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,9 +31,10 @@ class LineReader:
         if not sys.stdin.isatty():
             return
         try:
-            self._readline = import_module("readline")
+            import readline  # noqa: PLC0415  some Pythons are built without it
         except ImportError:
             return
+        self._readline = readline
         self._readline.set_completer(self._next_completion)
         # What may stand around a word; a dot is part of it.
         self._readline.set_completer_delims(" \t\n`~!@#$%^&*()=+[{]}\\|;:'\",<>?")

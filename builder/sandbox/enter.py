@@ -72,7 +72,7 @@ def serve() -> NoReturn:
                 _reap(children)
             elif not _answer(control, children):
                 _kill_all(children)
-                os._exit(0)
+                os._exit(0)  # child
 
 
 def _answer(control: _socket.socket, children: dict[int, _Child]) -> bool:
@@ -169,7 +169,7 @@ def _become_builder(plan: int, output: int, report: int) -> NoReturn:
         try:
             os.write(report, f"E{doing}: {text}\n".replace("\n", " ").encode(errors="replace") + b"\n")
         finally:
-            os._exit(1)
+            os._exit(1)  # child
 
 
 def _receive(plan: int) -> tuple:  # type: ignore[type-arg]
@@ -197,7 +197,7 @@ def _run_builtin(
     except Exception as error:
         os.write(2, f"error: {error}\n".encode(errors="surrogateescape"))
     finally:
-        os._exit(status)
+        os._exit(status)  # child
 
 
 class Sandbox:
@@ -390,4 +390,4 @@ def _escaped(path: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit("this module is started by builder.sandbox.spawn")
+    sys.exit("this module is started by builder.sandbox.spawn")  # child

@@ -29,7 +29,7 @@ def main() -> NoReturn:
         message = ("failed", str(error))
     control.send(marshal.dumps(message))
     if message[0] == "failed":
-        sys.exit(1)
+        sys.exit(1)  # child
     os.set_inheritable(CONTROL, True)
     root = sys.argv[1]
     program = f"import sys; sys.path.insert(0, {root!r}); from builder.sandbox.enter import serve; serve()"

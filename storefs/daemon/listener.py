@@ -155,7 +155,7 @@ def _accept(
             logs.error(f"internal error while serving {peer}: {type(error).__name__}: {error}")
         finally:
             sys.stderr.flush()
-            os._exit(status)
+            os._exit(status)  # child
 
 
 def _reap(children: set[int]) -> None:
