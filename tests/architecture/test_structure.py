@@ -60,7 +60,8 @@ def test_only_config_reads_the_environment() -> None:
         for source in sources()
         if (lines := _uses(source, "os", {"environ", "environb", "getenv", "getenvb"}))
     }
-    assert readers.keys() == {"storefs.config"}, "settings are passed as a Config"
+    # The sandbox's child replaces its own environment by the derivation's.
+    assert readers.keys() == {"storefs.config", "builder.sandbox.enter"}, "settings are passed as a Config"
 
 
 def test_only_the_entry_point_ends_the_process() -> None:
@@ -98,3 +99,16 @@ def test_bugs_are_not_swallowed() -> None:
         and all(isinstance(node, ast.Pass) for node in handler.body)
     ]
     assert silent == []
+
+
+def test_imports_are_not_hidden_from_the_contracts() -> None:
+    """`import_module("a.b")` is an import that import-linter cannot see; in a function, a plain one is as late."""
+    hidden = [
+        f"{source.name}:{call.lineno}"
+        for source in sources()
+        for call in ast.walk(source.tree)
+        if isinstance(call, ast.Call)
+        and getattr(call.func, "id", getattr(call.func, "attr", "")) == "import_module"
+        and isinstance(call.args[0], ast.Constant)
+    ]
+    assert hidden == []
