@@ -12,9 +12,19 @@ from storefs.errors import StoreError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from typing import Any
+    from typing import Any, Protocol
 
     Buffer = bytes | bytearray | memoryview
+
+    class Compressor(Protocol):
+        """What turns plain pieces into packed ones."""
+
+        def compress(self, chunk: Buffer, /) -> bytes:
+            """Take a piece and return what is ready, maybe nothing."""
+
+        def flush(self) -> bytes:
+            """End the stream and return its rest."""
+
 
 PIECE = 1 << 18
 _MEMORY = 128 << 20  # xz -9 needs 65 MiB, zstd --long 128 MiB
@@ -74,18 +84,24 @@ def compress(chunks: Iterable[Buffer], method: str, level: int = -1) -> Iterator
     Raises:
         UnknownCompressionError: at once.
     """
-    method = check_method(method)
-    if method == "none":
-        return (bytes(chunk) for chunk in chunks)
-    return _pump(chunks, _compressor(method, level))
+    return _pump(chunks, open_compressor(method, level))
 
 
-def _pump(chunks: Iterable[Buffer], compressor: Any) -> Iterator[bytes]:
+def _pump(chunks: Iterable[Buffer], compressor: Compressor) -> Iterator[bytes]:
     for chunk in chunks:
         piece = compressor.compress(chunk)
         if piece:
             yield piece
     yield compressor.flush()
+
+
+def open_compressor(method: str, level: int = -1) -> Compressor:
+    """A compressor for who has the pieces pushed; arguments and errors as for `compress`."""
+    method = check_method(method)
+    if method == "none":
+        return _Identity()
+    compressor: Compressor = _compressor(method, level)
+    return compressor
 
 
 def _compressor(method: str, level: int) -> Any:
@@ -109,6 +125,18 @@ def _compressor(method: str, level: int) -> Any:
     import brotli  # noqa: PLC0415
 
     return _BrotliCompressor(brotli.Compressor(quality=5 if level < 0 else min(level, 11)))
+
+
+class _Identity:
+    """No compression."""
+
+    __slots__ = ()
+
+    def compress(self, chunk: Buffer) -> bytes:
+        return bytes(chunk)
+
+    def flush(self) -> bytes:
+        return b""
 
 
 class _BrotliCompressor:

@@ -1,0 +1,81 @@
+"""`verglas copy` and `nix copy`: closures from one store or binary cache to another."""
+
+from __future__ import annotations
+
+from storefs.errors import UsageError
+from storefs.logs import info
+from storefs.options import Command, Option
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from storefs.options import Invocation
+
+COMMAND = Command(
+    "verglas copy",
+    "Copy store paths and what they refer to between stores and binary caches",
+    operands="PATH...",
+    options=(
+        Option("--from", takes=("URI",), help="where from: a binary cache or a store; by default this store"),
+        Option("--to", takes=("URI",), help="where to: a binary cache or a store; by default this store"),
+        Option("--all", help="copy everything that is valid"),
+        Option("--no-recursive", help="copy the paths alone, not what they refer to"),
+        Option("--recursive", "-r", help="copy what the paths refer to as well; the default", hidden=True),
+        Option("--derivation", help="operands that are derivations mean themselves", hidden=True),
+        Option("--no-check-sigs", help="believe the source without signatures"),
+        Option("--substitute-on-destination", "-s", help="accepted and ignored", hidden=True),
+    ),
+    description="""
+Binary caches are named `https://HOST/PATH`, `file:///DIR` or `s3://BUCKET`; stores `/DIR` (a chroot store), `daemon`,
+`unix://SOCKET`. Parameters follow a `?`, joined by `&`: `compression` (xz, zstd, bzip2, gzip, br, none),
+`compression-level`, `secret-key=FILE` to sign what is uploaded, `write-nar-listing=1` to write `.ls` files too.
+
+Only what the destination lacks is copied, and nothing becomes valid there before its hash was compared and a trusted
+key's signature, or its own name, vouched for it.
+""",
+    examples=(
+        ("verglas copy --to file:///srv/cache?secret-key=/etc/key ./result", "fill a binary cache"),
+        ("verglas copy --from https://cache.example.org /nix/store/...-hello", "fetch from one"),
+    ),
+)
+
+
+def run(invocation: Invocation) -> int:
+    """Copy."""
+    from contextlib import closing
+
+    from storefs.commands.operations.operands import to_store_path
+    from storefs.config import load_config
+    from storefs.stores.cache_uri import Caches, is_cache_uri
+    from storefs.stores.copy_between import copy_to_cache, copy_to_store, open_copy_source, open_writer, source_closure
+    from storefs.stores.copying import Trust
+    from storefs.stores.open import open_store
+
+    config = invocation.config
+    source_uri, target_uri = invocation.value("--from"), invocation.value("--to")
+    if source_uri is None and target_uri is None:
+        raise UsageError("say where to copy from or to, with '--from' or '--to'")
+    if not invocation.operands and not invocation.flag("--all"):
+        raise UsageError("name the paths to copy, or say '--all'")
+    with Caches(config) as caches, closing(open_store(config)) as store:
+        source = open_copy_source(caches, config, source_uri, store)
+        paths = {to_store_path(store.directory, operand) for operand in invocation.operands}
+        if invocation.flag("--all"):
+            if source_uri is not None and is_cache_uri(source_uri):
+                raise UsageError("binary caches do not tell what they have; name the paths to copy")
+            origin = (
+                store if source_uri is None else open_store(load_config(config.environment(), store_uri=source_uri))
+            )
+            paths.update(origin.all_valid_paths())
+        if target_uri is not None and is_cache_uri(target_uri):
+            infos = source_closure(source, paths, recursive=not invocation.flag("--no-recursive"))
+            count = copy_to_cache(source, infos, open_writer(caches, config, target_uri))
+            info(f"copied {count} of {len(infos)} paths; the others were there already")
+            return 0
+        require = config.boolean("require-sigs") and not invocation.flag("--no-check-sigs")
+        trust = Trust(store.directory, config.words("trusted-public-keys"), require)
+        if target_uri is None:
+            copy_to_store(source, paths, store, trust)
+        else:
+            with closing(open_store(load_config(config.environment(), store_uri=target_uri))) as target:
+                copy_to_store(source, paths, target, trust)
+    return 0
