@@ -11,14 +11,13 @@ import hashlib
 import json
 import os
 import shutil
-import tarfile
 import tempfile
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
-import zipfile
 
+from evaluator.archives import BadArchiveError, unpack
 from evaluator.builtins.fetchers import HashMismatchError
 from storefs.errors import StoreError
 from storefs.formats.hashes import hash_bytes
@@ -134,13 +133,8 @@ def _unpack(file: str, scratch: str, url: str) -> str:
     target = f"{scratch}/unpacked"
     os.mkdir(target)
     try:
-        if zipfile.is_zipfile(file):
-            with zipfile.ZipFile(file) as archive:
-                archive.extractall(target)
-        else:
-            with tarfile.open(file) as tar:
-                tar.extractall(target, filter="tar")
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
+        unpack(file, target)
+    except BadArchiveError as error:
         raise DownloadError(f"cannot unpack what was downloaded from '{url}': {error}") from error
     entries = os.listdir(target)
     if len(entries) != 1:

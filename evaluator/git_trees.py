@@ -8,13 +8,13 @@ Blocking; called by `session.py` only.
 from __future__ import annotations
 
 import hashlib
-import io as streams
 import os
 import subprocess
-import tarfile
 import tempfile
 import time
+from io import BytesIO
 
+from evaluator.archives import unpack
 from evaluator.eval_io import GitTree
 from storefs.errors import StoreError
 from storefs.logs import warn
@@ -142,11 +142,7 @@ def _revision(git: _Git, io: StoreIO, request: GitRequest, repository: str, rev:
             _remove_git_folders(tree)
         else:
             archive = git.run(["archive", "--format=tar", rev], where=repository)
-            with tarfile.open(fileobj=streams.BytesIO(archive)) as tar:
-                # An attribute where others pass an argument: Debian's Python 3.11.2 has no filters yet, and git's own
-                # archives have no names that lead outside.
-                tar.extraction_filter = getattr(tarfile, "tar_filter", None)  # type: ignore[assignment]
-                tar.extractall(tree)
+            unpack(BytesIO(archive), tree)
         store_path = io.add_path(request.name, tree)
     return GitTree(store_path, io.nar_hash(store_path), rev, count, modified)
 
