@@ -10,7 +10,6 @@ from evaluator.instantiate import get_derivations
 from storefs.errors import StoreError
 from storefs.formats.derived_path import DerivedPath
 from storefs.gc.roots import add_indirect_root
-from storefs.logs import info
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -111,12 +110,10 @@ def build_and_print(session: Session, plan: BuildPlan, *, mode: str, dry_run: bo
     from storefs.api import BuildMode  # noqa: PLC0415  typing and dataclasses: only who builds pays
 
     targets = plan.targets()
-    if session.config.boolean("print-missing") or dry_run:
-        for line in session.missing_lines(targets):
-            info(line)
     if dry_run:
+        session.announce(targets)
         return []
-    results = session.build(targets, BuildMode[mode.upper()])
+    results = session.build(targets, BuildMode[mode.upper()], announce=True)
     session.require_success(results)
     outputs = {result.target.path: result.outputs for result in results}
     numbers = {drv_path: number for number, drv_path in enumerate(outputs)}

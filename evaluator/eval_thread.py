@@ -96,7 +96,7 @@ class EvalThread:
             gc.disable()
             set_stack_size(size - size // _RESERVE)
             self._result = function()
-        except BaseException as error:  # noqa: BLE001  it is raised again in the thread that waits
+        except BaseException as error:
             self._failure = error
         self._finished = True
         self._wake.release()
@@ -107,7 +107,7 @@ class EvalThread:
         try:
             self._result = request()
             self._failure = None
-        except BaseException as error:  # noqa: BLE001  it is raised again in the evaluation
+        except BaseException as error:
             self._failure = error
         self._answered.release()
 

@@ -62,6 +62,8 @@ class PackageInfo:
         path = self.drv_path()
         if path is None:
             raise EvalError("derivation does not contain a 'drvPath' attribute", NO_POS)
+        if not path.endswith(".drv"):
+            raise EvalError(f"path '{path}' is not a valid derivation path", attribute_position(self.attrs, "drvPath"))
         return path
 
     def out_path(self) -> str:

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from evaluator.core.values import NULL, ContextString, Func, Path, PrimOp, is_running, peek
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from evaluator.core.state import EvalState
-
 _ESCAPES = str.maketrans({'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"})
 
 _NAME_START = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_")
 _NAME = _NAME_START | frozenset("0123456789-'")
+# What stands for an expression, a function, a builtin, a builtin with some of its arguments.
+_PLAIN = ("<CODE>", "<LAMBDA>", "<PRIMOP>", "<PRIMOP-APP>")
+_MARKED = ("«thunk»", "«lambda»", "«primop»", "«partially applied primop»")
 _KEYWORDS = frozenset(["assert", "else", "if", "in", "inherit", "let", "rec", "then", "with"])
 
 
@@ -30,14 +29,21 @@ def show_name(name: str) -> str:
     return show_string(name)
 
 
-def show_value(state: EvalState | None, value: object) -> str:
+def show_value(value: object) -> str:
     """Return a value as text; what is not evaluated yet is `<CODE>`, what was shown before `«repeated»`."""
     out: list[str] = []
-    _show(peek(value), out, set())
+    _show(peek(value), out, set(), _PLAIN)
     return "".join(out)
 
 
-def _show(value: object, out: list[str], seen: set[int]) -> None:
+def show_for_people(value: object) -> str:
+    """Return a value as `builtins.trace` prints it: `«thunk»` and `«lambda»` can't be taken for expressions."""
+    out: list[str] = []
+    _show(peek(value), out, set(), _MARKED)
+    return "".join(out)
+
+
+def _show(value: object, out: list[str], seen: set[int], words: tuple[str, str, str, str]) -> None:
     kind = type(value)
     if kind is bool:
         out.append("true" if value else "false")
@@ -60,7 +66,7 @@ def _show(value: object, out: list[str], seen: set[int]) -> None:
         seen.add(id(value))
         out.append("[ ")
         for item in value:
-            _show(peek(item), out, seen)
+            _show(peek(item), out, seen, words)
             out.append(" ")
         out.append("]")
     elif isinstance(value, dict):
@@ -71,12 +77,12 @@ def _show(value: object, out: list[str], seen: set[int]) -> None:
         out.append("{ ")
         for name in sorted(value):
             out.append(show_name(name) + " = ")
-            _show(peek(value[name]), out, seen)
+            _show(peek(value[name]), out, seen, words)
             out.append("; ")
         out.append("}")
     elif isinstance(value, Func):
-        out.append("<LAMBDA>")
+        out.append(words[1])
     elif isinstance(value, PrimOp):
-        out.append("<PRIMOP-APP>" if value.args else "<PRIMOP>")
+        out.append(words[3] if value.args else words[2])
     else:
-        out.append("«potential infinite recursion»" if is_running(value) else "<CODE>")
+        out.append("«potential infinite recursion»" if is_running(value) else words[0])

@@ -9,8 +9,8 @@ import inspect
 import os
 import sys
 
-from evaluator.core.json_text import value_to_json
 from evaluator.core.calls import coerce, force_attrs, force_deep
+from evaluator.core.json_text import value_to_json
 from evaluator.core.values import ContextString, Func, Path, PrimOp, attribute_position, force, show_type
 from evaluator.errors import NixError, ParseError
 from evaluator.instantiate import get_derivation
@@ -310,7 +310,7 @@ class _Printer:
             return f"«lambda @ {place.where()}»" if place is not None else "«lambda»"
         if isinstance(forced, PrimOp):
             return "«primop-app»" if forced.args else "«primop»"
-        return show_value(self.session.state, forced)
+        return show_value(forced)
 
     def _attempt(self, value: object) -> object:
         try:

@@ -16,6 +16,7 @@ from evaluator.evaluation import EvalSettings, open_evaluation
 from evaluator.search_path import is_uri, parse_element, resolve_uri, split_search_path
 from evaluator.store_io import Services, StoreIO
 from storefs.errors import StoreError
+from storefs.logs import info
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -175,28 +176,38 @@ class Session:
 
     # What takes long.
 
-    def build(self, targets: Sequence[DerivedPath], mode: BuildMode | None = None) -> list[BuildResult]:
-        """Realise targets and return their results, in order. Blocks; a failed build is a result."""
+    def build(
+        self, targets: Sequence[DerivedPath], mode: BuildMode | None = None, *, announce: bool = False
+    ) -> list[BuildResult]:
+        """Realise targets and return their results, in order. Blocks; a failed build is a result.
+
+        Args:
+            targets: what to realise.
+            mode: what to do with outputs that are there already; BuildMode.NORMAL if None.
+            announce: say first what will be built and fetched (setting `print-missing`).
+        """
         self.store_io.flush()
         from builder.open import open_builder_now  # noqa: PLC0415  most evaluations build nothing
         from storefs.api import BuildMode  # noqa: PLC0415
 
         with open_builder_now(self.config, self.store) as builder:
+            if announce and self.config.boolean("print-missing"):
+                self._announce(builder.missing_now(targets))
             return builder.build_now(targets, mode or BuildMode.NORMAL)
 
-    def missing(self, targets: Sequence[DerivedPath]) -> Missing:
-        """Return what `build` would do."""
+    def announce(self, targets: Sequence[DerivedPath]) -> None:
+        """Say on standard error what `build` would do."""
         self.store_io.flush()
         from builder.open import open_builder_now  # noqa: PLC0415  most evaluations build nothing
 
         with open_builder_now(self.config, self.store) as builder:
-            return builder.missing_now(targets)
+            self._announce(builder.missing_now(targets))
 
-    def missing_lines(self, targets: Sequence[DerivedPath]) -> list[str]:
-        """Return what `build` would do, as lines for the user."""
+    def _announce(self, missing: Missing) -> None:
         from builder.reports import missing_lines  # noqa: PLC0415  most evaluations build nothing
 
-        return missing_lines(self.missing(targets), self.store)
+        for line in missing_lines(missing, self.store):
+            info(line)
 
     def require_success(self, results: Sequence[BuildResult]) -> None:
         """Raise the error that describes the failed builds among `results`, with the exit status that Nix ends with."""

@@ -2,7 +2,7 @@
 
 `StoreIO` implements `EvalIO`: store paths are computed here, written through a `Store`, and read back through it whether
 the store is mounted or not. What takes long (building, downloading) is handed to `Services`, which `session.py`
-provides. The store is opened when it is first needed: most evaluations that only print something never need it. Modules that only some evaluations need are imported by name when they do.
+provides. The store is opened when it is first needed: most evaluations that only print something never need it.
 
 Derivations and texts are written in batches, since a transaction for each would cost more than evaluating them.
 """
@@ -10,7 +10,6 @@ Derivations and texts are written in batches, since a transaction for each would
 from __future__ import annotations
 
 import os
-from importlib import import_module
 
 from evaluator.eval_io import EvalIO
 from storefs.errors import StoreError
@@ -108,7 +107,9 @@ class StoreIO(EvalIO):
             self._opened = True
             self._store = self._open_store()
             if self._store is not None:
-                self._files = import_module("evaluator.store_files").StoreFiles(self._store)
+                from evaluator.store_files import StoreFiles  # noqa: PLC0415  only with a store
+
+                self._files = StoreFiles(self._store)
         return self._store
 
     def _writable(self) -> Store:
@@ -222,9 +223,9 @@ class StoreIO(EvalIO):
         store_path = self.directory.parse(path)
         text = self._texts.get(path)
         if text is not None and text.content is not None:
-            parse = import_module("storefs.formats.derivation").parse_derivation
-            parsed: Derivation = parse(text.content, self.directory, store_path.name.removesuffix(".drv"))
-            return parsed
+            from storefs.formats.derivation import parse_derivation  # noqa: PLC0415  rarely needed
+
+            return parse_derivation(text.content, self.directory, store_path.name.removesuffix(".drv"))
         store = self.store
         if store is None or not store.is_valid(store_path):
             raise StoreError(f"path '{path}' is not valid")
@@ -274,7 +275,9 @@ class StoreIO(EvalIO):
         return Hash("sha256", state.digest())
 
     def _write_tree(self, path: str, keep: Callable[[str, str], bool] | None, sink: Callable[[bytes], object]) -> None:
-        import_module("evaluator.tree_nar").write_tree(self, path, keep, sink)
+        from evaluator.tree_nar import write_tree  # noqa: PLC0415  only when something is copied
+
+        write_tree(self, path, keep, sink)
 
     def _copy_tree(self, name: str, path: str, recursive: bool, keep: Callable[[str, str], bool] | None) -> str:
         store = self._writable()
@@ -389,7 +392,6 @@ class StoreIO(EvalIO):
 
 
 def _path_info(path: StorePath, tree: Tree, references: list[StorePath], ca: str) -> PathInfo:
-    made: PathInfo = import_module("storefs.formats.path_info").PathInfo(
-        path, tree.nar_hash, tree.nar_size, references=references, ca=ca
-    )
-    return made
+    from storefs.formats.path_info import PathInfo  # noqa: PLC0415  only when something is written
+
+    return PathInfo(path, tree.nar_hash, tree.nar_size, references=references, ca=ca)

@@ -7,7 +7,7 @@ import sys
 from evaluator.core.calls import force_string, force_string_no_context
 from evaluator.core.values import ContextString, force
 from evaluator.errors import NO_POS, Abort, EvalError
-from evaluator.print_value import show_value
+from evaluator.print_value import show_for_people
 from storefs.logs import paint, sink
 
 TYPE_CHECKING = False
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 def prim_trace(state: EvalState, message: object, value: object) -> object:
     """`trace e1 e2`: print *e1* on standard error, then return *e2*."""
-    _say("trace: " + _text(state, message))
+    _say("trace: " + _text(message))
     return force(value)
 
 
 def prim_traceVerbose(state: EvalState, message: object, value: object) -> object:  # noqa: N802
     """`traceVerbose e1 e2`: like `trace`, but only with the option `--trace-verbose`."""
     if state.settings.trace_verbose:
-        _say("trace: " + _text(state, message))
+        _say("trace: " + _text(message))
     return force(value)
 
 
@@ -51,13 +51,13 @@ def prim_exec(state: EvalState, words: object) -> object:
     raise EvalError("'builtins.exec' is not supported: native code during evaluation is unsafe", NO_POS)
 
 
-def _text(state: EvalState, value: object) -> str:
+def _text(value: object) -> str:
     forced = force(value)
     if isinstance(forced, str):
         return forced
     if isinstance(forced, ContextString):
         return forced.text
-    return show_value(state, forced)
+    return show_for_people(forced)
 
 
 def _say(line: str) -> None:

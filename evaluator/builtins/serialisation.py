@@ -11,10 +11,10 @@ import datetime
 import json
 import tomllib
 
-from evaluator.core.json_text import value_to_json
-from evaluator.core.xml_text import value_to_xml
 from evaluator.core.calls import force_string_no_context
+from evaluator.core.json_text import value_to_json
 from evaluator.core.values import NULL, make_string
+from evaluator.core.xml_text import value_to_xml
 from evaluator.errors import CALL_SITE, NO_POS, EvalError
 
 TYPE_CHECKING = False
@@ -141,5 +141,10 @@ def _from_toml(value: object, dates: bool) -> object:
 
 
 def _date_text(value: datetime.datetime | datetime.date | datetime.time) -> str:
-    text = value.isoformat()
+    # Three digits of a second's fraction or six; the parser of the standard library drops more.
+    precise = not isinstance(value, datetime.date) or isinstance(value, datetime.datetime)
+    if precise and value.microsecond:
+        text = value.isoformat(timespec="microseconds" if value.microsecond % 1000 else "milliseconds")
+    else:
+        text = value.isoformat()
     return text[:-6] + "Z" if text.endswith("+00:00") else text

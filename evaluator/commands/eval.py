@@ -104,6 +104,6 @@ def _print(session: Session, invocation: Invocation, value: object) -> None:
     else:
         if not invocation.flag("--lazy"):
             force_deep(value)
-        text = show_value(state, value) + "\n"
+        text = show_value(value) + "\n"
     sys.stdout.flush()
     sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))

@@ -135,7 +135,7 @@ class _Run:
         else:
             if invocation.flag("--strict"):
                 force_deep(value)
-            self.write(show_value(state, value) + "\n")
+            self.write(show_value(value) + "\n")
 
     def write(self, text: str) -> None:
         self.out.flush()
