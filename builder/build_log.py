@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING
 
 from storefs.errors import StoreError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from bz2 import BZ2Compressor
     from collections.abc import Iterator

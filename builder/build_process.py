@@ -12,13 +12,11 @@ import os
 import select
 import termios
 import time
-import tty
-from collections import deque
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from builder.build_log import LineSplitter
+from storefs.records import record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -30,7 +28,7 @@ if TYPE_CHECKING:
 SILENT, TOO_LONG, TOO_MUCH_OUTPUT, CANCELLED = "silent", "too long", "too much output", "cancelled"
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Limits:
     """Limits of one build; 0 is none.
 
@@ -47,7 +45,7 @@ class Limits:
     tail: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Ending:
     """How a builder ended.
 
@@ -122,7 +120,10 @@ def _open_terminal(owner: int | None) -> tuple[int, int]:
     if owner is not None:
         os.fchown(end, owner, -1)
         os.fchmod(end, 0o600)
-    tty.setraw(end, termios.TCSANOW)
+    settings = termios.tcgetattr(end)
+    # cfmakeraw(3): no translation of newlines, no echo, no signals.
+    settings[0], settings[1], settings[3] = 0, 0, 0
+    termios.tcsetattr(end, termios.TCSANOW, settings)
     os.set_blocking(terminal, False)
     return terminal, end
 
@@ -144,7 +145,7 @@ class _Follower:
         self._on_line = on_line
         self._cancellation = cancellation
         self._splitter = LineSplitter()
-        self._tail: deque[str] = deque(maxlen=max(limits.tail, 0))
+        self._tail: list[str] = []
         self._printed = 0
         self._killed_for: str | None = None
         self._began = self._last_output = time.monotonic()
@@ -175,7 +176,7 @@ class _Follower:
         self._lines(self._splitter.finish())
         status = self._child.status
         assert status is not None
-        return Ending(status, self._child.failure, self._killed_for, list(self._tail))
+        return Ending(status, self._child.failure, self._killed_for, self._tail)
 
     def _patience(self) -> float | None:
         """Return the milliseconds until a limit may be reached, None for ever."""
@@ -226,4 +227,6 @@ class _Follower:
             if line.startswith("@nix "):
                 continue  # a structured message of the builder, as in a change of phase
             self._tail.append(line)
+            if len(self._tail) > self._limits.tail:
+                del self._tail[0]
             self._on_line(line)

@@ -6,9 +6,7 @@ Turns settings, attributes and inputs into a plan; `sandbox.compose` puts the st
 
 from __future__ import annotations
 
-import json
 import os
-from typing import TYPE_CHECKING
 
 from builder.failures import BuildError
 from builder.sandbox.compose import Surroundings, open_plan, sandbox_plan
@@ -16,6 +14,7 @@ from builder.sandbox.plan import Bind
 from storefs.errors import EnvironmentUnfitError
 from storefs.stores.closure import closure
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection
 
@@ -165,9 +164,11 @@ class Confinement:
 
     def _builtin(self) -> tuple[str, str, str] | None:
         """The function of ours that runs in the place of a program, and what it is told."""
-        name = self._derivation.builder
         if not self._derivation.is_builtin:
             return None
+        import json  # noqa: PLC0415  only for these
+
+        name = self._derivation.builder
         told: dict[str, object] = {"netrc": "", "hashed-mirrors": self._config.words("hashed-mirrors")}
         if name == "builtin:fetchurl":
             try:

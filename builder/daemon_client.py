@@ -6,7 +6,6 @@ What the daemon tells while it works is shown as if it happened here. Made by `b
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 from builder.progress import BUILD_LOG_LINE, POST_BUILD_LOG_LINE
 from storefs import logs
@@ -14,6 +13,7 @@ from storefs.api import BuildMode, BuildResult, BuildStatus
 from storefs.protocol.connection import Events
 from storefs.protocol.worker_values import RemoteError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

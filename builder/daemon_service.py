@@ -8,7 +8,6 @@ from __future__ import annotations
 import select
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from builder.build_log import open_build_log
 from builder.cancellation import Cancellation
@@ -22,6 +21,7 @@ from storefs.errors import StoreError, UsageError
 from storefs.formats.derived_path import DerivedPath
 from storefs.stores.verify import verify_store
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 

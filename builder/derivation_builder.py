@@ -8,8 +8,6 @@ Semantics: local-derivation-goal.cc of Nix 2.8.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from builder import progress as told
 from builder.build_log import open_build_log
@@ -27,8 +25,10 @@ from storefs import logs
 from storefs.api import BuildMode, BuildStatus
 from storefs.formats.derivation import FIXED, INPUT_ADDRESSED
 from storefs.formats.hashes import Hash
+from storefs.records import record
 from storefs.stores.closure import closure
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 _LITTLE_SPACE = 8 << 20  # bytes; with less, a failure may be the disk's and is not held against the derivation
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Request:
     """One derivation to build.
 

@@ -6,15 +6,13 @@ Semantics: `initEnv`, `initTmpDir` and `writeStructuredAttrs` of Nix 2.8, and it
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
 from builder.rewriting import rewrite_text
 from storefs.errors import StoreError
 from storefs.formats.derivation_hash import hash_placeholder
 from storefs.formats.hashes import hash_bytes
+from storefs.records import record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
@@ -22,8 +20,9 @@ if TYPE_CHECKING:
     from storefs.formats.path_info import PathInfo
     from storefs.formats.store_path import StoreDir, StorePath
 
-_FILE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
-_SHELL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_")
+_SHELL_NAME = _LETTERS | frozenset("0123456789")
+_FILE_NAME = _SHELL_NAME | frozenset(".-")
 
 
 class BadAttributeError(StoreError):
@@ -81,7 +80,7 @@ def strings_of(value: object, name: str, drv_name: str) -> list[str] | None:
     return value
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class BuildEnvironment:
     """What a builder gets.
 
@@ -183,7 +182,7 @@ def _reference_graphs(
         raise BadAttributeError(f"odd number of tokens in 'exportReferencesGraph': '{text}'")
     files = {}
     for name, path_text in zip(words[::2], words[1::2], strict=True):
-        if not _FILE_NAME.fullmatch(name):
+        if name[0] not in _LETTERS or not _FILE_NAME.issuperset(name):
             raise BadAttributeError(f"invalid file name '{name}' in 'exportReferencesGraph'")
         if not directory.is_in_store(path_text):
             raise BadAttributeError(f"'exportReferencesGraph' contains a non-store path '{path_text}'")
@@ -247,7 +246,7 @@ def shell_attributes(attrs: Mapping[str, object]) -> str:
     lines = []
     for name in sorted(attrs):
         value = attrs[name]
-        if not _SHELL_NAME.fullmatch(name):
+        if name[:1] not in _LETTERS or not _SHELL_NAME.issuperset(name):
             continue
         simple = _shell_value(value)
         if simple is not None:

@@ -19,13 +19,13 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from typing import TYPE_CHECKING
 
 from storefs.errors import StoreError
 from storefs.formats.byte_reader import ByteReader
 from storefs.formats.hashes import parse_hash
 from storefs.formats.nar import Directory, EndDirectory, Regular, Symlink, parse_nar
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 

@@ -7,21 +7,24 @@ Semantics: derivation-goal.cc of Nix 2.8 up to `inputsRealised`, without its sta
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Protocol
 
 from builder.environment import BuildAttributes
 from builder.failures import BuildError
 from storefs.api import BuildMode, BuildStatus
+from storefs.records import field, record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
+    from typing import Protocol
 
     from storefs.api import Offer, Store
     from storefs.formats.derivation import Derivation
     from storefs.formats.derived_path import DerivedPath
     from storefs.formats.store_path import StorePath
+else:
+    Protocol = object
 
 
 class Fetcher(Protocol):
@@ -47,7 +50,7 @@ class Phase(Enum):
     FAILED = "failed"
 
 
-@dataclass(eq=False, slots=True)
+@record(eq=False, slots=True)
 class Goal:
     """A derivation some of whose outputs are wanted, or (without a derivation) a path that is.
 

@@ -6,11 +6,11 @@ Blocking, in the thread of the build. Semantics: nix.conf(5) of Nix 2.8.
 from __future__ import annotations
 
 import subprocess
-from typing import TYPE_CHECKING
 
 from builder.failures import BuildError
 from builder.sandbox.plan import Bind
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 

@@ -8,7 +8,6 @@ locks on the output paths, so that nothing is built twice.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 from builder.cancellation import Cancellation
 from builder.derivation_builder import BusyError, Request, build_derivation
@@ -20,6 +19,7 @@ from storefs.api import BuildMode, BuildResult, BuildStatus, Missing
 from storefs.errors import StoreError
 from storefs.formats.derived_path import DerivedPath
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 

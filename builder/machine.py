@@ -7,13 +7,13 @@ Everything is made when it is first needed, so that asking what there is to buil
 from __future__ import annotations
 
 import os
-import threading
-from typing import TYPE_CHECKING
+from _thread import allocate_lock
 
 from builder.sandbox.spawn import Spawner
 from builder.scratch import Scratch
 from storefs.stores.mountpoint import ensure_mounted, find_mount
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from builder.progress import Progress
     from storefs.config import Config
@@ -39,7 +39,7 @@ class LocalMachine:
         self.progress = progress
         self.privileged = os.geteuid() == 0
         self.user_namespaces = _user_namespaces_allowed()
-        self._lock = threading.Lock()
+        self._lock = allocate_lock()
         self._scratch: Scratch | None = None
         self._plain: Spawner | None = None
         self._mounted: Spawner | None = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING
 
 from builder.local_builder import LocalBuilder
 from builder.machine import LocalMachine
@@ -11,6 +10,7 @@ from builder.progress import Progress
 from storefs.errors import UsageError
 from storefs.stores.local import LocalStore
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 

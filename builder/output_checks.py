@@ -6,12 +6,11 @@ Pure but for questions about paths that are valid already. Used by `outputs`, be
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
 from builder.environment import strings_of
 from builder.failures import OutputRejectedError
+from storefs.records import record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from storefs.formats.store_path import StoreDir, StorePath
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class _Checks:
     ignore_self: bool = False
     max_size: int | None = None

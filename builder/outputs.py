@@ -9,8 +9,6 @@ from __future__ import annotations
 import os
 import stat
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from builder.failures import HashMismatchError, NotDeterministicError, OutputRejectedError
 from builder.output_checks import check_outputs
@@ -20,7 +18,9 @@ from storefs.formats.derivation import FIXED
 from storefs.formats.hashes import Hash, Hasher
 from storefs.formats.path_info import PathInfo
 from storefs.formats.refscan import ReferenceScanner
+from storefs.records import record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _PIECE = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Produced:
     """What a build left.
 
@@ -60,7 +60,7 @@ class Produced:
     repair: bool
 
 
-@dataclass(slots=True)
+@record(slots=True)
 class _Output:
     """One output on its way."""
 

@@ -8,10 +8,10 @@ called from any thread, never raise, and block on a slow terminal at worst.
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING
 
 from storefs import logs
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

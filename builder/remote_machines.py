@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Protocol
+
     from builder.cancellation import Cancellation
     from builder.derivation_builder import Request
     from storefs.formats.derivation import Derivation
     from storefs.formats.store_path import StorePath
+else:
+    Protocol = object
 
 
 class RemoteSlot(Protocol):

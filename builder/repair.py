@@ -6,8 +6,6 @@ First the targets' own outputs, then every path in the closure of those. Blockin
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from builder.failures import BuildError
 from builder.scheduler import Run
 from storefs import logs
@@ -17,6 +15,7 @@ from storefs.formats.derived_path import DerivedPath
 from storefs.formats.hashes import Hasher
 from storefs.stores.closure import closure
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from builder.failures import combined_exit_code
 from builder.progress import indented
 from storefs import logs
 from storefs.errors import StoreError
 from storefs.stores.closure import sorted_references_first
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

@@ -11,10 +11,9 @@ coordinator still waits until every job has returned: so nothing is left behind.
 
 from __future__ import annotations
 
-import queue
-import threading
 import time
-from typing import TYPE_CHECKING
+from _queue import Empty, SimpleQueue  # `queue` imports `threading`, which a small build need not wait for
+from _thread import start_new_thread
 
 from builder.cancellation import Cancellation
 from builder.derivation_builder import BusyError, Request, build_derivation
@@ -23,6 +22,7 @@ from builder.goals import Goal, GoalGraph, Phase
 from storefs.api import BuildMode, BuildResult, BuildStatus
 from storefs.errors import StoreError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -66,7 +66,7 @@ class Run:
         jobs = config.integer("max-jobs")
         self._slots = config.integer("cores") if jobs < 0 else jobs
         self._graph = GoalGraph(machine.store, fetcher)
-        self._reports: queue.SimpleQueue[_Report] = queue.SimpleQueue()
+        self._reports: SimpleQueue[_Report] = SimpleQueue()
         self._ready: list[Goal] = []
         self._busy: list[Goal] = []
         self._running = 0
@@ -126,7 +126,7 @@ class Run:
                 raise AssertionError("goals remain, and nothing can be done for them")
             try:
                 report = self._reports.get(timeout=_BUSY_SECONDS if self._busy else None)
-            except queue.Empty:
+            except Empty:
                 self._ready += self._busy
                 self._busy = []
                 continue
@@ -198,7 +198,7 @@ class Run:
                 outcome = error
             self._reports.put((goal, outcome, local))
 
-        threading.Thread(target=job, name=f"build {goal.path.name}").start()
+        start_new_thread(job, ())
 
     def _fetch(self, goal: Goal) -> None:
         assert self._fetcher is not None

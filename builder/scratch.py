@@ -9,10 +9,13 @@ from __future__ import annotations
 import fcntl
 import itertools
 import os
-import shutil
-from typing import TYPE_CHECKING
 
+from storefs import logs
+
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from storefs.config import Config
 
 
@@ -75,21 +78,56 @@ def make_build_directory(config: Config, drv_name: str) -> str:
 
 
 def remove_tree(path: str) -> None:
-    """Remove a directory and everything in it, whatever modes a builder gave it. Never raises."""
+    """Remove a directory or file and everything in it, whatever modes a builder gave it. Never raises.
 
-    def retry(function: object, name: str, info: object) -> None:
-        parent = os.path.dirname(name)
+    What can't be removed is named in a warning and left.
+    """
+    try:
+        os.rmdir(path)  # most are empty by now
+    except NotADirectoryError:
+        _remove(os.unlink, path)
+    except OSError:
+        _remove_below(path)
+        _remove(os.rmdir, path)
+
+
+def _remove_below(path: str) -> None:
+    """Remove everything in a directory, at any depth."""
+    stack = [path]
+    emptied: set[str] = set()
+    while stack:
+        folder = stack.pop()
+        if folder in emptied:
+            # What was in it has been tried; if it is not empty now, it stays.
+            _remove(os.rmdir, folder)
+            continue
         try:
-            os.chmod(parent, 0o700)
-            if not os.path.islink(name) and os.path.isdir(name):
-                os.chmod(name, 0o700)
-                shutil.rmtree(name, ignore_errors=True)
-            else:
-                os.unlink(name)
+            os.chmod(folder, 0o700)
+            with os.scandir(folder) as found:
+                entries = list(found)
         except OSError:
-            pass
+            continue
+        if folder != path:
+            emptied.add(folder)
+            stack.append(folder)
+        for entry in entries:
+            if not entry.is_dir(follow_symlinks=False):
+                _remove(os.unlink, entry.path)
+            elif not _remove(os.rmdir, entry.path, complain=False):
+                stack.append(entry.path)
 
-    shutil.rmtree(path, onerror=retry)
+
+def _remove(function: Callable[[str], None], path: str, *, complain: bool = True) -> bool:
+    """Remove one thing; whether it is gone."""
+    try:
+        function(path)
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        if complain:
+            logs.warn(f"'{path}' can't be removed: {error.strerror}")
+        return False
+    return True
 
 
 def _remove_if_dead(folder: str) -> None:

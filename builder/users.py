@@ -10,12 +10,12 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from builder.locks import FileLocks, try_lock
 from storefs.errors import EnvironmentUnfitError
+from storefs.records import record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from storefs.config import Config
 
@@ -27,7 +27,7 @@ class BuildUsersError(EnvironmentUnfitError):
     """`build-users-group` names a group that can't be used."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class BuildUser:
     """A user for one build. A context manager that gives it back.
 

@@ -11,19 +11,23 @@ builders wait for many things at once and are async.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Protocol
 
+from storefs.records import field, record
+
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
+    from typing import Protocol
 
     from storefs.formats.derivation import Derivation
     from storefs.formats.derived_path import DerivedPath
     from storefs.formats.hashes import Hash
     from storefs.formats.path_info import PathInfo
     from storefs.formats.store_path import StoreDir, StorePath
+else:
+    Protocol = object
 
 
 class Tree(Protocol):
@@ -146,7 +150,7 @@ class Store(Protocol):
         """Keep `path`, valid or not, from being collected while this process lives."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Offer:
     """What a substituter says about a path it has."""
 
@@ -204,7 +208,7 @@ class BuildStatus(Enum):
     NO_SUBSTITUTERS = 14
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class BuildResult:
     """The outcome of one target."""
 
@@ -222,7 +226,7 @@ class BuildResult:
         return self.exit_code == 0
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Missing:
     """What realising something would take."""
 

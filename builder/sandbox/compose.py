@@ -11,13 +11,13 @@ allows the others; the builder then drops the powers that this gave.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from builder.sandbox import plan as steps
 from builder.sandbox import syscalls
 from builder.sandbox.seccomp import build_filter
+from storefs.records import record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -33,7 +33,7 @@ _DEVICES = ("full", "null", "random", "tty", "urandom", "zero")
 _HOST_FILES_OF_NETWORKED = ("/etc/resolv.conf", "/etc/services", "/etc/hosts")
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Surroundings:
     """What a plan is composed from.
 
@@ -70,7 +70,7 @@ class Surroundings:
     user_namespaces: bool
     networked: bool
     system: str
-    binds: Sequence[Bind] = field(default=())
+    binds: Sequence[Bind] = ()
     kvm: bool = False
     shm_size: str = "50%"
     filter_syscalls: bool = True

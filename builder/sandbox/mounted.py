@@ -11,11 +11,14 @@ import os
 import pickle
 import socket
 import sys
-from typing import NoReturn
 
 from builder.sandbox.enter import CONTROL
 from storefs.errors import StoreError
 from storefs.stores.mountpoint import ensure_mounted
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 
 def main() -> NoReturn:

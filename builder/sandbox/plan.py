@@ -8,10 +8,10 @@ inside the sandbox are absolute, as the builder sees them.
 from __future__ import annotations
 
 import marshal
-from typing import TYPE_CHECKING
 
 from builder.sandbox import syscalls
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 

@@ -6,16 +6,16 @@ and knows no store. Blocking: `spawn` for a fraction of a millisecond, `close` u
 
 from __future__ import annotations
 
+import _socket  # `socket` and `threading` take longer to import than a small build takes
 import marshal
 import os
-import pickle
-import socket
+import struct
 import sys
-import threading
-from typing import TYPE_CHECKING
+from _thread import allocate_lock
 
 from storefs.errors import EnvironmentUnfitError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from builder.sandbox.plan import Plan
     from storefs.config import Config
@@ -87,18 +87,20 @@ class Spawner:
     """
 
     def __init__(self, config: Config | None = None) -> None:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
         self._control = ours
-        self._lock = threading.Lock()
+        self._lock = allocate_lock()
         self._last = 0
         self.mounted_store = ""
-        # The standard descriptors stay, for tracebacks of the server itself.
-        with theirs:
+        try:
+            # The standard descriptors stay, for tracebacks of the server itself.
             actions: list[tuple[int, int, int]] = [(os.POSIX_SPAWN_DUP2, theirs.fileno(), 3)]
             if config is None:
                 arguments = [sys.executable, "-I", "-S", "-c", _PROGRAM]
                 self._pid = self._start(arguments, actions, {"PATH": "/usr/bin:/bin"})
                 return
+            import pickle  # noqa: PLC0415  only ordinary users without a mount
+
             pickled = os.memfd_create("config", os.MFD_CLOEXEC)
             with open(pickled, "r+b") as file:
                 pickle.dump(config, file)
@@ -106,6 +108,8 @@ class Spawner:
                 actions.append((os.POSIX_SPAWN_DUP2, pickled, 4))
                 arguments = [sys.executable, "-c", _MOUNTED_PROGRAM, _ROOT]
                 self._pid = self._start(arguments, actions, config.environment())
+        finally:
+            theirs.close()
         answer = self._control.recv(65536)
         kind, text = marshal.loads(answer) if answer else ("failed", "the process that mounts the store ended")
         if kind == "failed":
@@ -132,7 +136,8 @@ class Spawner:
                 self._last += 1
                 number = self._last
             request = marshal.dumps(("spawn", number, plan.namespaces))
-            socket.send_fds(self._control, [request], [encoded, output, report_end])
+            descriptors = struct.pack("3i", encoded, output, report_end)
+            self._control.sendmsg([request], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, descriptors)])
         except OSError as error:
             os.close(report)
             raise SandboxSetupError(f"the process that starts builders is gone: {error}") from error
