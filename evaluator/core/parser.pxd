@@ -7,7 +7,7 @@ from evaluator.core.lexer cimport (
 from evaluator.core.values cimport check_stack
 
 cdef int INT_N, FLOAT_N, STRING, VAR, PATH_N, HPATH_N, CUR_POS, INTERPOLATION, PATH_PARTS, SELECT, HAS
-cdef int LIST, ATTRS, LET_N, WITH_N, ASSERT_N, IF_N, LAMBDA, CALL, OPERATOR, NOT, NEGATE
+cdef int LIST, ATTRS, LET_N, WITH_N, ASSERT_N, IF_N, LAMBDA, CALL, OPERATOR, NOT, NEGATE, BLOB
 cdef const unsigned char *_precedence
 cdef int _ABOVE_NOT, _HAS_PRECEDENCE, _ABOVE_ALL
 
@@ -27,6 +27,7 @@ cdef class Parser:
     cdef object in_scope(self, list attrs, dict outer, bint with_body)
     cdef bint at_formals(self) except -1
     cdef bint at_operand(self)
+    cdef object append_to(self, list attrs, int index, object item)
     cdef object add_attr(self, list attrs, tuple path, object value, Py_ssize_t pos)
     cdef object string(self)
     cdef object indented_string(self)

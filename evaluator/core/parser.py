@@ -9,13 +9,14 @@ turned into nodes piece by piece when first evaluated (scope.py). Positions are 
     (SELECT, pos, tree, path, default)   path: tuple of names (str) and trees; default may be None
     (HAS, tree, path)
     (LIST, (tree ...))
-    [ATTRS, pos, recursive, {name: (kind, tree, pos)}, [(name tree, tree, pos) ...], [tree ...]]
+    [ATTRS, pos, recursive, {name: (kind, tree, pos)}, [(name tree, tree, pos) ...] or None, [tree ...] or None]
                                          kind 0 `name = tree`, 1 `inherit name`, 2 `inherit (from) name`, for which
                                          `tree` is (index in the last list, pos)
     (LET_N, attrs, tree)  (WITH_N, pos, tree, tree)  (ASSERT_N, pos, tree, tree)  (IF_N, pos, tree, tree, tree)
     (LAMBDA, pos, argument or None, formals or None, ellipsis, tree)      formals: tuple of (name, default or None, pos)
     [CALL, pos, tree, [tree ...]]
     (OPERATOR, operator, pos, tree, tree, pos of the second)   (NOT, tree)  (NEGATE, pos, tree)
+    (BLOB, start, end)                   a tree in the parse cache that was not loaded yet; the parser makes none
 
 Raises `SyntaxProblem`.
 """
@@ -89,7 +90,8 @@ if not cython.compiled:
     OPERATOR,
     NOT,
     NEGATE,
-) = range(22)
+    BLOB,
+) = range(23)
 
 #: Binary operators: token -> (precedence, 0 left 1 right 2 none, spelling). `?` and `!` and `-x` are in the code.
 _OPERATORS = {
@@ -121,7 +123,7 @@ def parse(text: bytes):
     """Parse a whole text.
 
     Returns (tree, free variables outside of any `with` as {name: offset}, whether an operator's builtin such as __sub is
-    redefined somewhere). Raises `SyntaxProblem` and `StackOverflow`.
+    redefined somewhere, None in place of a buffer for BLOBs). Raises `SyntaxProblem` and `StackOverflow`.
     """
     parser: Parser = Parser(text)
     return parser.everything()
@@ -151,7 +153,7 @@ class Parser:
         tree: object = self.function()
         if lx.kind != T_EOF:
             raise self.unexpected("end of file")
-        return tree, self.free if self.complete else {}, bool(self.redefines_operators)
+        return tree, self.free if self.complete else {}, bool(self.redefines_operators), None
 
     def unexpected(self, expecting: str):
         """Return the error for the current token, in the words of Nix's parser generator."""
@@ -375,7 +377,7 @@ class Parser:
     def bindings(self, pos: cython.Py_ssize_t, recursive: cython.bint, end: cython.int):
         """Read bindings up to the token `end`, which is consumed. A recursive scope is left open, see `in_scope`."""
         lx: Lexer = self.lx
-        attrs: list = [ATTRS, pos, True if recursive else False, {}, [], []]
+        attrs: list = [ATTRS, pos, True if recursive else False, {}, None, None]
         path: object
         at: cython.Py_ssize_t
         if recursive:
@@ -401,6 +403,13 @@ class Parser:
             self.add_attr(attrs, path, value, at)
             lx.next()
 
+    def append_to(self, attrs: list, index: cython.int, item: object):
+        """Append to one of the lists of a set, which are None while they are empty."""
+        if attrs[index] is None:
+            attrs[index] = [item]
+        else:
+            cython.cast(list, attrs[index]).append(item)
+
     def add_attr(self, attrs: list, path: tuple, value: object, pos: cython.Py_ssize_t):
         """Enter `path = value`, merging with what is there as Nix does."""
         i: cython.Py_ssize_t
@@ -411,14 +420,14 @@ class Parser:
         for i in range(last):
             name: object = path[i]
             if type(name) is not str:
-                nested = [ATTRS, pos, False, {}, [], []]
-                cython.cast(list, attrs[4]).append((name, nested, pos))
+                nested = [ATTRS, pos, False, {}, None, None]
+                self.append_to(attrs, 4, (name, nested, pos))
                 attrs = nested
                 continue
             names = attrs[3]
             found = names.get(name)
             if found is None:
-                nested = [ATTRS, pos, False, {}, [], []]
+                nested = [ATTRS, pos, False, {}, None, None]
                 names[name] = (0, nested, pos)
                 attrs = nested
             elif found[0] == 0 and type(found[1]) is list and found[1][0] == ATTRS:
@@ -429,7 +438,7 @@ class Parser:
                 raise SyntaxProblem("attribute '%s' already defined at %%s" % show_attr_path(path), pos, found[2])
         name = path[last]
         if type(name) is not str:
-            cython.cast(list, attrs[4]).append((name, value, pos))
+            self.append_to(attrs, 4, (name, value, pos))
             return
         names = attrs[3]
         found = names.get(name)
@@ -448,9 +457,11 @@ class Parser:
         into: list = found[1]
         if into[2] or value[2]:
             self.complete = False
-        offset: cython.Py_ssize_t = len(into[5])
-        cython.cast(list, into[5]).extend(value[5])
-        cython.cast(list, into[4]).extend(value[4])
+        offset: cython.Py_ssize_t = 0 if into[5] is None else len(into[5])
+        for entry in value[5] or ():
+            self.append_to(into, 5, entry)
+        for entry in value[4] or ():
+            self.append_to(into, 4, entry)
         names = into[3]
         for name, entry in cython.cast(dict, value[3]).items():
             if name in names:
@@ -473,8 +484,8 @@ class Parser:
             lx.next()
             source = self.function()
             self.expect(CHAR_BASE + 41)
-            index = len(attrs[5])
-            cython.cast(list, attrs[5]).append(source)
+            index = 0 if attrs[5] is None else len(attrs[5])
+            self.append_to(attrs, 5, source)
         first = lx.start
         while lx.kind != CHAR_BASE + 59:
             at = lx.start
@@ -867,4 +878,5 @@ globals().update(
     OPERATOR=OPERATOR,
     NOT=NOT,
     NEGATE=NEGATE,
+    BLOB=BLOB,
 )

@@ -1,6 +1,6 @@
 # C-level shape of scope.py.
 from evaluator.core.parser cimport (
-    ASSERT_N, ATTRS, CALL, CUR_POS, FLOAT_N, HAS, HPATH_N, IF_N, INT_N, INTERPOLATION, LAMBDA, LET_N, LIST, NEGATE, NOT,
+    ASSERT_N, ATTRS, BLOB, CALL, CUR_POS, FLOAT_N, HAS, HPATH_N, IF_N, INT_N, INTERPOLATION, LAMBDA, LET_N, LIST, NEGATE, NOT,
     OPERATOR, PATH_N, PATH_PARTS, SELECT, STRING, VAR, WITH_N,
 )
 from evaluator.core.values cimport Counters, Node, Thunk, check_stack, counters
@@ -17,6 +17,7 @@ cdef class Builder:
     cdef long long base
     cdef str base_path
     cdef bint operators_redefined
+    cdef object blobs
     cdef object at(self, long long pos)
     cdef Node build(self, object tree, Scope scope, object name)
     cdef Node lazy(self, object tree, Scope scope, object name)

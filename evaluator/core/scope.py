@@ -4,6 +4,8 @@ Large subtrees become nodes only when they are first evaluated (`Lazy`): most of
 variables are found beforehand all the same, because the parser collects the free ones.
 """
 
+from marshal import loads
+
 import cython
 
 from evaluator.core import nodes, parser, show
@@ -14,6 +16,7 @@ if not cython.compiled:
     from evaluator.core.parser import (
         ASSERT_N,
         ATTRS,
+        BLOB,
         CALL,
         CUR_POS,
         FLOAT_N,
@@ -130,7 +133,8 @@ def nodes_new_thunk(node: Node, env: list) -> object:
 class Builder:
     """Makes the nodes of one source. `base` is the position of its first byte, `base_path` what paths are relative to."""
 
-    def __init__(self, state, base, base_path, operators_redefined):
+    def __init__(self, state, base, base_path, operators_redefined, blobs):
+        self.blobs = blobs
         self.state = state
         self.globals = state.globals
         self.base = base
@@ -148,6 +152,8 @@ class Builder:
         if kind == STRING or kind == INT_N or kind == FLOAT_N:
             return nodes.Const(tree[1])
         check_stack()
+        if kind == BLOB:
+            return self.build(loads(self.blobs[tree[1] : tree[2]]), scope, name)
         if kind == SELECT:
             return self.selection(tree, scope)
         if kind == CALL:
@@ -178,7 +184,7 @@ class Builder:
                 self.build(tree[2], scope, None),
                 self.lazy(tree[3], scope, None),
                 self.at(tree[1]),
-                Shown(tree[2], self.base_path, self.state),
+                Shown(tree[2], self.base_path, self.state, self.blobs),
             )
         if kind == HAS:
             return nodes.Has(self.build(tree[1], scope, None), self.path(tree[2], scope))
@@ -388,7 +394,7 @@ class Builder:
                 built.append(self.variable(name, scope, self.at(value)))
             else:
                 built.append(nodes.Select1(nodes.Var0(n + value[0], self.at(value[1])), name, self.at(value[1])))
-        for x in froms:
+        for x in froms or ():
             built.append(self.later(x, inner, None))
             outer.append(False)
         return inner, built, outer, where
@@ -434,21 +440,23 @@ class Builder:
 class Shown:
     """Calling it gives the text of an expression as Nix prints it."""
 
-    def __init__(self, tree, base_path, state):
+    def __init__(self, tree, base_path, state, blobs):
         self.tree = tree
         self.base_path = base_path
         self.state = state
+        self.blobs = blobs
 
     def __call__(self):
-        return show.show(self.tree, self.base_path, self.state.io.home)
+        return show.show(self.tree, self.base_path, self.state.io.home, self.blobs)
 
 
 class Expression:
     """A parsed text: `node` to evaluate in the environment `env`, `tree` to print."""
 
-    __slots__ = ("base_path", "env", "node", "state", "tree")
+    __slots__ = ("base_path", "blobs", "env", "node", "state", "tree")
 
-    def __init__(self, node, env, tree, base_path, state):
+    def __init__(self, node, env, tree, base_path, state, blobs):
+        self.blobs = blobs
         self.node = node
         self.env = env
         self.tree = tree
@@ -456,7 +464,7 @@ class Expression:
         self.state = state
 
     def __str__(self):
-        return show.show(self.tree, self.base_path, self.state.io.home)
+        return show.show(self.tree, self.base_path, self.state.io.home, self.blobs)
 
     def is_attrs(self):
         """Whether the text is a set expression and not something that has to be computed (flake.nix must be one)."""
@@ -467,7 +475,7 @@ def parse(state, source, base_path, names):
     """Return the `Expression` of a source; see EvalState.parse."""
     base = state.positions.add(source)
     try:
-        tree, free, redefined = state.syntax(source)
+        tree, free, redefined, blobs = state.syntax(source)
     except SyntaxProblem as problem:
         message = problem.message
         if problem.other >= 0:
@@ -481,11 +489,11 @@ def parse(state, source, base_path, names):
             undefined = name
     if first >= 0:
         raise UndefinedVarError("undefined variable '%s'" % undefined, base + first)
-    builder: Builder = Builder(state, base, base_path, redefined)
+    builder: Builder = Builder(state, base, base_path, redefined, blobs)
     if names is None:
-        return Expression(builder.build(tree, None, None), [None], tree, base_path, state)
+        return Expression(builder.build(tree, None, None), [None], tree, base_path, state, blobs)
     scope = Scope({name: i for i, name in enumerate(names)}, None)
-    return Expression(builder.build(tree, scope, None), [None, *names.values()], tree, base_path, state)
+    return Expression(builder.build(tree, scope, None), [None, *names.values()], tree, base_path, state, blobs)
 
 
 def evaluate(expression):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from marshal import loads
+
 from evaluator.core import parser as p
 from evaluator.core.nodes import canonical_path
 
@@ -38,21 +40,24 @@ def show_path(path, base_path: str = "/", home=None) -> str:
     )
 
 
-def show(tree, base_path: str = "/", home=None) -> str:
-    """Return `tree` as text. `home` is a function that gives the home directory, for `~/` paths."""
-    return _Show(base_path, home).show(tree)
+def show(tree, base_path: str = "/", home=None, blobs=None) -> str:
+    """Return `tree` as text. `home` is a function that gives the home directory, for `~/` paths; `blobs` has BLOBs."""
+    return _Show(base_path, home, blobs).show(tree)
 
 
 class _Show:
     """Carries what paths are relative to."""
 
-    def __init__(self, base_path, home) -> None:
+    def __init__(self, base_path, home, blobs) -> None:
         self.base_path = base_path
         self.home = home
+        self.blobs = blobs
 
     def show(self, t) -> str:
         kind = t[0]
         show = self.show
+        if kind == p.BLOB:
+            return show(loads(self.blobs[t[1] : t[2]]))
         if kind == p.INT_N:
             return str(t[1])
         if kind == p.FLOAT_N:
@@ -128,7 +133,7 @@ class _Show:
         for index in sorted(groups):
             out.append(f"inherit ({self.show(attrs[5][index])}) {' '.join(groups[index])}; ")
         out += plain
-        for name, value, _ in attrs[4]:
+        for name, value, _ in attrs[4] or ():
             out.append(f'"${{{self.show(name)}}}" = {self.show(value)}; ')
         return "".join(out)
 

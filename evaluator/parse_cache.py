@@ -1,0 +1,155 @@
+"""The parse cache: syntax trees of large files, found by the hash of the file's text, loaded piece by piece.
+
+One file per text in a directory of the user's. It begins with a hash of the rest, so that damage means a miss; then come
+the length of the head, the head (the tree, with the larger bindings replaced by BLOBs) and the blobs. A package set is
+loaded in a tenth of the time that parsing takes, because most of its bindings are never looked at.
+
+Trees are only written after the evaluation, by `flush`, in a child process that nobody waits for. Nothing here raises:
+a cache that cannot be read or written is no cache.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+import sys
+
+from _blake2 import blake2b
+
+from evaluator.core import parser
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    Tree = tuple[object, ...] | list[object]
+    Parsed = tuple[Tree, dict[str, int], bool, bytes | None]
+
+#: Changes whenever the trees of parser.py do. marshal's format belongs to the Python release.
+FORMAT = f"verglas 1 {sys.implementation.cache_tag}".encode()
+#: Smaller files are parsed faster than they are found.
+SMALLEST = 3000
+#: Marshalled bindings from this size on are blobs of their own.
+_BLOB_SIZE = 100
+_HASH_SIZE = 20
+_HEAD = _HASH_SIZE + 8
+#: When the directory has more files than this, the least recently written half goes.
+_MOST_FILES = 20_000
+
+
+class ParseCache:
+    """Stands between an evaluation and the parser."""
+
+    def __init__(self, directory: str) -> None:
+        """Use `directory`, which need not exist."""
+        self._directory = directory
+        self._new: dict[str, Parsed] = {}
+
+    def parse(self, text: bytes) -> Parsed:
+        """Return what `parser.parse` returns for `text`; raises what it raises."""
+        if len(text) < SMALLEST:
+            return parser.parse(text)
+        key = blake2b(text, digest_size=_HASH_SIZE, key=FORMAT).hexdigest()
+        found = self._load(key)
+        if found is None:
+            found = parser.parse(text)
+            self._new[key] = found
+        return found
+
+    def _load(self, key: str) -> Parsed | None:
+        try:
+            file = os.open(f"{self._directory}/{key}", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return None
+        try:
+            data = os.read(file, os.fstat(file).st_size + 1)
+        except OSError:
+            return None
+        finally:
+            os.close(file)
+        if len(data) < _HEAD or data[:_HASH_SIZE] != _hash(memoryview(data)[_HASH_SIZE:]):
+            return None
+        size = int.from_bytes(data[_HASH_SIZE:_HEAD], "little")
+        tree, free, redefined = marshal.loads(memoryview(data)[_HEAD : _HEAD + size])
+        return tree, free, redefined, data[_HEAD + size :]
+
+    def flush(self) -> None:
+        """Write what was parsed, in a child process. To be called once the evaluation is over; returns at once."""
+        new, self._new = self._new, {}
+        if not new:
+            return
+        try:
+            child = os.fork()
+        except OSError:
+            return
+        if child:
+            return
+        try:
+            self._write_all(new)
+        finally:
+            os._exit(0)
+
+    def write(self) -> None:
+        """As `flush`, but in this process."""
+        new, self._new = self._new, {}
+        self._write_all(new)
+
+    def _write_all(self, new: dict[str, Parsed]) -> None:
+        try:
+            os.makedirs(self._directory, mode=0o700, exist_ok=True)
+            for key, (tree, free, redefined, _) in new.items():
+                try:
+                    data = encode(tree, free, redefined)
+                except (ValueError, RecursionError):
+                    continue  # nested too deeply for marshal
+                _replace(f"{self._directory}/{key}", data)
+            self._make_room()
+        except OSError:
+            pass
+
+    def _make_room(self) -> None:
+        names = os.listdir(self._directory)
+        if len(names) <= _MOST_FILES:
+            return
+        paths = [f"{self._directory}/{name}" for name in names]
+        paths.sort(key=lambda path: os.stat(path).st_mtime)
+        for path in paths[: len(paths) // 2]:
+            os.unlink(path)
+
+
+def encode(tree: Tree, free: dict[str, int], redefined: bool) -> bytes:
+    """Return the contents of the cache file for a parsed text. ValueError if it is nested too deeply."""
+    blobs = bytearray()
+    head = marshal.dumps((_with_blobs(tree, blobs), free, redefined))
+    rest = len(head).to_bytes(8, "little") + head + blobs
+    return _hash(rest) + rest
+
+
+def _hash(data: bytes | memoryview) -> bytes:
+    return blake2b(data, digest_size=_HASH_SIZE).digest()
+
+
+def _replace(path: str, data: bytes) -> None:
+    temporary = f"{path}.{os.getpid()}"
+    with open(temporary, "wb") as file:
+        file.write(data)
+    os.rename(temporary, path)
+
+
+def _with_blobs(tree: object, blobs: bytearray) -> object:
+    """Return `tree` with the larger bindings of its sets moved to `blobs`, those of the innermost sets first."""
+    if type(tree) is tuple:
+        return tuple([_with_blobs(item, blobs) if type(item) in (tuple, list) else item for item in tree])
+    if type(tree) is not list:
+        return tree
+    if tree[0] != parser.ATTRS:
+        return [_with_blobs(item, blobs) if type(item) in (tuple, list) else item for item in tree]
+    bindings = {}
+    for name, (kind, value, pos) in tree[3].items():
+        if kind == 0:
+            value = _with_blobs(value, blobs)
+            data = marshal.dumps(value)
+            if len(data) >= _BLOB_SIZE:
+                start = len(blobs)
+                blobs += data
+                value = (parser.BLOB, start, len(blobs))
+        bindings[name] = (kind, value, pos)
+    return [*tree[:3], bindings, _with_blobs(tree[4], blobs), _with_blobs(tree[5], blobs)]
