@@ -1,4 +1,4 @@
-"""A small real HTTP/1.1 server for tests: serves files from a dictionary, records what it was asked, misbehaves on order.
+"""A small real HTTP/1.1 server for tests: serves files from a dictionary, keeps a log, misbehaves on order.
 
 One thread a connection, keep-alive, ranges. `faults` maps a target (or `*`) to what goes wrong there; see `Fault`.
 """

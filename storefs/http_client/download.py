@@ -92,7 +92,10 @@ class Download:
                 continue
             if exchange.done:
                 return
-            exchanger.step(self._connection, exchange)
+            if exchange.error is not None:
+                raise exchange.error
+            # What came before a failure counts, so the failure is looked at after the pieces.
+            exchanger.step(self._connection, exchange, raises=False)
             now = time.monotonic()
             if now - window_begun > exchanger.stall_timeout:
                 if self.received + sum(map(len, exchange.pieces)) - window_bytes < _MIN_SPEED * exchanger.stall_timeout:

@@ -138,7 +138,7 @@ class Exchanger:
         except BaseException:
             connection.close()
             raise
-        if exchange.error is not None:
+        if exchange.error is not None and not exchange.status:
             connection.close()
             if reused and exchange.body is None:
                 # The server closed an idle connection just then; that is no failure of this request.
