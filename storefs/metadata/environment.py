@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 DEFAULT_MAP_SIZE = 64 << 30
 _SMALLEST_MAP = 1 << 20
 _MAX_READERS = 1024
+_FULL = 1 << 20  # bytes: with less than this a write that was cut short was cut short by the disk's end
 # LMDB's lock file: 64 bytes for each reader and a header. It is written out in full when it is made, because touching a
 # hole of a mapped file on a full disk is a SIGBUS.
 _LOCK_FILE_SIZE = 64 * _MAX_READERS + 4096
@@ -323,11 +324,17 @@ class Environment:
         text = str(error)
         if isinstance(error, lmdb.DiskError) or os.strerror(errno.ENOSPC) in text or os.strerror(errno.EDQUOT) in text:
             return DiskFullError(self.path)
+        if os.strerror(errno.EIO) in text and self._is_disk_full():
+            return DiskFullError(self.path)  # LMDB's name for a write that was cut short
         if isinstance(error, (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.InvalidError, lmdb.PanicError)):
             return DatabaseError(f"the store database '{self.path}' is damaged: {text}")
         if isinstance(error, lmdb.VersionMismatchError):
             return DatabaseError(f"the store database '{self.path}' was made by another version of LMDB: {text}")
         return DatabaseError(f"the store database '{self.path}' can't be used: {text}")
+
+    def _is_disk_full(self) -> bool:
+        status = os.statvfs(self.path)
+        return status.f_bavail * status.f_frsize < _FULL
 
 
 class Snapshot:
