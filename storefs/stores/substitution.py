@@ -251,7 +251,7 @@ class Substitution:
         """Take one path in from the first substituter that has it whole and intact."""
         directory = self._store.directory
         answered = self._found.get(path)
-        errors: list[StoreError] = []
+        errors: list[str] = []
         for source, narinfo in self._candidates(path, answered):
             try:
                 self._trust.check(narinfo.info, source.uri, source_is_trusted=source.is_trusted)
@@ -261,8 +261,11 @@ class Substitution:
             except StoreError as error:
                 if not isinstance(error, UnsignedPathError):
                     source.forget(path)
-                warn(str(error))
-                errors.append(error)
+                text = str(error)
+                if path.base_name not in text or source.uri not in text:
+                    text = f"fetching path '{directory.print(path)}' from '{source.uri}' failed: {text}"
+                warn(text)
+                errors.append(text)
             else:
                 return tree, narinfo.info
         if not errors:
