@@ -5,8 +5,8 @@ caches and by other stores; `Builder` by `builder.local_builder`, by the daemon'
 are injected as arguments; only `open.py` files, `evaluator/session.py` and `commands/` choose one.
 
 Stores are synchronous and may be called from any thread, because the commands people type most only ask one question
-and must not pay 150 ms for an event loop. Code that runs under trio calls what may block in a thread. Caches and
-builders wait for many things at once and are async.
+and must not pay 150 ms for an event loop. Code that runs under trio calls what may block in a thread. So are caches:
+what waits for many answers at once is one loop inside the HTTP client. Builders are async.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from storefs.records import field, record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from typing import Protocol
 
@@ -169,10 +169,10 @@ class Substituter(Protocol):
     def priority(self) -> int:
         """Lower is asked first."""
 
-    async def offers(self, paths: Collection[StorePath]) -> Mapping[StorePath, Offer]:
+    def offers(self, paths: Collection[StorePath]) -> Mapping[StorePath, Offer]:
         """Return what it knows about those of `paths` that it has. One that can't be reached says so once."""
 
-    def nar(self, offer: Offer) -> AsyncIterator[bytes]:
+    def nar(self, offer: Offer) -> Iterator[bytes]:
         """Yield the uncompressed NAR of an offered path. The caller checks hash, size and signature.
 
         Raises:
