@@ -52,6 +52,7 @@ MODE_SYMLINK = 0o120777
 
 ATTR_SIZE = 88
 ENTRY_SIZE = 128  # fuse_entry_out with its fuse_attr: the reply to a look-up
+NAME_LENGTH = 144  # offset of the length of the name in an entry of a directory record
 DIRENT_NAME = 152  # offset of the name in an entry of a directory record
 NODE_PAYLOAD = 1 + ATTR_SIZE
 DIRECTORY_OFFSETS = 8 + ATTR_SIZE
@@ -134,21 +135,23 @@ def entry_offsets(record: Record) -> memoryview:
 
 def find_entry(record: Record, name: bytes) -> int | None:
     """The position in ``record`` of the entry called ``name``, or None. Binary search: no index is built."""
-    start = entries_start(record)
-    offsets = entry_offsets(record)
+    count = int.from_bytes(record[:4], "little")
+    start = DIRECTORY_OFFSETS + ((4 * count + 7) & ~7)
+    offsets = memoryview(record)[DIRECTORY_OFFSETS : DIRECTORY_OFFSETS + 4 * count].cast("I")
     low = 0
-    high = len(offsets)
+    high = count
     while low < high:
         middle = (low + high) >> 1
         position = start + offsets[middle]
-        length = int.from_bytes(record[position + 144 : position + 148], "little")
-        found = bytes(record[position + DIRENT_NAME : position + DIRENT_NAME + length])
-        if found < name:
-            low = middle + 1
-        elif found > name:
-            high = middle
-        else:
+        at = position + DIRENT_NAME
+        # The lowest byte of the length is all of it: names have 255 bytes at most.
+        found = record[at : at + record[position + NAME_LENGTH]]
+        if found == name:
             return position
+        if bytes(found) < name:
+            low = middle + 1
+        else:
+            high = middle
     return None
 
 
