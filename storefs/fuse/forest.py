@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 _POSITION_SHIFT = (
     3  # a listing position is the first 61 bits of the digest, plus one: it fits in a signed 64-bit offset
 )
+# Look-ups come in bursts for one directory. A copy of a small one answers them without a snapshot, in half the time.
+_SMALL_DIRECTORY = 16 << 10  # bytes: about 90 entries
+_MOST_RECENT = 64
 _ENTRY_HEAD = trees.ENTRY_SIZE - trees.ATTR_SIZE
 
 
@@ -43,17 +46,13 @@ class MetadataForest:
         self._dirs = environment.dirs
         self._nodes = environment.nodes
         self._txn: Transaction | None = None
+        self._recent: dict[Inode, bytes] = {}
+        self._last = 0
         self.folder = folder
         self.blob_path = blob_path
 
-    def begin(self) -> None:
-        """Take a fresh snapshot."""
-        if self._txn is not None:
-            self.end()
-        self._txn = self._begin(True)
-
     def end(self) -> None:
-        """Let go of the snapshot."""
+        """Let go of the snapshot, if there is one."""
         txn = self._txn
         if txn is not None:
             self._txn = None
@@ -61,14 +60,12 @@ class MetadataForest:
 
     def find_path(self, name: bytes) -> Record | None:
         """Return the entry record of a store path."""
-        assert self._txn is not None
-        inode = path_infos.find_root(self._environment, self._txn, name)
+        inode = path_infos.find_root(self._environment, self._snapshot(), name)
         return None if inode is None else self._entry_of(inode)
 
     def paths(self, after: int) -> Iterator[tuple[int, bytes, Record]]:
         """Yield the entries of the store directory beyond a position, in the order of their digests."""
-        assert self._txn is not None
-        cursor = self._txn.cursor(self._environment.paths)
+        cursor = self._snapshot().cursor(self._environment.paths)
         if not cursor.set_range((after << _POSITION_SHIFT).to_bytes(8, "big")):
             return
         for key, value in cursor.iternext():
@@ -79,7 +76,14 @@ class MetadataForest:
 
     def find_entry(self, directory: Inode, name: bytes) -> Record | None:
         """Return the entry record of a name in a directory."""
-        record = self._directory(directory)
+        record = self._recent.get(directory)
+        if record is None:
+            record = self._directory(directory)
+            if directory == self._last and len(record) <= _SMALL_DIRECTORY:
+                if len(self._recent) >= _MOST_RECENT:
+                    self._recent.clear()
+                record = self._recent[directory] = bytes(record)
+            self._last = directory
         position = trees.find_entry(record, name)
         return None if position is None else record[position : position + trees.ENTRY_SIZE]
 
@@ -90,47 +94,45 @@ class MetadataForest:
 
     def attributes(self, inode: Inode) -> Record:
         """Return the attribute record of an inode."""
-        assert self._txn is not None
         key = KEY.pack(inode)
-        record = self._txn.get(key, db=self._nodes)
+        record = self._snapshot().get(key, db=self._nodes)
         if record is not None:
             return trees.node_attr(record)
         return trees.directory_attr(self._directory(inode))
 
     def content(self, inode: Inode) -> tuple[Record | None, bytes, int]:
         """Return a file's bytes or the digest of its blob, or a symbolic link's target."""
-        assert self._txn is not None
-        record = self._txn.get(KEY.pack(inode), db=self._nodes)
+        record = self._snapshot().get(KEY.pack(inode), db=self._nodes)
         if record is None:
             raise GoneError
         if trees.node_kind(record) == trees.BLOB:
             return None, bytes(trees.node_payload(record)), trees.node_size(record)
         return trees.node_payload(record), b"", 0
 
+    def forget_directories(self) -> None:
+        """Drop copies of directories."""
+        self._recent.clear()
+
     def children(self, inode: Inode) -> list[tuple[Inode, bool]] | None:
         """Return (inode, whether it is a directory) of a directory's entries, None for anything else."""
-        assert self._txn is not None
-        record = self._txn.get(KEY.pack(inode), db=self._dirs)
+        record = self._snapshot().get(KEY.pack(inode), db=self._dirs)
         if record is None:
             return None
         return [(child, mode == trees.MODE_DIRECTORY) for child, mode in trees.decode_inodes(record)]
 
     def names(self, directory: Inode) -> list[tuple[bytes, Inode]]:
         """Return (name, inode) of a directory's entries."""
-        assert self._txn is not None
-        record = self._txn.get(KEY.pack(directory), db=self._dirs)
+        record = self._snapshot().get(KEY.pack(directory), db=self._dirs)
         return [] if record is None else [(name, inode) for name, inode, _, _ in trees.decode_directory(record)]
 
     def uses(self, inode: Inode) -> int:
         """Return how many names a regular file has."""
-        assert self._txn is not None
-        value = self._txn.get(KEY.pack(inode), db=self._environment.uses)
+        value = self._snapshot().get(KEY.pack(inode), db=self._environment.uses)
         return 1 if value is None else int.from_bytes(value, "little")
 
     def name_containing(self, inode: Inode) -> bytes | None:
         """Return the name of a store path whose tree has this inode. Reads, in the worst case, every directory."""
-        assert self._txn is not None
-        for value in self._txn.cursor(self._environment.paths).iternext():
+        for value in self._snapshot().cursor(self._environment.paths).iternext():
             digest, record = value
             pending = [root_of(record)]
             while pending:
@@ -142,9 +144,14 @@ class MetadataForest:
                         pending.append(child)
         return None
 
+    def _snapshot(self) -> Transaction:
+        txn = self._txn
+        if txn is None:
+            txn = self._txn = self._begin(True)
+        return txn
+
     def _directory(self, inode: Inode) -> bytes:
-        assert self._txn is not None
-        record = self._txn.get(KEY.pack(inode), db=self._dirs)
+        record = self._snapshot().get(KEY.pack(inode), db=self._dirs)
         if record is None:
             raise GoneError
         return record

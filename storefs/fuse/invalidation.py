@@ -133,7 +133,6 @@ class Invalidator:
                 lost[root] = lost.get(root, 0) + 1
                 single.add(root)
         while pending:
-            self._forest.begin()
             try:
                 for _ in range(min(len(pending), _SNAPSHOT_DIRECTORIES)):
                     inode = pending.pop()
@@ -151,14 +150,12 @@ class Invalidator:
         return directories, lost, single
 
     def _children(self, inode: Inode) -> list[tuple[Inode, bool]] | None:
-        self._forest.begin()
         try:
             return self._forest.children(inode)
         finally:
             self._forest.end()
 
     def _names(self, directory: Inode) -> list[tuple[bytes, Inode]]:
-        self._forest.begin()
         try:
             return self._forest.names(directory)
         finally:

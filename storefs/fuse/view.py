@@ -24,17 +24,21 @@ if TYPE_CHECKING:
     Inode = int
 
     class Forest(Protocol):
-        """Where trees come from. Between `begin` and `end`, and no longer, the records it returned are valid."""
+        """Where trees come from.
+
+        The first question takes a fresh snapshot, which the following ones share until `end`. Records are valid until
+        then, and no longer.
+        """
 
         @property
         def folder(self) -> str:
             """The host directory in which everything is kept."""
 
-        def begin(self) -> None:
-            """Take a fresh snapshot. Must be followed by `end`."""
-
         def end(self) -> None:
-            """Let go of the snapshot and of every record got from it; harmless without `begin`."""
+            """Let go of the snapshot, if there is one, and of every record got from it."""
+
+        def forget_directories(self) -> None:
+            """Drop copies of directories that are kept for speed: some may have been collected. Any thread."""
 
         def find_path(self, name: bytes) -> Record | None:
             """Return the entry record of the store path `name`, None if it is not valid."""
@@ -143,13 +147,11 @@ class View:
         Raises:
             GoneError: `parent` was collected.
         """
-        forest = self._forest
-        forest.begin()
         if parent == ROOT:
-            return forest.find_path(name)
+            return self._forest.find_path(name)
         if self._closed and parent in self._closed:
             raise GoneError
-        return forest.find_entry(parent, name)
+        return self._forest.find_entry(parent, name)
 
     def attributes(self, inode: Inode) -> Record:
         """Return the attribute record of any inode but the root. Valid until `release`.
@@ -161,7 +163,6 @@ class View:
             held = self._held.get(inode)
             if held is not None:
                 return held[0]
-        self._forest.begin()
         return self._forest.attributes(inode)
 
     def entries(self, directory: Inode) -> tuple[Record, memoryview]:
@@ -170,14 +171,12 @@ class View:
         Raises:
             GoneError: it was collected.
         """
-        self._forest.begin()
         if self._closed and directory in self._closed:
             raise GoneError
         return self._forest.entries(directory)
 
     def paths(self, after: int) -> Iterator[tuple[int, bytes, Record]]:
         """Yield the root's entries beyond a position in a fresh snapshot. Valid until `release`."""
-        self._forest.begin()
         return self._forest.paths(after)
 
     def symlink(self, inode: Inode) -> Record:
@@ -206,7 +205,6 @@ class View:
             if held is not None:
                 return (None, held[1]) if isinstance(held[1], OpenBlob) else (held[1], None)
         forest = self._forest
-        forest.begin()
         content, digest, size = forest.content(inode)
         if content is not None:
             return content, None
@@ -236,7 +234,6 @@ class View:
         """
         held = set()
         for inode in inodes:
-            forest.begin()
             try:
                 if forest.uses(inode) <= lost[inode]:
                     content, digest, size = forest.content(inode)
@@ -260,6 +257,7 @@ class View:
     def close_directories(self, directories: Iterable[Inode]) -> None:
         """Look nothing up in these directories any more: their trees are about to go."""
         self._closed = self._closed.union(directories)
+        self._forest.forget_directories()
 
     def closed_directories(self) -> list[Inode]:
         """Return what `close_directories` was told, without those that were reopened."""
@@ -267,6 +265,7 @@ class View:
 
     def reopen_directory(self, directory: Inode) -> None:
         """Leave it to the forest again to know about a directory."""
+        self._forest.forget_directories()
         self._closed.discard(directory)
 
     def close_blobs(self) -> None:
@@ -296,7 +295,6 @@ class View:
             inode: any.
             forest: the calling thread's own source of records.
         """
-        forest.begin()
         try:
             name = forest.name_containing(inode)
         finally:

@@ -74,7 +74,6 @@ def mode_of(attributes: bytes | memoryview) -> int:
 class TestForest:
     def test_finds_paths_by_whole_name_only(self, planted: Planted) -> None:
         forest = planted.forest
-        forest.begin()
         assert forest.find_path(planted.tree) is not None
         for wrong in (b"", b"nothing", planted.tree + b"x", planted.tree[:-1], b"\xff" * 40, b".", b"e" * 40):
             assert forest.find_path(wrong) is None, wrong
@@ -82,7 +81,6 @@ class TestForest:
 
     def test_an_entry_is_128_bytes_with_the_attributes_behind(self, planted: Planted) -> None:
         forest = planted.forest
-        forest.begin()
         entry = forest.find_path(planted.file)
         assert entry is not None and len(entry) == 128
         inode = inode_of(entry)
@@ -92,19 +90,16 @@ class TestForest:
 
     def test_lists_all_paths_and_resumes_after_any(self, planted: Planted) -> None:
         forest = planted.forest
-        forest.begin()
         everything = [(position, name) for position, name, _ in forest.paths(0)]
         forest.end()
         assert {name for _, name in everything} == {planted.tree, planted.file}
         assert all(1 <= position <= 1 << 61 for position, _ in everything)
         for index, (position, _) in enumerate(everything):
-            forest.begin()
             assert [(at, name) for at, name, _ in forest.paths(position)] == everything[index + 1 :]
             forest.end()
 
     def test_walks_down_to_contents(self, planted: Planted) -> None:
         forest = planted.forest
-        forest.begin()
         root = inode_of(forest.find_path(planted.tree))
         sub = inode_of(forest.find_entry(root, b"sub"))
         deep = forest.find_entry(sub, b"deep")
@@ -118,7 +113,6 @@ class TestForest:
 
     def test_names_the_blob_of_a_large_file(self, planted: Planted) -> None:
         forest = planted.forest
-        forest.begin()
         root = inode_of(forest.find_path(planted.tree))
         content, digest, size = forest.content(inode_of(forest.find_entry(root, b"big")))
         assert content is None
@@ -128,7 +122,6 @@ class TestForest:
 
     def test_entries_come_ready_made_and_sorted(self, planted: Planted) -> None:
         forest = planted.forest
-        forest.begin()
         root = inode_of(forest.find_path(planted.tree))
         data, positions = forest.entries(root)
         names = []
@@ -141,7 +134,6 @@ class TestForest:
 
     def test_children_tell_directories_apart(self, planted: Planted) -> None:
         forest = planted.forest
-        forest.begin()
         root = inode_of(forest.find_path(planted.tree))
         children = forest.children(root)
         assert children is not None
@@ -155,7 +147,6 @@ class TestForest:
 
     def test_unknown_inodes_are_gone(self, planted: Planted) -> None:
         forest = planted.forest
-        forest.begin()
         for ask in (forest.attributes, forest.content, forest.entries, lambda inode: forest.find_entry(inode, b"x")):
             with pytest.raises(GoneError):
                 ask(999_999)
@@ -163,7 +154,6 @@ class TestForest:
 
     def test_says_which_path_an_inode_belongs_to(self, planted: Planted) -> None:
         forest = planted.forest
-        forest.begin()
         root = inode_of(forest.find_path(planted.tree))
         deep = inode_of(forest.find_entry(inode_of(forest.find_entry(root, b"sub")), b"deep"))
         assert forest.name_containing(deep) == planted.tree
@@ -172,7 +162,6 @@ class TestForest:
 
     def test_counts_the_names_of_a_file(self, planted: Planted) -> None:
         forest = planted.forest
-        forest.begin()
         assert forest.uses(inode_of(forest.find_path(planted.file))) == 1
         forest.end()
 

@@ -63,20 +63,23 @@ class MemoryForest:
             self._nodes[inode] = trees.encode_blob(inode, executable, len(tree), digest)
         return inode, len(tree), trees.file_mode(executable)
 
-    def begin(self) -> None:
-        self.snapshots += 1
-        self._open = True
-
     def end(self) -> None:
         self._open = False
 
+    def forget_directories(self) -> None:
+        pass
+
+    def _snapshot(self) -> None:
+        self.snapshots += not self._open
+        self._open = True
+
     def find_path(self, name: bytes) -> bytes | None:
-        assert self._open, "no snapshot"
+        self._snapshot()
         inode = self._paths.get(name)
         return None if inode is None else self._entry(inode)
 
     def paths(self, after: int) -> Iterator[tuple[int, bytes, bytes]]:
-        assert self._open, "no snapshot"
+        self._snapshot()
         for name, inode in sorted(self._paths.items(), key=lambda item: item[1]):
             if inode > after:
                 yield inode, name, self._entry(inode)
@@ -91,13 +94,13 @@ class MemoryForest:
         return record[trees.entries_start(record) :], trees.entry_offsets(record)
 
     def attributes(self, inode: int) -> bytes:
-        assert self._open, "no snapshot"
+        self._snapshot()
         if inode in self._nodes:
             return trees.node_attr(self._nodes[inode])
         return trees.directory_attr(self._directory(inode))
 
     def content(self, inode: int) -> tuple[bytes | None, bytes, int]:
-        assert self._open, "no snapshot"
+        self._snapshot()
         record = self._nodes.get(inode)
         if record is None:
             raise GoneError
@@ -128,7 +131,7 @@ class MemoryForest:
         return None
 
     def _directory(self, inode: int) -> bytes:
-        assert self._open, "no snapshot"
+        self._snapshot()
         record = self._dirs.get(inode)
         if record is None:
             raise GoneError

@@ -216,7 +216,6 @@ def test_a_failure_is_eio_and_is_reported_and_the_next_request_is_answered(
 
 def test_a_corrupt_blob_is_eio(kernel: Kernel, forest: MemoryForest) -> None:
     big = kernel.walk(b"p", b"big")
-    forest.begin()
     path = forest.blob_path(forest.content(big)[1])
     with open(path, "r+b") as file:
         file.truncate(100)
@@ -227,7 +226,6 @@ def test_a_corrupt_blob_is_eio(kernel: Kernel, forest: MemoryForest) -> None:
 def test_a_blob_cut_short_while_it_is_open_is_eio_not_zeros(kernel: Kernel, forest: MemoryForest) -> None:
     big = kernel.walk(b"p", b"big")
     assert kernel.read(big, 0, 10) == (0, BIG[:10])
-    forest.begin()
     with open(forest.blob_path(forest.content(big)[1]), "r+b") as file:
         file.truncate(100)
     assert kernel.read(big, 0, 4096)[0] == errno.EIO

@@ -48,6 +48,7 @@ def test_reads_small_and_large_files(forest: MemoryForest) -> None:
 def test_every_question_takes_a_fresh_snapshot(forest: MemoryForest) -> None:
     view = View(forest)
     assert view.lookup(ROOT, b"later") is None
+    view.release()
     forest.plant(b"later", b"now")
     before = forest.snapshots
     assert view.lookup(ROOT, b"later") is not None
@@ -72,7 +73,6 @@ def test_descriptors_of_blobs_are_reused_and_bounded(forest: MemoryForest) -> No
 def test_a_blob_of_another_size_is_corrupt(forest: MemoryForest, scratch: Path) -> None:
     view = View(forest)
     inode = inode_of(view, b"p", b"big")
-    forest.begin()
     path = forest.blob_path(forest.content(inode)[1])
     with open(path, "ab") as file:
         file.write(b"!")
@@ -89,7 +89,6 @@ def test_held_files_stay_readable_after_their_records_are_gone(forest: MemoryFor
     inodes = {name: inode_of(view, b"p", name) for name in (b"small", b"big", b"link")}
     used = {inodes[b"small"], inodes[b"big"]}
     assert view.hold(used, dict.fromkeys(used, 1), forest) == used
-    forest.begin()
     blob = forest.blob_path(forest.content(inodes[b"big"])[1])
     forest.fell(b"p")
     os.unlink(blob)
