@@ -13,7 +13,7 @@ import sys
 from evaluator.errors import NO_POS, NixError
 from evaluator.eval_thread import EvalThread
 from evaluator.evaluation import EvalSettings, open_evaluation
-from evaluator.search_path import is_uri, parse_element, resolve_uri, split_search_path
+from evaluator.nix_path import is_uri, nix_path, parse_element, resolve_uri
 from evaluator.store_io import Services, StoreIO
 from storefs.errors import StoreError
 from storefs.logs import info
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from evaluator.access import RestrictedIO
     from evaluator.eval_io import EvalIO, GitRequest, GitTree
+    from evaluator.recording_io import RecordingIO
     from storefs.api import BuildMode, BuildResult, Missing, Store
     from storefs.config import Config
     from storefs.formats.derived_path import DerivedPath
@@ -42,6 +43,7 @@ class Session:
         search_path: elements of `-I`, before those of NIX_PATH.
         arguments: ('arg' or 'argstr', name, text) of `--arg` and `--argstr`.
         read_only: the store is not written.
+        recording: note down what the evaluation depends on, for the result cache.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Session:
         search_path: Iterable[str] = (),
         arguments: Sequence[tuple[str, str, str]] = (),
         read_only: bool = False,
+        recording: bool = False,
     ) -> None:
         self.config = config
         self.read_only = read_only or config.store_uri.startswith("dummy:")
@@ -68,6 +71,11 @@ class Session:
 
             self._restricted = RestrictedIO(self.store_io, pure=pure, allowed_uris=config.words("allowed-uris"))
             self.io = self._restricted
+        self.recording: RecordingIO | None = None
+        if recording:
+            from evaluator.recording_io import RecordingIO  # noqa: PLC0415  only for what will be remembered
+
+            self.io = self.recording = RecordingIO(self.io)
         self.settings = EvalSettings(
             show_trace=config.boolean("show-trace"),
             pure_eval=pure,
@@ -137,6 +145,17 @@ class Session:
             error.show_trace = self.settings.show_trace
             raise
 
+    def may_be_remembered(self) -> bool:
+        """Return whether the same evaluation would print the same again, as far as `recording` can tell."""
+        return self.recording is not None and self.recording.cacheable and not self.state.memo.get("said")
+
+    def print_statistics(self) -> None:
+        """Print what NIX_SHOW_STATS asks for, to standard error."""
+        if self.config.variable("NIX_SHOW_STATS") not in {"", "0"}:
+            from evaluator.statistics import print_statistics  # noqa: PLC0415  rarely wanted
+
+            print_statistics(self.config, self.state)
+
     # What commands evaluate.
 
     @property
@@ -195,13 +214,17 @@ class Session:
                 self._announce(builder.missing_now(targets))
             return builder.build_now(targets, mode or BuildMode.NORMAL)
 
-    def announce(self, targets: Sequence[DerivedPath]) -> None:
-        """Say on standard error what `build` would do."""
+    def missing(self, targets: Sequence[DerivedPath]) -> Missing:
+        """Return what `build` would do."""
         self.store_io.flush()
         from builder.open import open_builder_now  # noqa: PLC0415  most evaluations build nothing
 
         with open_builder_now(self.config, self.store) as builder:
-            self._announce(builder.missing_now(targets))
+            return builder.missing_now(targets)
+
+    def announce(self, targets: Sequence[DerivedPath]) -> None:
+        """Say on standard error what `build` would do."""
+        self._announce(self.missing(targets))
 
     def _announce(self, missing: Missing) -> None:
         from builder.reports import missing_lines  # noqa: PLC0415  most evaluations build nothing
@@ -257,33 +280,14 @@ class _Services(Services):
         return fetch_git(self._session.config, io, request)
 
 
-def nix_path(config: Config) -> list[str]:
-    """Return the elements of NIX_PATH, of the setting `nix-path`, or the default ones."""
-    environment = config.environment()
-    if "NIX_PATH" in environment:
-        return split_search_path(environment["NIX_PATH"])
-    listed = config.words("nix-path")
-    if listed:
-        return list(listed)
-    if config.boolean("restrict-eval") or config.boolean("pure-eval"):
-        return []
-    channels = f"{config.state_dir}/profiles/per-user/root/channels"
-    candidates = [
-        (f"{config.home}/.nix-defexpr/channels", ""),
-        (f"{channels}/nixpkgs", "nixpkgs="),
-        (channels, ""),
-    ]
-    return [prefix + path for path, prefix in candidates if os.path.lexists(path)]
-
-
 def _is_local(config: Config) -> bool:
     return config.store_uri in {"auto", "local"} and not os.path.exists(f"{config.state_dir}/daemon-socket/socket")
 
 
-def open_session(invocation: Invocation, *, read_only: bool = False) -> Session:
+def open_session(invocation: Invocation, *, read_only: bool = False, recording: bool = False) -> Session:
     """Return the session that a command line asks for (`evaluator/eval_options.py`)."""
     config = invocation.config
     if invocation.flag("--impure"):
         config = config.with_settings([("pure-eval", "false")])
     arguments = [(name[2:], values[0], values[1]) for name, values in invocation.given if name in {"--arg", "--argstr"}]
-    return Session(config, search_path=invocation.values("--include"), arguments=arguments, read_only=read_only)
+    return Session(config, search_path=invocation.values("--include"), arguments=arguments, read_only=read_only, recording=recording)
