@@ -394,9 +394,10 @@ class Builder:
                 built.append(self.variable(name, scope, self.at(value)))
             else:
                 built.append(nodes.Select1(nodes.Var0(n + value[0], self.at(value[1])), name, self.at(value[1])))
-        for x in froms or ():
-            built.append(self.later(x, inner, None))
-            outer.append(False)
+        if froms is not None:
+            for x in froms:
+                built.append(self.later(x, inner, None))
+                outer.append(False)
         return inner, built, outer, where
 
     def let(self, tree, scope):
