@@ -1,8 +1,8 @@
-"""The search path: what `<nixpkgs/lib>` means, and the grammar of NIX_PATH and `-I`.
+"""The search path: what `<nixpkgs/lib>` means.
 
 An element is a directory, or a prefix and what it stands for: `nixpkgs=/path`. What it stands for may be a URL of an
 archive or `channel:NAME`; it is fetched when something is first looked for in it. Elements that do not exist are
-skipped with a warning. Semantics: parser.y (`findFile`) and eval.cc (`parseNixPath`) of Nix 2.8.
+skipped with a warning. Semantics: `findFile` in parser.y of Nix 2.8. Where elements come from is in `nix_path.py`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 
 from evaluator.errors import CALL_SITE, ThrownError
 from evaluator.eval_io import COREPKGS
+from evaluator.nix_path import is_uri, resolve_uri
 from storefs.logs import warn
 
 TYPE_CHECKING = False
@@ -18,44 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from evaluator.eval_io import EvalIO
-
-_SCHEMES = frozenset(["http", "https", "file", "channel", "git", "s3", "ssh"])
-
-
-def is_uri(text: str) -> bool:
-    """Return whether a file argument or a search path element is a URL and not a path."""
-    if text.startswith("channel:"):
-        return True
-    scheme, separator, _ = text.partition("://")
-    return bool(separator) and scheme in _SCHEMES
-
-
-def resolve_uri(text: str) -> str:
-    """Spell out `channel:NAME`."""
-    if text.startswith("channel:"):
-        return f"https://nixos.org/channels/{text[8:]}/nixexprs.tar.xz"
-    return text
-
-
-def split_search_path(text: str) -> list[str]:
-    """Split NIX_PATH at its colons, except for the one inside a URL."""
-    elements = []
-    start = value = at = 0
-    while at < len(text):
-        if text[at] == "=":
-            value = at + 1
-        elif text[at] == ":":
-            if is_uri(text[value:]):
-                at = text.find(":", at + 1)
-                if at < 0:
-                    break
-            elements.append(text[start:at])
-            start = value = at + 1
-        at += 1
-    if start < len(text):
-        elements.append(text[start:])
-    return elements
-
 
 class SearchPath:
     """Elements in the order in which they are tried.
@@ -124,9 +87,3 @@ class SearchPath:
                 warn(f"Nix search path entry '{path}' does not exist, ignoring")
         self._resolved[target] = found
         return found
-
-
-def parse_element(text: str) -> tuple[str, str]:
-    """Split `prefix=path`; without a prefix it is ''."""
-    prefix, separator, target = text.partition("=")
-    return (prefix, target) if separator else ("", text)

@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 
 def prim_trace(state: EvalState, message: object, value: object) -> object:
     """`trace e1 e2`: print *e1* on standard error, then return *e2*."""
-    _say("trace: " + _text(message))
+    _say(state, "trace: " + _text(message))
     return force(value)
 
 
 def prim_traceVerbose(state: EvalState, message: object, value: object) -> object:  # noqa: N802
     """`traceVerbose e1 e2`: like `trace`, but only with the option `--trace-verbose`."""
     if state.settings.trace_verbose:
-        _say("trace: " + _text(message))
+        _say(state, "trace: " + _text(message))
     return force(value)
 
 
 def prim_warn(state: EvalState, message: object, value: object) -> object:
     """`warn s e`: print the warning *s* on standard error, then return *e*."""
     text = force_string(message)
-    _say(f"{paint('evaluation warning:', '35;1')} {text}")
+    _say(state, f"{paint('evaluation warning:', '35;1')} {text}")
     if state.settings.abort_on_warn:
         raise Abort("aborting to reveal stack trace of warning, as abort-on-warn is set", NO_POS)
     return force(value)
@@ -60,6 +60,7 @@ def _text(value: object) -> str:
     return show_for_people(forced)
 
 
-def _say(line: str) -> None:
+def _say(state: EvalState, line: str) -> None:
+    state.memo["said"] = True  # what was said could not be remembered with the result
     sys.stdout.flush()  # a program that prints both on one terminal expects them in order
     sink.emit(line)

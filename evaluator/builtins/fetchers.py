@@ -14,7 +14,7 @@ from evaluator.core.derivations import hash_or_zero
 from evaluator.core.values import Path, attribute_position, force, make_string, show_type
 from evaluator.errors import NO_POS, EvalError, NixTypeError
 from evaluator.eval_io import GitRequest
-from evaluator.search_path import resolve_uri
+from evaluator.nix_path import resolve_uri
 from storefs.errors import StoreError
 from storefs.formats.hashes import Hash, parse_hash
 

@@ -6,14 +6,8 @@ Like `nix eval` of Nix 2.8 without flakes: an expression (`--expr`), or attribut
 
 from __future__ import annotations
 
-import sys
-
-from evaluator.attr_path import find_along_path
-from evaluator.core.calls import call1, coerce, force_deep
-from evaluator.core.values import force
 from evaluator.eval_options import EVALUATION
-from evaluator.print_value import show_value
-from evaluator.session import open_session
+from evaluator.remembered import Output, run_remembered
 from storefs.errors import UsageError
 from storefs.options import Command, Option
 
@@ -53,24 +47,31 @@ COMMAND = Command(
 
 def run(invocation: Invocation) -> int:
     """Carry out the command."""
-    session = open_session(invocation, read_only=invocation.flag("--read-only"))
+    if invocation.value("--expr") is not None and invocation.value("--file") is not None:
+        raise UsageError("'--expr' and '--file' are mutually exclusive")
+    read_only = invocation.flag("--read-only")
     profile = invocation.value("--profile")
     if profile is None:
-        return session.run(lambda: _print_all(session, invocation))
-    from evaluator.profile import Profiler
+        return run_remembered(
+            invocation,
+            read_only=read_only,
+            usable=invocation.value("--file") != "-",
+            evaluate=lambda session, output: _print_all(session, invocation, output),
+        )
+    from evaluator.profile import profiled
+    from evaluator.session import open_session
 
-    profiler = Profiler()
-    session.state.profiler = profiler
-    try:
-        return session.run(lambda: _print_all(session, invocation))
-    finally:
-        profiler.write(profile, session.state.positions)
+    session = open_session(invocation, read_only=read_only)
+    return profiled(session, profile, lambda: _print_all(session, invocation, Output()))
 
 
-def _print_all(session: Session, invocation: Invocation) -> int:
+def _print_all(session: Session, invocation: Invocation, output: Output) -> int:
+    from evaluator.attr_path import find_along_path
+    from evaluator.core.calls import call1
+    from evaluator.core.values import force
+    from evaluator.show_result import render
+
     expression, file = invocation.value("--expr"), invocation.value("--file")
-    if expression is not None and file is not None:
-        raise UsageError("'--expr' and '--file' are mutually exclusive")
     if file == "-":
         root = session.evaluate_stdin()
     elif expression is not None:
@@ -83,27 +84,10 @@ def _print_all(session: Session, invocation: Invocation) -> int:
         value = session.state.auto_call(force(found), session.auto_args)
         if function is not None:
             value = call1(session.evaluate_expression(function), value)
-        _print(session, invocation, value)
+        strict = not invocation.flag("--lazy")
+        output.write(render(session.state, value, _form(invocation), strict=strict, location=True))
     return 0
 
 
-def _print(session: Session, invocation: Invocation, value: object) -> None:
-    state = session.state
-    if invocation.flag("--json"):
-        from evaluator.core.json_text import value_to_json
-
-        out: list[str] = []
-        value_to_json(state, value, set(), out)
-        text = "".join(out) + "\n"
-    elif invocation.flag("--xml"):
-        from evaluator.core.xml_text import value_to_xml
-
-        text = value_to_xml(state, value, set(), strict=not invocation.flag("--lazy"), location=True)
-    elif invocation.flag("--raw"):
-        text = coerce(state, value, set(), False, False, 0)
-    else:
-        if not invocation.flag("--lazy"):
-            force_deep(value)
-        text = show_value(value) + "\n"
-    sys.stdout.flush()
-    sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
+def _form(invocation: Invocation) -> str:
+    return next((name for name in ("json", "xml", "raw") if invocation.flag(f"--{name}")), "nix")

@@ -8,17 +8,14 @@ from __future__ import annotations
 import os
 import sys
 
-from evaluator.attr_path import find_along_path
-from evaluator.core.calls import force_deep
-from evaluator.core.values import force
 from evaluator.eval_options import EVALUATION
-from evaluator.print_value import show_value
-from evaluator.session import open_session
+from evaluator.remembered import run_remembered
 from storefs.errors import StoreError
 from storefs.options import Command, Option
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from evaluator.remembered import Output
     from evaluator.session import Session
     from storefs.options import Invocation
 
@@ -61,15 +58,20 @@ def run(invocation: Invocation) -> int:
         or invocation.flag("--readonly-mode")
         or invocation.flag("--find-file")
     )
-    session = open_session(invocation, read_only=read_only)
-    return session.run(lambda: _Run(invocation, session).run())
+    usable = not any(invocation.flag(name) for name in ("--parse", "--find-file", "--add-root", "--repair"))
+    return run_remembered(
+        invocation,
+        read_only=read_only,
+        usable=usable,
+        evaluate=lambda session, output: _Run(invocation, session, output).run(),
+    )
 
 
 class _Run:
-    def __init__(self, invocation: Invocation, session: Session) -> None:
+    def __init__(self, invocation: Invocation, session: Session, output: Output) -> None:
         self.invocation = invocation
         self.session = session
-        self.out = sys.stdout
+        self.output = output
         self.roots = 0
 
     def run(self) -> int:
@@ -77,7 +79,7 @@ class _Run:
         operands = list(invocation.operands)
         if invocation.flag("--find-file"):
             for operand in operands:
-                self.out.write(session.file_argument(f"<{operand}>") + "\n")
+                self.output.write(session.file_argument(f"<{operand}>") + "\n")
             return 0
         stdin = "-" in operands
         operands = [operand for operand in operands if operand != "-"]
@@ -103,9 +105,12 @@ class _Run:
             self.process(self.session.state.evaluate(expression))
 
     def show_parsed(self, expression: object) -> None:
-        self.write(str(expression) + "\n")
+        self.output.write(str(expression) + "\n")
 
     def process(self, root: object) -> None:
+        from evaluator.attr_path import find_along_path
+        from evaluator.core.values import force
+
         auto_args = self.session.auto_args
         for path in self.invocation.values("--attr") or [""]:
             found, _ = find_along_path(self.session.state, path, auto_args, root)
@@ -116,30 +121,19 @@ class _Run:
                 self.instantiate(value)
 
     def show_value(self, value: object) -> None:
-        invocation, state = self.invocation, self.session.state
-        if invocation.flag("--json"):
-            from evaluator.core.json_text import value_to_json
+        from evaluator.show_result import render
 
-            out: list[str] = []
-            value_to_json(state, value, set(), out)
-            self.write("".join(out) + "\n")
-        elif invocation.flag("--xml"):
-            from evaluator.core.xml_text import value_to_xml
-
-            strict, location = invocation.flag("--strict"), not invocation.flag("--no-location")
-            self.write(value_to_xml(state, value, set(), strict=strict, location=location))
-        elif invocation.flag("--raw"):
-            from evaluator.core.calls import coerce
-
-            self.write(coerce(state, value, set(), False, False, 0))
-        else:
-            if invocation.flag("--strict"):
-                force_deep(value)
-            self.write(show_value(value) + "\n")
-
-    def write(self, text: str) -> None:
-        self.out.flush()
-        self.out.buffer.write(text.encode("utf-8", "surrogateescape"))
+        invocation = self.invocation
+        form = next((name for name in ("json", "xml", "raw") if invocation.flag(f"--{name}")), "nix")
+        self.output.write(
+            render(
+                self.session.state,
+                value,
+                form,
+                strict=invocation.flag("--strict"),
+                location=not invocation.flag("--no-location"),
+            )
+        )
 
     def instantiate(self, value: object) -> None:
         from evaluator.instantiate import get_derivations
@@ -151,9 +145,11 @@ class _Run:
             output = package.output_name()
             if not output:
                 raise StoreError(f"derivation '{path}' lacks an 'outputName' attribute")
+            if self.session.recording is not None and not self.session.read_only:
+                self.session.recording.require_valid(path)
             if root is not None:
                 path = self.add_root(root, path)
-            self.write(path + ("" if output == "out" else "!" + output) + "\n")
+            self.output.write(path + ("" if output == "out" else "!" + output) + "\n")
 
     def add_root(self, root: str, path: str) -> str:
         from storefs.gc.roots import add_indirect_root

@@ -1,0 +1,244 @@
+"""Effects that are written down: what the result cache needs to know of an evaluation.
+
+Stands outermost, between the language and the other `EvalIO`s. Everything that was looked at becomes an observation
+(`result_cache.py` says of what form), once each. Effects whose answer may be another tomorrow for reasons that nobody can
+check (a download without a hash, a git branch, the clock) make the result impossible to remember.
+"""
+
+from __future__ import annotations
+
+from evaluator.eval_io import COREPKGS, EvalIO
+from evaluator.result_cache import digest, listing_digest, signature
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from evaluator.eval_io import GitRequest, GitTree
+    from evaluator.result_cache import Observation
+    from storefs.formats.derivation import Derivation
+    from storefs.formats.hashes import Hash
+
+# Uses of the clock are found by name: it is a constant of the language, so nobody asks for it.
+_CLOCK = b"currentTime"
+
+
+class RecordingIO(EvalIO):
+    """The effects of `inner`, noted down."""
+
+    def __init__(self, inner: EvalIO) -> None:
+        super().__init__(inner.directory.path, {})
+        self.read_only = inner.read_only
+        self.cacheable = True
+        self._inner = inner
+        self._prefix = inner.directory.path + "/"
+        self._observations: dict[tuple[str, str], Observation] = {}
+
+    def observations(self) -> list[Observation]:
+        """Return everything that was observed, in the order of the first time."""
+        return list(self._observations.values())
+
+    def require_valid(self, path: str) -> None:
+        """Note that the result is worth nothing without this store path."""
+        self._note("valid", path, True)
+
+    def _note(self, kind: str, path: str, answer: object, found: tuple[int, ...] | None = None) -> None:
+        self._observations.setdefault((kind, path), (kind, path, answer, found))
+
+    def _fixed(self, path: str) -> bool:
+        """Whether what is at `path` can't change: a file of the program, or one in a valid store path."""
+        if path.startswith(COREPKGS):
+            return True
+        if not path.startswith(self._prefix):
+            return False
+        base_name = path[len(self._prefix) :].partition("/")[0]
+        return bool(base_name) and self.is_valid(self._prefix + base_name)
+
+    # Files.
+
+    def file_type(self, path: str) -> str | None:
+        """See `EvalIO`."""
+        kind = self._inner.file_type(path)
+        if not self._fixed(path):
+            self._note("type", path, kind)
+        return kind
+
+    def read_file(self, path: str) -> bytes:
+        """See `EvalIO`."""
+        if self._fixed(path):
+            return self._inner.read_file(path)
+        before = signature(path)
+        content = self._inner.read_file(path)
+        self._note("file", path, digest(content), before)
+        return content
+
+    def read_source(self, path: str) -> bytes:
+        """See `EvalIO`."""
+        content = super().read_source(path)
+        if _CLOCK in content:
+            self.cacheable = False
+        return content
+
+    def read_link(self, path: str) -> str:
+        """See `EvalIO`."""
+        target = self._inner.read_link(path)
+        if not self._fixed(path):
+            self._note("link", path, target)
+        return target
+
+    def list_dir(self, path: str) -> dict[str, str]:
+        """See `EvalIO`."""
+        if self._fixed(path):
+            return self._inner.list_dir(path)
+        before = signature(path)
+        entries = self._inner.list_dir(path)
+        self._note("directory", path, listing_digest(entries), before)
+        return entries
+
+    def is_executable(self, path: str) -> bool:
+        """See `EvalIO`."""
+        before = signature(path)
+        answer = self._inner.is_executable(path)
+        if not self._fixed(path):
+            self._note("executable", path, answer, before)
+        return answer
+
+    # The rest of the machine.
+
+    def home(self) -> str:
+        """See `EvalIO`; the home directory is part of what was asked."""
+        return self._inner.home()
+
+    def variable(self, name: str) -> str:
+        """See `EvalIO`."""
+        value = self._inner.variable(name)
+        self._note("variable", name, value)
+        return value
+
+    def current_time(self) -> int:
+        """See `EvalIO`; asked once in every evaluation, see `_CLOCK`."""
+        return self._inner.current_time()
+
+    # The store.
+
+    def is_valid(self, path: str) -> bool:
+        """See `EvalIO`."""
+        answer = self._inner.is_valid(path)
+        self._note("valid", path, answer)
+        return answer
+
+    def references(self, path: str) -> list[str] | None:
+        """See `EvalIO`; those of a valid path don't change."""
+        answer = self._inner.references(path)
+        self._note("valid", path, answer is not None)
+        return answer
+
+    def closure(self, path: str) -> list[str]:
+        """See `EvalIO`."""
+        return self._inner.closure(path)
+
+    def derivation(self, path: str) -> Derivation:
+        """See `EvalIO`."""
+        return self._inner.derivation(path)
+
+    def output_names(self, path: str) -> list[str]:
+        """See `EvalIO`."""
+        return self._inner.output_names(path)
+
+    def ensure(self, path: str) -> None:
+        """See `EvalIO`."""
+        self._inner.ensure(path)
+        self._note("valid", path, True)
+
+    def add_path(
+        self,
+        name: str,
+        path: str,
+        *,
+        recursive: bool = True,
+        keep: Callable[[str, str], bool] | None = None,
+        expected: Hash | None = None,
+    ) -> str:
+        """See `EvalIO`; everything in the tree that was not left out is observed."""
+        if keep is None:
+            self._observe_tree(path)
+            return self._inner.add_path(name, path, recursive=recursive, expected=expected)
+        choose = keep
+
+        def noting(entry: str, kind: str) -> bool:
+            kept = choose(entry, kind)
+            if kept:
+                self._observe(entry, kind)
+            return kept
+
+        self._observe(path, self.file_type(path))
+        return self._inner.add_path(name, path, recursive=recursive, keep=noting, expected=expected)
+
+    def _observe(self, path: str, kind: str | None) -> None:
+        """Note down something that is about to be copied: a file by its times alone, it is read only once."""
+        if self._fixed(path):
+            return
+        if kind == "regular":
+            self._note("file", path, None, signature(path))
+        elif kind == "symlink":
+            self.read_link(path)
+        elif kind == "directory":
+            self.list_dir(path)
+
+    def _observe_tree(self, path: str) -> None:
+        kind = self.file_type(path)
+        self._observe(path, kind)
+        if kind == "directory" and not self._fixed(path):
+            for name in self._inner.list_dir(path):
+                self._observe_tree(f"{path}/{name}")
+
+    def nar_hash(self, path: str) -> Hash:
+        """See `EvalIO`."""
+        return self._inner.nar_hash(path)
+
+    def add_text(self, name: str, content: bytes, references: Iterable[str]) -> str:
+        """See `EvalIO`."""
+        return self._inner.add_text(name, content, references)
+
+    def add_derivation(
+        self, path: str, content: bytes, digest: bytes, references: list[str], outputs: list[str]
+    ) -> None:
+        """See `EvalIO`."""
+        self._inner.add_derivation(path, content, digest, references, outputs)
+
+    def flush(self) -> None:
+        """See `EvalIO`."""
+        self._inner.flush()
+
+    # What takes long.
+
+    def realise(self, outputs: Mapping[str, Iterable[str]]) -> dict[str, str]:
+        """See `EvalIO`; what was built must still be there for the result to count."""
+        rewrites = self._inner.realise(outputs)
+        for drv_path, names in outputs.items():
+            described = self._inner.derivation(drv_path).outputs
+            for name in names:
+                output = described.get(name)
+                if output is None or output.path is None:
+                    self.cacheable = False
+                else:
+                    self._note("valid", self.directory.print(output.path), True)
+        return rewrites
+
+    def download(self, url: str, name: str, *, unpack: bool, expected: Hash | None) -> str:
+        """See `EvalIO`; without a hash the answer may be another tomorrow."""
+        path = self._inner.download(url, name, unpack=unpack, expected=expected)
+        if expected is None:
+            self.cacheable = False
+        else:
+            self._note("valid", path, True)
+        return path
+
+    def fetch_git(self, request: GitRequest) -> GitTree:
+        """See `EvalIO`; only a named commit stays what it is."""
+        tree = self._inner.fetch_git(request)
+        if request.rev is None:
+            self.cacheable = False
+        else:
+            self._note("valid", tree.path, True)
+        return tree
