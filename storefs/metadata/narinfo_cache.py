@@ -18,9 +18,7 @@ Used by `stores/binary_cache.py`. Thread-safe. Nobody else's business.
 
 from __future__ import annotations
 
-import shutil
 import time
-from typing import TYPE_CHECKING
 
 from storefs.errors import StoreError
 from storefs.formats.hashes import Hash, hash_bytes
@@ -30,6 +28,7 @@ from storefs.formats.store_path import StorePath
 from storefs.logs import warn
 from storefs.metadata.environment import open_environment
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -152,6 +151,8 @@ def _open(path: str) -> Environment | None:
             return open_environment(path, map_size=_MAP_SIZE, sync=False)
         except StoreError:
             if attempt == 1:
+                import shutil  # noqa: PLC0415  4 ms, hardly ever
+
                 shutil.rmtree(path, ignore_errors=True)
         except OSError:
             break

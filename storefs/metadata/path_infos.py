@@ -133,11 +133,17 @@ def page_of_paths(env: Environment, txn: Transaction, after: bytes, limit: int) 
     return result
 
 
+def next_id(env: Environment, txn: Transaction) -> int:
+    """A number that was never given out before."""
+    value = txn.get(KEY_NEXT_ID, db=env.meta)
+    number: int = 1 if value is None else NUMBER.unpack(value)[0]
+    txn.put(KEY_NEXT_ID, NUMBER.pack(number + 1), db=env.meta)
+    return number
+
+
 def insert(env: Environment, txn: Transaction, info: PathInfo, root: int) -> int:
     """Add the rows of a path that is not valid yet and return its id; its references follow with `set_references`."""
-    value = txn.get(KEY_NEXT_ID, db=env.meta)
-    path_id = 1 if value is None else NUMBER.unpack(value)[0]
-    txn.put(KEY_NEXT_ID, NUMBER.pack(path_id + 1), db=env.meta)
+    path_id = next_id(env, txn)
     txn.put(KEY.pack(path_id), info.path.base_name.encode("ascii"), append=True, db=env.ids)
     put_record(env, txn, info, path_id, root)
     return path_id

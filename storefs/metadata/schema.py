@@ -8,7 +8,7 @@ it a new tree; an *inode* belongs to one file system object and is never given o
     ------------  ----------------------  ---------------------------------------------------------------------------
     meta          b"version"              u32: SCHEMA_VERSION
     meta          b"next-inode"           u64: the next inode to give out
-    meta          b"next-id"              u64: the next path id to give out
+    meta          b"next-id"              u64: the next path id, or serial number, to give out
     paths         digest                  PATH_HEADER, then name, deriver, content address, signatures (see records.py)
     ids           path id                 the base name, ASCII
     references    path id                 u64 path ids of what the path refers to, itself included, ascending
@@ -21,8 +21,8 @@ it a new tree; an *inode* belongs to one file system object and is never given o
                                           32-byte BLAKE3 digest and one byte, 0 or 1
     uses          inode                   u64: how many directory entries and tree roots name this regular file; a file
                                           that is named once has no row
-    dying         inode                   u32, base name: the root or a directory of a removed tree, how many of its
-                                          entries have been released already, and, of a root, the path it had
+    dying         inode, serial number    u32, base name: root of a removed tree, or a directory below (serial 0), how
+                                          many of its entries have been released, and, of a root, the path it had
     dead_blobs    BLAKE3 digest           u64: size of a blob that no node names any more and that may be unlinked
     narinfo       see narinfo_cache.py    what binary caches said about paths
 
@@ -81,6 +81,7 @@ KEY_NEXT_INODE = b"next-inode"
 KEY_NEXT_ID = b"next-id"
 
 KEY = Struct(">Q")  # inodes and path ids as keys
+DYING_KEY = Struct(">QQ")
 NUMBER = Struct("<Q")  # counts, inodes and path ids as values
 
 DIGEST_SIZE = 20  # bytes of a hash part

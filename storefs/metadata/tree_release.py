@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from storefs.castore.digest import digest_bytes
 from storefs.castore.trees import file_key
-from storefs.metadata import trees
-from storefs.metadata.schema import KEY, NUMBER
+from storefs.metadata import path_infos, trees
+from storefs.metadata.schema import DYING_KEY, KEY, NUMBER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +35,9 @@ class Released:
 
 def begin_release(env: Environment, txn: Transaction, root: int, base_name: str) -> None:
     """Give up the tree at ``root``, which the path ``base_name`` had until now; `continue_release` does the work."""
-    txn.put(KEY.pack(root), bytes(4) + base_name.encode("ascii"), db=env.dying)
+    # A file can be the root of several removed paths, so the inode alone does not tell them apart.
+    serial = path_infos.next_id(env, txn)
+    txn.put(DYING_KEY.pack(root, serial), bytes(4) + base_name.encode("ascii"), db=env.dying)
 
 
 def continue_release(env: Environment, txn: Transaction, budget: int, held: Container[int] = ()) -> Released:
@@ -45,13 +47,12 @@ def continue_release(env: Environment, txn: Transaction, budget: int, held: Cont
     """
     result = Released()
     cursor = txn.cursor(env.dying)
-    todo: list[int] = []
+    todo: list[bytes] = []
     if cursor.first():
         for key, _ in cursor.iternext():
-            inode = KEY.unpack(key)[0]
-            if inode in held:
+            if DYING_KEY.unpack(key)[0] in held:
                 continue
-            todo.append(inode)
+            todo.append(key)
             if len(todo) > budget:
                 break
     cursor.close()
@@ -60,8 +61,7 @@ def continue_release(env: Environment, txn: Transaction, budget: int, held: Cont
         if result.entries >= budget:
             result.more = True
             break
-        inode = todo.pop()
-        todo.extend(_release_one(env, txn, inode, counts, budget, result))
+        todo.extend(_release_one(env, txn, todo.pop(), counts, budget, result))
         if result.more:
             break
     for inode in sorted(counts):
@@ -72,16 +72,17 @@ def continue_release(env: Environment, txn: Transaction, budget: int, held: Cont
 def dying_roots(env: Environment, txn: Transaction) -> list[tuple[str, int]]:
     """The (base name, inode) of removed paths whose trees are still there."""
     return [
-        (value[4:].decode("ascii"), KEY.unpack(key)[0])
+        (value[4:].decode("ascii"), DYING_KEY.unpack(key)[0])
         for key, value in txn.cursor(env.dying).iternext()
         if len(value) > 4
     ]
 
 
 def _release_one(
-    env: Environment, txn: Transaction, inode: int, counts: dict[int, int], budget: int, result: Released
-) -> list[int]:
-    """Take one directory or root apart; returns the directories that are dying now because of it."""
+    env: Environment, txn: Transaction, row_key: bytes, counts: dict[int, int], budget: int, result: Released
+) -> list[bytes]:
+    """Take one directory or root apart; returns the keys of directories that are dying now because of it."""
+    inode = DYING_KEY.unpack(row_key)[0]
     key = KEY.pack(inode)
     record = txn.get(key, db=env.dirs)
     if record is None:
@@ -90,9 +91,9 @@ def _release_one(
         if node is not None:
             _release_node(env, txn, inode, node[0] == trees.SYMLINK, counts)
             result.entries += 1
-        txn.delete(key, db=env.dying)
+        txn.delete(row_key, db=env.dying)
         return []
-    row = txn.get(key, db=env.dying) or bytes(4)
+    row = txn.get(row_key, db=env.dying) or bytes(4)
     done = int.from_bytes(row[:4], "little")
     entries = trees.decode_inodes(record)
     stop = min(len(entries), done + max(budget - result.entries, 1))
@@ -100,17 +101,18 @@ def _release_one(
     for child, mode in entries[done:stop]:
         kind = mode >> 12
         if kind == _DIRECTORY_TYPE:
-            txn.put(KEY.pack(child), bytes(4), db=env.dying)
-            directories.append(child)
+            child_key = DYING_KEY.pack(child, 0)  # a directory has one parent, so this is unique
+            txn.put(child_key, bytes(4), db=env.dying)
+            directories.append(child_key)
         else:
             _release_node(env, txn, child, mode == trees.MODE_SYMLINK, counts)
     result.entries += stop - done
     if stop < len(entries):
-        txn.put(key, stop.to_bytes(4, "little") + row[4:], db=env.dying)
+        txn.put(row_key, stop.to_bytes(4, "little") + row[4:], db=env.dying)
         result.more = True
         return []
     txn.delete(key, db=env.dirs)
-    txn.delete(key, db=env.dying)
+    txn.delete(row_key, db=env.dying)
     return directories
 
 
