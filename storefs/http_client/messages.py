@@ -9,6 +9,7 @@ from storefs.errors import StoreError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
 MISSING = frozenset((401, 403, 404, 410))  # what a cache answers for a path that it has not, or will not show
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
@@ -123,7 +124,12 @@ class Exchange:
         self.received = 0
         self.done = False
         self.error: HttpError | None = None
-        self.tag: object = None
+        self.tag: Any = None
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether the server has not got it, or will not show it."""
+        return self.status in MISSING
 
     @property
     def redirect(self) -> str | None:

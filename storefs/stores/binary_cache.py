@@ -6,22 +6,21 @@ neither breaks a build nor needs a restart to be asked again. Semantics: binary-
 
 from __future__ import annotations
 
-import json
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
 
 from storefs.api import Offer
 from storefs.errors import StoreError
 from storefs.formats.compression import check_method, decompress
 from storefs.formats.narinfo import MAX_SIZE, NarInfo, parse_narinfo
-from storefs.http_client.messages import MISSING
 from storefs.logs import warn
 from storefs.metadata.narinfo_cache import cache_id
 from storefs.stores.offer_query import query
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
+    from typing import Any
 
     from storefs.formats.store_path import StoreDir, StorePath
     from storefs.http_client.client import HttpClient
@@ -177,7 +176,7 @@ class BinaryCache:
         if exchange.error is not None:
             self.disable(exchange.error)
             return False
-        if exchange.status in MISSING:
+        if exchange.is_missing:
             return self._conclude(path, None)
         try:
             exchange.check_status()
@@ -254,6 +253,8 @@ class BinaryCache:
         data = self.transport.get(f"{path.hash_part}.ls")
         if data is None:
             return None
+        import json  # noqa: PLC0415  3 ms that nobody pays who only asks
+
         try:
             listing = json.loads(data)
             root = listing["root"]

@@ -6,68 +6,68 @@ Blocking; usable from several threads at once. Chosen by `cache_uri.open_cache`;
 from __future__ import annotations
 
 import os
-import tempfile
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
 
 from storefs.errors import StoreError, SystemRefusedError
 from storefs.formats.compression import decompress
-from storefs.http_client.messages import MISSING, Exchange, HttpError, Url
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from contextlib import AbstractContextManager
+    from typing import Protocol
 
     from storefs.http_client.client import HttpClient
+    from storefs.http_client.messages import Exchange, Url
+
+    class Transport(Protocol):
+        """A place with files under keys such as `nar/abc.nar.xz`."""
+
+        @property
+        def uri(self) -> str:
+            """Its name in messages and in the cache of answers, without parameters."""
+
+        @property
+        def is_remote(self) -> bool:
+            """Whether asking costs a round trip, so that answers are worth remembering."""
+
+        @property
+        def is_writable(self) -> bool:
+            """Whether `put` can work."""
+
+        def get(self, key: str) -> bytes | None:
+            """Return a small file, None if there is none.
+
+            Raises:
+                StoreError: the place can't be reached or answers nonsense.
+            """
+
+        def open(self, key: str) -> AbstractContextManager[Iterator[bytes]]:
+            """Open a large file: a context with its pieces. Raises StoreError, also while it is read."""
+
+        def put(self, key: str, source: Callable[[], Iterable[bytes]], size: int, content_type: str) -> None:
+            """Store a file, replacing an older one, so that nobody sees half of it.
+
+            Args:
+                key: its name.
+                source: makes its pieces, anew for each attempt.
+                size: the sum of their lengths.
+                content_type: its media type.
+            """
+
+        def exists(self, key: str) -> bool:
+            """Whether there is such a file."""
+
+        def exchange(self, key: str) -> Exchange | None:
+            """The request for a small file, for asking many at once; None if asking is cheap."""
+
+        def client(self) -> HttpClient | None:
+            """What sends those requests."""
+
 
 _PIECE = 1 << 18
 # What servers may have stored a listing or a log as; named in Content-Encoding.
 _ENCODINGS = {"br": "br", "gzip": "gzip", "x-gzip": "gzip", "xz": "xz", "bzip2": "bzip2", "zstd": "zstd"}
-
-
-class Transport(Protocol):
-    """A place with files under keys such as `nar/abc.nar.xz`."""
-
-    @property
-    def uri(self) -> str:
-        """Its name in messages and in the cache of answers, without parameters."""
-
-    @property
-    def is_remote(self) -> bool:
-        """Whether asking costs a round trip, so that answers are worth remembering."""
-
-    @property
-    def is_writable(self) -> bool:
-        """Whether `put` can work."""
-
-    def get(self, key: str) -> bytes | None:
-        """Return a small file, None if there is none.
-
-        Raises:
-            StoreError: the place can't be reached or answers nonsense.
-        """
-
-    def open(self, key: str) -> AbstractContextManager[Iterator[bytes]]:
-        """Open a large file: a context with its pieces. Raises StoreError, also while it is read."""
-
-    def put(self, key: str, source: Callable[[], Iterable[bytes]], size: int, content_type: str) -> None:
-        """Store a file, replacing an older one, so that nobody sees half of it.
-
-        Args:
-            key: its name.
-            source: makes its pieces, anew for each attempt.
-            size: the sum of their lengths.
-            content_type: its media type.
-        """
-
-    def exists(self, key: str) -> bool:
-        """Whether there is such a file."""
-
-    def exchange(self, key: str) -> Exchange | None:
-        """The request for a small file, for asking many at once; None if asking is cheap."""
-
-    def client(self) -> HttpClient | None:
-        """What sends those requests."""
 
 
 class FileTransport:
@@ -112,6 +112,8 @@ class FileTransport:
         path = self._path(key)
         try:
             os.makedirs(os.path.dirname(path), exist_ok=True)
+            import tempfile  # noqa: PLC0415  7 ms, for who writes
+
             descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".tmp-")
             try:
                 with open(descriptor, "wb") as file:
@@ -147,10 +149,26 @@ class HttpTransport:
     is_remote = True
     is_writable = True
 
-    def __init__(self, base: str, client: HttpClient) -> None:
-        self._base = Url(base.rstrip("/") + "/")
-        self._http = client
-        self.uri = self._base.text.rstrip("/")
+    def __init__(self, base: str, make_client: Callable[[], HttpClient]) -> None:
+        """`make_client` gives the client that is shared; what was answered before needs none (20 ms)."""
+        scheme, _, rest = base.rstrip("/").partition("://")
+        authority, slash, path = rest.partition("/")
+        self.uri = f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}"
+        self._text = base.rstrip("/") + "/"
+        self._make_client = make_client
+        self._parsed: Url | None = None
+
+    @property
+    def _http(self) -> HttpClient:
+        return self._make_client()
+
+    @property
+    def _base(self) -> Url:
+        if self._parsed is None:
+            from storefs.http_client.messages import Url  # noqa: PLC0415
+
+            self._parsed = Url(self._text)
+        return self._parsed
 
     def url(self, key: str) -> Url:
         """Where a file is. A key may be a whole URL, as in a narinfo that points elsewhere."""
@@ -166,6 +184,8 @@ class HttpTransport:
 
     def get(self, key: str) -> bytes | None:
         """See `Transport`."""
+        from storefs.http_client.messages import MISSING, HttpError  # noqa: PLC0415
+
         url = self.url(key)
         try:
             answer = self._http.get(url, headers=self.headers("GET", url))
@@ -193,6 +213,8 @@ class HttpTransport:
 
     def exists(self, key: str) -> bool:
         """See `Transport`."""
+        from storefs.http_client.messages import MISSING, HttpError  # noqa: PLC0415
+
         url = self.url(key)
         try:
             self._http.head(url, headers=self.headers("HEAD", url))
@@ -204,6 +226,8 @@ class HttpTransport:
 
     def exchange(self, key: str) -> Exchange | None:
         """See `Transport`."""
+        from storefs.http_client.messages import Exchange  # noqa: PLC0415
+
         url = self.url(key)
         return Exchange(url, "GET", self.headers("GET", url))
 

@@ -8,28 +8,26 @@ stores. Parameters follow a `?` as in Nix: `priority`, `want-mass-query`, `trust
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, unquote
 
 from storefs.config import load_config
 from storefs.errors import StoreError, UsageError
 from storefs.formats.store_path import StoreDir
-from storefs.http_client.client import HttpClient
 from storefs.logs import warn
 from storefs.metadata.narinfo_cache import NarInfoCache
 from storefs.stores.binary_cache import BinaryCache
 from storefs.stores.cache_transport import FileTransport, HttpTransport
 from storefs.stores.copying import Trust
 from storefs.stores.open import open_store
-from storefs.stores.s3_transport import S3Transport
 from storefs.stores.store_source import StoreSource
 from storefs.stores.substitution import Substitution
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from storefs.api import Store
     from storefs.config import Config
+    from storefs.http_client.client import HttpClient
     from storefs.stores.cache_transport import Transport
     from storefs.stores.offer_query import Source
 
@@ -66,6 +64,8 @@ class Caches:
     def client(self) -> HttpClient:
         """The client, made when it is first needed."""
         if self._client is None:
+            from storefs.http_client.client import HttpClient  # noqa: PLC0415  20 ms, for who asks over the network
+
             self._client = HttpClient.from_config(self._config)
         return self._client
 
@@ -87,11 +87,15 @@ class Caches:
         base, parameters = split_uri(uri)
         scheme = base.partition("://")[0]
         if scheme == "file":
+            from urllib.parse import unquote  # noqa: PLC0415
+
             return FileTransport(os.path.abspath(unquote(base.removeprefix("file://")))), parameters
         if scheme == "s3":
-            return S3Transport(base, parameters, self.client, self._config), parameters
+            from storefs.stores.s3_transport import S3Transport  # noqa: PLC0415  hmac and hashlib
+
+            return S3Transport(base, parameters, lambda: self.client, self._config), parameters
         if scheme in ("http", "https"):
-            return HttpTransport(base, self.client), parameters
+            return HttpTransport(base, lambda: self.client), parameters
         raise UsageError(f"'{uri}' is not a binary cache; its URI begins with {', '.join(CACHE_SCHEMES)} and '://'")
 
     def open_cache(self, uri: str) -> BinaryCache:
@@ -155,7 +159,11 @@ def is_cache_uri(uri: str) -> bool:
 
 def split_uri(uri: str) -> tuple[str, dict[str, str]]:
     """Separate a store URI from its parameters."""
-    base, _, query = uri.partition("?")
+    base, mark, query = uri.partition("?")
+    if not mark:
+        return base, {}
+    from urllib.parse import parse_qsl  # noqa: PLC0415  3 ms, only with parameters
+
     return base, dict(parse_qsl(query, keep_blank_values=True))
 
 

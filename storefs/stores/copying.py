@@ -6,11 +6,10 @@ that were promised by somebody who is trusted. Used by `substitution.py` and by 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from storefs.errors import StoreError
 from storefs.formats.content_address import RECURSIVE, parse_content_address
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 

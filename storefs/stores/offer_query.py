@@ -6,62 +6,61 @@ answer is there, so a closure costs as many round trips as it is deep, each path
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, cast
-
 from storefs.formats.narinfo import NarInfo
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
+    from typing import Protocol
 
     from storefs.formats.store_path import StorePath
     from storefs.http_client.client import HttpClient
     from storefs.http_client.messages import Exchange
 
+    class Source(Protocol):
+        """A substituter as this query sees it: `BinaryCache`, `StoreSource`."""
 
-class Source(Protocol):
-    """A substituter as this query sees it: `BinaryCache`, `StoreSource`."""
+        is_trusted: bool
 
-    is_trusted: bool
+        @property
+        def uri(self) -> str:
+            """Its name in messages."""
 
-    @property
-    def uri(self) -> str:
-        """Its name in messages."""
+        @property
+        def priority(self) -> int:
+            """Lower is asked first."""
 
-    @property
-    def priority(self) -> int:
-        """Lower is asked first."""
+        @property
+        def want_mass_query(self) -> bool:
+            """Whether it may be asked about thousands of paths."""
 
-    @property
-    def want_mass_query(self) -> bool:
-        """Whether it may be asked about thousands of paths."""
+        def is_usable(self) -> bool:
+            """Whether to ask it now."""
 
-    def is_usable(self) -> bool:
-        """Whether to ask it now."""
+        def known(self, path: StorePath) -> NarInfo | bool | None:
+            """What it answered before: False that it has not got the path, None if it was not asked."""
 
-    def known(self, path: StorePath) -> NarInfo | bool | None:
-        """What it answered before: False that it has not got the path, None if it was not asked."""
+        def ask(self, path: StorePath) -> NarInfo | bool:
+            """Ask and wait; failures count as not having the path."""
 
-    def ask(self, path: StorePath) -> NarInfo | bool:
-        """Ask and wait; failures count as not having the path."""
+        def exchange(self, path: StorePath) -> Exchange | None:
+            """The request that asks; None if `ask` is as good."""
 
-    def exchange(self, path: StorePath) -> Exchange | None:
-        """The request that asks; None if `ask` is as good."""
+        def client(self) -> HttpClient | None:
+            """What sends those requests."""
 
-    def client(self) -> HttpClient | None:
-        """What sends those requests."""
+        def take(self, path: StorePath, exchange: Exchange) -> NarInfo | bool:
+            """Take the answer to such a request."""
 
-    def take(self, path: StorePath, exchange: Exchange) -> NarInfo | bool:
-        """Take the answer to such a request."""
+        def save(self) -> None:
+            """Remember new answers."""
 
-    def save(self) -> None:
-        """Remember new answers."""
+        def forget(self, path: StorePath) -> None:
+            """Forget an answer that turned out to be wrong."""
 
-    def forget(self, path: StorePath) -> None:
-        """Forget an answer that turned out to be wrong."""
-
-    def open_nar(self, narinfo: NarInfo) -> AbstractContextManager[Iterator[bytes]]:
-        """A context with the uncompressed pieces of a NAR."""
+        def open_nar(self, narinfo: NarInfo) -> AbstractContextManager[Iterator[bytes]]:
+            """A context with the uncompressed pieces of a NAR."""
 
 
 class _Query:
@@ -124,7 +123,7 @@ class _Query:
 
     def done(self, exchange: Exchange) -> list[Exchange]:
         """Take an answer; return the requests that follow from it."""
-        path, index = cast("tuple[StorePath, int]", exchange.tag)
+        path, index = exchange.tag
         source = self.sources[index]
         answer = source.take(path, exchange)
         if isinstance(answer, NarInfo):

@@ -18,6 +18,8 @@ from storefs.http_client.messages import Url
 from storefs.stores.cache_transport import HttpTransport
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from storefs.config import Config
     from storefs.http_client.client import HttpClient
 
@@ -30,11 +32,13 @@ class S3Transport(HttpTransport):
     Args:
         uri: `s3://bucket`, without parameters.
         parameters: those of the URI.
-        client: sends the requests.
+        make_client: gives what sends the requests.
         config: knows the environment.
     """
 
-    def __init__(self, uri: str, parameters: dict[str, str], client: HttpClient, config: Config) -> None:
+    def __init__(
+        self, uri: str, parameters: dict[str, str], make_client: Callable[[], HttpClient], config: Config
+    ) -> None:
         bucket = uri.removeprefix("s3://").strip("/")
         self._region = parameters.get("region") or config.variable("AWS_DEFAULT_REGION") or _DEFAULT_REGION
         scheme = parameters.get("scheme") or "https"
@@ -43,7 +47,7 @@ class S3Transport(HttpTransport):
             scheme, _, endpoint = endpoint.partition("://")
         # The path style works with every server and with bucket names that contain dots.
         host = endpoint or f"s3.{self._region}.amazonaws.com"
-        super().__init__(f"{scheme}://{host}/{bucket}", client)
+        super().__init__(f"{scheme}://{host}/{bucket}", make_client)
         self.uri = f"s3://{bucket}"
         self._credentials = _credentials(config, parameters.get("profile", "default"))
 

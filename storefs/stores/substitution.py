@@ -8,8 +8,6 @@ is asked about in one query, and fetched by several threads in groups that are r
 from __future__ import annotations
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
 
 from storefs.api import Offer
 from storefs.errors import StoreError
@@ -17,6 +15,7 @@ from storefs.logs import INFO, log, warn
 from storefs.stores.copying import UnsignedPathError, take_nar, topological
 from storefs.stores.offer_query import query
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
@@ -131,6 +130,8 @@ class Substitution:
             if len(groups) == 1:
                 errors = [self._fetch_group(groups[0])]
             elif groups:
+                from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415  8 ms, for who fetches
+
                 with ThreadPoolExecutor(min(_WORKERS, len(groups)), "fetch") as pool:
                     errors = list(pool.map(self._fetch_group, groups))
             else:

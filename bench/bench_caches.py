@@ -1,0 +1,136 @@
+"""Binary caches: asking about a large closure, and fetching one, beside real Nix 2.8."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.harness import need
+
+if TYPE_CHECKING:
+    from bench.harness import Bench
+
+PATHS, DEPTH = 1056, 9
+
+
+class Cache:
+    """The process of cache_fixture.py."""
+
+    def __init__(self, bench: Bench, delay: float, paths: int, depth: int, size: int) -> None:
+        words = [sys.executable, "-m", "bench.cache_fixture", bench.environ["NIX_STORE_DIR"]]
+        self.process = subprocess.Popen(
+            [*words, str(delay), str(paths), str(depth), str(size)],
+            cwd=Path(__file__).parents[1],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        about = self._line()
+        self.url, self.top = str(about["url"]), str(about["top"])
+
+    def _line(self) -> dict[str, object]:
+        assert self.process.stdout is not None
+        line: dict[str, object] = json.loads(self.process.stdout.readline())
+        return line
+
+    def counters(self) -> dict[str, object]:
+        """What it was asked since the last call."""
+        assert self.process.stdin is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        return self._line()
+
+    def close(self) -> None:
+        self.process.communicate()
+
+
+def run(bench: Bench) -> None:
+    nix_store = need("nix-store", "nix-bin")
+    peer = {
+        "NIX_STATE_DIR": f"{bench.scratch}/real-state",
+        "NIX_REMOTE": (
+            f"local?store={bench.environ['NIX_STORE_DIR']}&real={bench.scratch}/real-store"
+            f"&state={bench.scratch}/real-state&log={bench.scratch}/real-log"
+        ),
+        "XDG_CACHE_HOME": f"{bench.scratch}/real-cache",
+    }
+
+    def forget(*names: str) -> None:
+        for name in names:
+            path = bench.scratch / name
+            if path.exists():
+                subprocess.run(["chmod", "-R", "u+w", path], check=True)
+                shutil.rmtree(path)
+
+    def settings(url: str) -> None:
+        bench.environ["NIX_CONFIG"] = (
+            f"substituters = {url}\nrequire-sigs = false\nbuild-users-group =\nsubstitute = true\n"
+            "http-connections = 150\nsandbox = false\n"
+        )
+
+    cache = Cache(bench, 0.1, PATHS, DEPTH, 40)
+    try:
+        settings(cache.url)
+        ours = ["nix-store", "-r", "--dry-run", cache.top]
+        theirs = [nix_store, "-r", "--dry-run", cache.top]
+        cold: list[float] = []
+        counters: list[dict[str, object]] = []
+
+        def ours_cold() -> float:
+            forget("home/.cache")
+            cache.counters()
+            seconds = _seconds(bench, ours)
+            cold.append(seconds)
+            counters.append(cache.counters())
+            return seconds
+
+        bench.compare(
+            "dry run of 1056 paths, depth 9, 0.1 s away",
+            ours=ours_cold,
+            peer=theirs,
+            before_peer=lambda: forget("real-cache"),
+            peer_environ=peer,
+            pairs=3,
+            warm_up=False,
+        )
+        cache.counters()
+        bench.record("  the slowest, seconds", max(cold), "s", limit=1.5)
+        bench.record("  requests for narinfos", max(int(str(each["narinfos"])) for each in counters), "", limit=PATHS)
+        bench.record("  most at once", max(int(str(each["at_once"])) for each in counters), "", limit=150)
+        warm = [_seconds(bench, ours) for _ in range(2 if bench.quick else 7)]
+        bench.record("  warm, seconds", sorted(warm)[len(warm) // 2], "s", limit=0.1)
+        bench.record("  warm, requests", int(str(cache.counters()["narinfos"])), "", limit=0)
+    finally:
+        cache.close()
+
+    forget("home/.cache", "real-cache")
+    paths, size = (40, 1 << 18) if bench.quick else (500, 2 << 20)
+    cache = Cache(bench, 0.0, paths, 8, size)
+    try:
+        settings(cache.url)
+        bench.compare(
+            f"substitute {paths} paths, {paths * size / 1e9:.1f} GB",
+            ours=["nix-store", "-r", cache.top],
+            peer=[nix_store, "-r", cache.top],
+            before_ours=lambda: forget("state", "home/.cache"),
+            before_peer=lambda: forget("real-state", "real-store", "real-cache"),
+            peer_environ=peer,
+            pairs=2,
+            limit=0.7,
+            warm_up=False,
+        )
+    finally:
+        cache.close()
+
+
+def _seconds(bench: Bench, words: list[str]) -> float:
+    begun = time.perf_counter()
+    done = subprocess.run(words, env=bench.environ, cwd=bench.scratch, capture_output=True, check=False)
+    if done.returncode:
+        raise RuntimeError(done.stderr.decode())
+    return time.perf_counter() - begun
