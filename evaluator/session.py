@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 
+from evaluator.core.values import observe_calls
 from evaluator.errors import NO_POS, NixError
 from evaluator.eval_thread import EvalThread
 from evaluator.evaluation import EvalSettings, open_evaluation
@@ -87,6 +88,8 @@ class Session:
             experimental_features=config.words("experimental-features"),
         )
         elements = [] if pure else [parse_element(text) for text in [*search_path, *nix_path(config)]]
+        counting = config.variable("NIX_COUNT_CALLS") not in {"", "0"}
+        observe_calls(trace=self.settings.show_trace, count=counting)
         self.state = open_evaluation(self.io, self.settings, elements)
         self.arguments = arguments
         self._auto_args: dict[str, object] | None = None
@@ -290,4 +293,10 @@ def open_session(invocation: Invocation, *, read_only: bool = False, recording: 
     if invocation.flag("--impure"):
         config = config.with_settings([("pure-eval", "false")])
     arguments = [(name[2:], values[0], values[1]) for name, values in invocation.given if name in {"--arg", "--argstr"}]
-    return Session(config, search_path=invocation.values("--include"), arguments=arguments, read_only=read_only, recording=recording)
+    return Session(
+        config,
+        search_path=invocation.values("--include"),
+        arguments=arguments,
+        read_only=read_only,
+        recording=recording,
+    )
