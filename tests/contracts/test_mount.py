@@ -260,7 +260,8 @@ class TestReadOnly:
             try:
                 result = action(tree)
             except OSError as error:
-                assert error.errno == errno.EROFS, name
+                # libfuse does not know O_TMPFILE and says so, in the moment before the mount is read-only again.
+                assert error.errno == errno.EROFS or (name, error.errno) == ("O_TMPFILE", errno.EOPNOTSUPP), name
                 continue
             # Opening says yes where the transport is not asked; writing says no.
             assert isinstance(result, int), name

@@ -1,0 +1,162 @@
+"""Many readers compare every byte while paths are added, collected and repaired in the real store beneath."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from storefs.config import load_config
+from storefs.formats.hashes import hash_bytes
+from storefs.formats.path_info import PathInfo
+from storefs.formats.store_path import StorePath
+from storefs.stores.local import LocalStore
+from storefs.stores.mount_control import ask_all
+
+if TYPE_CHECKING:
+    from tests.conftest import Runner
+
+pytestmark = [pytest.mark.fuse, pytest.mark.root, pytest.mark.slow]
+
+READERS = 8
+SECONDS = 12
+DEEP_SECONDS = 3600
+SIZES = {"small": 700, "blob": 30_000, "large": 900_000}
+
+READER = """
+import errno, hashlib, os, random, sys, time
+root, sizes, deadline = sys.argv[1], eval(sys.argv[2]), float(sys.argv[3])
+generator = random.Random(os.getpid())
+files = gone = 0
+while time.monotonic() < deadline:
+    path = generator.choice(os.listdir(root))
+    name = path.partition("-")[2]
+    for file in sizes:
+        try:
+            descriptor = os.open(f"{root}/{path}/{file}", os.O_RDONLY)
+        except OSError as error:
+            if error.errno == errno.ENOENT and name.startswith("brief"):
+                gone += 1
+                continue
+            sys.exit(f"open {path}/{file}: {error}")
+        try:
+            pieces = []
+            while piece := os.read(descriptor, 65536):
+                pieces.append(piece)
+        except OSError as error:
+            sys.exit(f"read {path}/{file}: {error}")
+        finally:
+            os.close(descriptor)
+        if b"".join(pieces) != hashlib.shake_128(f"{name}/{file}".encode()).digest(sizes[file]):
+            sys.exit(f"{path}/{file}: wrong bytes")
+        files += 1
+print(files, gone)
+"""
+
+
+def write_tree(folder: Path, name: str) -> Path:
+    tree = folder / name
+    tree.mkdir()
+    for file, size in SIZES.items():
+        (tree / file).write_bytes(hashlib.shake_128(f"{name}/{file}".encode()).digest(size))
+    return tree
+
+
+def add(store: LocalStore, folder: Path, name: str, *, replace: bool = False) -> StorePath:
+    path = StorePath.from_digest(hash_bytes("sha1", name.encode()).digest, name)
+    with store.intake(repair=replace) as intake:
+        tree = intake.add_tree(str(write_tree(folder, name)), move=True)
+        intake.register([(tree, PathInfo(path, tree.nar_hash, tree.nar_size, []))], replace=replace)
+    subprocess.run(["rm", "-rf", folder / name], check=True)
+    return path
+
+
+@pytest.mark.parametrize("transport", ["kernel", "pyfuse3"])
+def test_readers_are_never_disturbed(
+    run: Runner, environ: dict[str, str], scratch: Path, transport: str, pytestconfig: pytest.Config
+) -> None:
+    seconds = DEEP_SECONDS if pytestconfig.getoption("--deep") else SECONDS
+    generator = random.Random(7)
+    (scratch / "new").mkdir()
+    with LocalStore(load_config(environ)) as store:
+        stable = [f"stable-{index}" for index in range(6)]
+        for name in stable:
+            add(store, scratch / "new", name)
+        run("verglas", "mount", "--background", "--transport", transport)
+        try:
+            deadline = time.monotonic() + seconds
+            readers = [
+                subprocess.Popen(
+                    [sys.executable, "-c", READER, environ["NIX_STORE_DIR"], repr(SIZES), str(deadline)],
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                )
+                for _ in range(READERS)
+            ]
+            rounds = 0
+            while time.monotonic() < deadline:
+                brief = [add(store, scratch / "new", f"brief-{rounds}-{index}") for index in range(3)]
+                add(store, scratch / "new", generator.choice(stable), replace=True)
+                collector = store.collector()
+                try:
+                    collector.delete(brief, ignore_liveness=True)
+                finally:
+                    collector.close()
+                rounds += 1
+            results = [(*reader.communicate(), reader.returncode) for reader in readers]
+            assert [error for _, error, _ in results if error] == []
+            assert [status for _, _, status in results] == [0] * READERS
+            assert rounds > 3
+            assert sum(int(output.split()[0]) for output, _, _ in results) > 100
+            deadline = time.monotonic() + 10
+            while any(answer["counters"]["collected files held"] for answer in status(store)):  # type: ignore[index]
+                assert time.monotonic() < deadline, "collected files are held though nobody reads them"
+                time.sleep(0.05)
+        finally:
+            run("verglas", "umount", "--lazy")
+        assert Path(f"{store.config.verglas_dir}/mount.log").read_text() == ""
+
+
+def status(store: LocalStore) -> list[dict[str, object]]:
+    return ask_all(store.config.verglas_dir, {"op": "status"})
+
+
+def test_a_stopped_mount_does_not_lose_what_it_serves(
+    run: Runner, environ: dict[str, str], scratch: Path, expects_warnings: list[object]
+) -> None:
+    """The collector waits for a mount that does not answer, and leaves the bytes if it never does."""
+    from storefs.stores import mount_control
+
+    (scratch / "new").mkdir()
+    patience, mount_control.PATIENCE = mount_control.PATIENCE, 0.2
+    try:
+        with LocalStore(load_config(environ)) as store:
+            path = add(store, scratch / "new", "brief-1")
+            run("verglas", "mount", "--background")
+            visible = Path(environ["NIX_STORE_DIR"], path.base_name, "large")
+            with visible.open("rb", buffering=0) as file:
+                assert file.read(10)
+                (answer,) = status(store)
+                pid = int(str(answer["pid"]))
+                os.kill(pid, signal.SIGSTOP)
+                collector = store.collector()
+                try:
+                    collector.delete([path], ignore_liveness=True)
+                finally:
+                    collector.close()
+                    os.kill(pid, signal.SIGCONT)
+                file.seek(0)
+                expected = hashlib.shake_128(b"brief-1/large").digest(SIZES["large"])
+                assert file.readall() == expected
+            run("verglas", "umount", "--lazy")
+    finally:
+        mount_control.PATIENCE = patience
