@@ -85,3 +85,17 @@ def test_a_file_system_that_may_not_be_written(run: Runner, scratch: Path) -> No
     (scratch / "state").touch()
     line = the_one_line(run("nix-store", "--add", __file__, status=1))
     assert f"{scratch}/state" in line
+
+
+@pytest.mark.slow
+@pytest.mark.fuse
+def test_a_sandbox_path_that_is_not_there(run: Runner, scratch: Path) -> None:
+    expression = 'derivation { name = "x"; system = builtins.currentSystem; builder = "/bin/sh"; }'
+    words = ("verglas", "run", "nix-build", "--no-out-link", "-Q", "-E", expression)
+    done = run(*words, "--option", "sandbox-paths", "/bin/sh=/no/busybox", status=None)
+    assert done.returncode not in {0, 101, 102, 104}
+    assert "'/no/busybox'" in done.stderr
+    assert "internal error" not in done.stderr
+    assert done.stdout == ""
+    left = [path for path in (scratch / "state/verglas/tmp").rglob("*") if path.is_file()]
+    assert left == []

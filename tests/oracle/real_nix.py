@@ -28,7 +28,10 @@ def why_no_real_nix() -> str | None:
     """Return why real Nix can't be asked here, None if it can."""
     if NIX_STORE is None:
         return "real Nix is not installed (Debian: apt-get install nix-bin)"
-    version = subprocess.run([NIX_STORE, "--version"], capture_output=True, text=True, check=True).stdout.split()[-1]
+    done = subprocess.run([NIX_STORE, "--version"], env={}, capture_output=True, text=True, check=False)
+    if done.returncode:
+        return f"real Nix does not start: {done.stderr.strip()}"
+    version = done.stdout.split()[-1]
     if not version.startswith(WANTED_VERSION):
         return f"real Nix is {version} here, and our answers are compared with those of {WANTED_VERSION}"
     return None
