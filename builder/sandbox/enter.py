@@ -165,7 +165,10 @@ def _become_builder(plan: int, output: int, report: int) -> NoReturn:
         doing = f"executing '{program}'"
         os.execve(program, arguments, environment)
     except BaseException as error:
-        text = (error.strerror or str(error)) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+        if isinstance(error, OSError):
+            text = (error.strerror or str(error)) + (f" '{error.filename}'" if error.filename else "")
+        else:
+            text = f"{type(error).__name__}: {error}"
         try:
             os.write(report, f"E{doing}: {text}\n".replace("\n", " ").encode(errors="replace") + b"\n")
         finally:
