@@ -7,9 +7,6 @@ Used by `posix_regex.py` and `regex_simulation.py` only.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Union
-
 _ALL = (1 << 256) - 1
 _SPECIAL = b".[\\()*+?{|^$"
 _MOST_COPIES = 100_000
@@ -23,52 +20,79 @@ class RegexTooComplex(Exception):
     """The pattern would need more states than the 100 000 that Nix allows."""
 
 
-@dataclass(frozen=True, slots=True)
-class Bytes:
+class _Value:
+    """Immutable by agreement, equal by content. Not dataclasses: those cost more to import than a small evaluation."""
+
+    __slots__: tuple[str, ...] = ()
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and all(getattr(self, x) == getattr(other, x) for x in self.__slots__)
+
+    def __hash__(self) -> int:
+        return hash((type(self), *[getattr(self, x) for x in self.__slots__]))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(repr(getattr(self, x)) for x in self.__slots__)})"
+
+
+class Bytes(_Value):
     """One byte out of a set: bit n of `mask` stands for byte n."""
 
-    mask: int
+    __slots__ = ("mask",)
+
+    def __init__(self, mask: int) -> None:
+        self.mask = mask
 
 
-@dataclass(frozen=True, slots=True)
-class Anchor:
+class Anchor(_Value):
     """`^` or `$`."""
 
-    at_start: bool
+    __slots__ = ("at_start",)
+
+    def __init__(self, at_start: bool) -> None:
+        self.at_start = at_start
 
 
-@dataclass(frozen=True, slots=True)
-class Sequence:
+class Sequence(_Value):
     """Items one after the other; none is the empty expression."""
 
-    items: tuple[Node, ...]
+    __slots__ = ("items",)
+
+    def __init__(self, items: tuple[Node, ...]) -> None:
+        self.items = items
 
 
-@dataclass(frozen=True, slots=True)
-class Alternatives:
+class Alternatives(_Value):
     """One of at least two items."""
 
-    items: tuple[Node, ...]
+    __slots__ = ("items",)
+
+    def __init__(self, items: tuple[Node, ...]) -> None:
+        self.items = items
 
 
-@dataclass(frozen=True, slots=True)
-class Repeat:
+class Repeat(_Value):
     """`low` to `high` copies of `body`, as many as possible; `high` None is no limit."""
 
-    body: Node
-    low: int
-    high: int | None
+    __slots__ = ("body", "high", "low")
+
+    def __init__(self, body: Node, low: int, high: int | None) -> None:
+        self.body = body
+        self.low = low
+        self.high = high
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(_Value):
     """A capturing parenthesis; numbers start at 1, in the order of the opening parentheses."""
 
-    number: int
-    body: Node
+    __slots__ = ("body", "number")
+
+    def __init__(self, number: int, body: Node) -> None:
+        self.number = number
+        self.body = body
 
 
-Node = Union[Bytes, Anchor, Sequence, Alternatives, Repeat, Group]
+Node = Bytes | Anchor | Sequence | Alternatives | Repeat | Group
 
 
 def _range_mask(low: int, high: int) -> int:
