@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from builder.failures import BuildError
-from builder.sandbox.compose import Surroundings, open_plan, sandbox_plan
+from builder.sandbox.compose import SHELLS, Surroundings, open_plan, sandbox_plan
 from builder.sandbox.plan import Bind
 from storefs.errors import EnvironmentUnfitError
 from storefs.stores.closure import closure
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from storefs.formats.store_path import StorePath
 
 _HOMELESS = "/homeless-shelter"
-_SHELLS = ("/usr/bin/busybox", "/bin/busybox")
 
 BUILTINS = {
     "builtin:fetchurl": ("builder.fetchurl", "fetch"),
@@ -185,7 +184,7 @@ class Confinement:
             inside, _, source = word.removesuffix("?").partition("=")
             binds[inside] = Bind(source or inside, inside, optional)
         if "/bin/sh" not in binds:
-            shell = next((path for path in _SHELLS if os.path.exists(path)), None)
+            shell = next((path for path in SHELLS if os.path.exists(path)), None)
             if shell is not None:
                 binds["/bin/sh"] = Bind(shell, "/bin/sh")
         return list(binds.values())

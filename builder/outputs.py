@@ -25,9 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from builder.environment import BuildAttributes
-    from storefs.api import Intake, Store, Tree
+    from storefs.api import Intake, Tree
     from storefs.formats.derivation import Derivation
     from storefs.formats.store_path import StorePath
+    from storefs.stores.local import LocalStore
 
 _PIECE = 1 << 20
 
@@ -85,7 +86,7 @@ class _Output:
         )
 
 
-def register_outputs(store: Store, produced: Produced, sign: Callable[[PathInfo], PathInfo]) -> dict[str, PathInfo]:
+def register_outputs(store: LocalStore, produced: Produced, sign: Callable[[PathInfo], PathInfo]) -> dict[str, PathInfo]:
     """Register the outputs of a build in one transaction and return what was registered.
 
     Raises:
@@ -93,7 +94,7 @@ def register_outputs(store: Store, produced: Produced, sign: Callable[[PathInfo]
         HashMismatchError: a fixed output has another hash; what was made is valid at the path that follows from it.
         StoreError: the store refused.
     """
-    with store.intake() as intake:
+    with store.intake(repair=produced.repair) as intake:
         outputs, mismatch = _take_in(store, produced, intake)
         infos = {output.name: output.info(produced.drv_path) for output in outputs}
         check_outputs(infos, produced.attributes, produced.derivation.name, store.directory, store.path_info)
@@ -104,7 +105,7 @@ def register_outputs(store: Store, produced: Produced, sign: Callable[[PathInfo]
 
 
 def compare_outputs(
-    store: Store, produced: Produced, on_difference: Callable[[str, StorePath], str | None]
+    store: LocalStore, produced: Produced, on_difference: Callable[[str, StorePath], str | None]
 ) -> dict[str, PathInfo]:
     """Compare what a build left with what is valid, for `--check`. Registers nothing.
 
@@ -140,7 +141,7 @@ def compare_outputs(
     return found
 
 
-def _take_in(store: Store, produced: Produced, intake: Intake) -> tuple[list[_Output], HashMismatchError | None]:
+def _take_in(store: LocalStore, produced: Produced, intake: Intake) -> tuple[list[_Output], HashMismatchError | None]:
     """Take in every output that is not kept."""
     derivation = produced.derivation
     shown = store.directory.print(produced.drv_path)

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 # What a builder sees itself as, in a user namespace; the numbers are Nix's.
 SANDBOX_UID, SANDBOX_GID = 1000, 100
 
+# Where a static shell may be that becomes /bin/sh, unless `sandbox-paths` has one.
+SHELLS = ("/usr/bin/busybox", "/bin/busybox")
+
 _DEVICES = ("full", "null", "random", "tty", "urandom", "zero")
 _HOST_FILES_OF_NETWORKED = ("/etc/resolv.conf", "/etc/services", "/etc/hosts")
 
