@@ -91,6 +91,10 @@ class Session:
         counting = config.variable("NIX_COUNT_CALLS") not in {"", "0"}
         observe_calls(trace=self.settings.show_trace, count=counting)
         self.state = open_evaluation(self.io, self.settings, elements)
+        if config.boolean("parse-cache"):
+            from evaluator.parse_cache import ParseCache  # noqa: PLC0415  only who wants it
+
+            self.state.parse_cache = ParseCache(config.xdg("cache") + "/verglas/parse")
         self.arguments = arguments
         self._auto_args: dict[str, object] | None = None
         if self._restricted is not None:
@@ -147,6 +151,9 @@ class Session:
             error.positions = self.state.positions
             error.show_trace = self.settings.show_trace
             raise
+        finally:
+            if self.state.parse_cache is not None:
+                self.state.parse_cache.flush()
 
     def may_be_remembered(self) -> bool:
         """Return whether the same evaluation would print the same again, as far as `recording` can tell."""
