@@ -198,7 +198,7 @@ class Regex:
     """A compiled pattern. `fullmatch` and `search` return the spans of the groups, or None."""
 
     def __init__(self, pattern: bytes) -> None:
-        """Raises `RegexSyntaxError` when PATTERN is not a POSIX extended regular expression."""
+        """Raises `RegexSyntaxError` for what is not a POSIX extended regular expression, `RegexTooComplexError`."""
         self._tree, self.groups = parse_regex(pattern)
         shape = _Shape(self._tree)
         self._exponential = shape.exponential()
@@ -208,6 +208,8 @@ class Regex:
         if not self._exponential:
             self._python = re.compile(_python_text(self._tree), re.DOTALL)
         self._machine: Machine | None = None
+        if self._python is None or self._longest:
+            self._slow()
 
     def _slow(self) -> Machine:
         if self._machine is None:
@@ -215,7 +217,13 @@ class Regex:
         return self._machine
 
     def _too_long(self, subject: bytes) -> bool:
-        return self._polynomial > 2 and len(subject) ** self._polynomial > _MOST_STEPS
+        if self._polynomial <= 2 or len(subject) ** self._polynomial <= _MOST_STEPS:
+            return False
+        try:
+            self._slow()
+        except RegexTooComplexError:
+            return False  # written out it would be larger than what the other engine needs
+        return True
 
     def fullmatch(self, subject: bytes) -> list[tuple[int, int]] | None:
         """Spans of all groups (the whole first; (-1, -1) for one that took no part) if all of SUBJECT matches."""

@@ -12,7 +12,7 @@ from evaluator.builtins.regex_syntax import (
     Bytes,
     Group,
     Node,
-    RegexTooComplex,
+    RegexTooComplexError,
     Repeat,
     Sequence,
 )
@@ -31,7 +31,7 @@ class _Compiler:
 
     def emit(self, op: int, x: int = 0, y: int = 0) -> int:
         if len(self.program) >= _MOST_STATES:
-            raise RegexTooComplex
+            raise RegexTooComplexError
         self.program.append((op, x, y))
         return len(self.program) - 1
 
@@ -167,7 +167,7 @@ def _spans(saves: _Saves | None) -> list[tuple[int, int]] | None:
 
 
 def compile_machine(tree: Node, groups: int, longest: bool) -> Machine:
-    """Raises `RegexTooComplex` when the pattern, with its repetitions written out, is too large."""
+    """Raises `RegexTooComplexError` when the pattern, with its repetitions written out, is too large."""
     compiler = _Compiler()
     compiler.compile(tree)
     compiler.emit(_MATCH)

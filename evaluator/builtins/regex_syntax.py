@@ -16,7 +16,7 @@ class RegexSyntaxError(Exception):
     """The pattern is not a POSIX extended regular expression; the text says what is wrong with it."""
 
 
-class RegexTooComplex(Exception):
+class RegexTooComplexError(Exception):
     """The pattern would need more states than the 100 000 that Nix allows."""
 
 
@@ -168,7 +168,7 @@ class _Parser:
         while self.peek().isdigit():
             self.at += 1
         if self.at - start > 6:
-            raise RegexTooComplex
+            raise RegexTooComplexError
         return int(self.text[start : self.at]) if self.at > start else None
 
     def bounds(self) -> tuple[int, int | None]:
@@ -185,7 +185,7 @@ class _Parser:
         if high is not None and high < low:
             raise RegexSyntaxError("the bounds of a repetition are in the wrong order")
         if max(low, high or 0) > _MOST_COPIES:
-            raise RegexTooComplex
+            raise RegexTooComplexError
         return low, high
 
     def atom(self) -> Node:
@@ -268,7 +268,7 @@ class _Parser:
 
 
 def parse_regex(pattern: bytes) -> tuple[Node, int]:
-    """The tree of PATTERN and its number of groups. Raises `RegexSyntaxError` or `RegexTooComplex`."""
+    """The tree of PATTERN and its number of groups. Raises `RegexSyntaxError` or `RegexTooComplexError`."""
     parser = _Parser(pattern)
     tree = parser.alternatives()
     if parser.at != len(pattern):

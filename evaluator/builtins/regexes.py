@@ -7,7 +7,7 @@ as long as the process.
 from __future__ import annotations
 
 from evaluator.builtins.posix_regex import Regex
-from evaluator.builtins.regex_syntax import RegexSyntaxError, RegexTooComplex
+from evaluator.builtins.regex_syntax import RegexSyntaxError, RegexTooComplexError
 from evaluator.core.calls import force_string, force_string_no_context
 from evaluator.core.values import NULL
 from evaluator.errors import EvalError
@@ -25,7 +25,7 @@ def _compiled(state: EvalState, pattern: str) -> Regex:
             regex = Regex(pattern.encode("utf-8", "surrogateescape"))
         except RegexSyntaxError:
             raise EvalError(f"invalid regular expression '{pattern}'") from None
-        except RegexTooComplex:
+        except RegexTooComplexError:
             raise EvalError(f"memory limit exceeded by regular expression '{pattern}'") from None
         regexes[pattern] = regex
     return regex

@@ -1,0 +1,67 @@
+"""Store paths are compared with real Nix in tests/oracle/test_evaluation.py; these are what its answers were."""
+
+from __future__ import annotations
+
+import pytest
+
+from evaluator.errors import EvalError
+from storefs.errors import StoreError
+from tests.evaluator.evaluating import value
+
+BASE = 'name = "x"; system = "s"; builder = "/b";'
+
+
+def test_known_path() -> None:
+    assert value('(derivation { name = "x"; system = "x"; builder = "y"; }).outPath') == (
+        "/nix/store/zark6p6dzrisxbv4q35sfkcwv0h8cdkr-x"
+    )
+
+
+@pytest.mark.parametrize(
+    ("attributes", "message"),
+    [
+        ('outputs = [ "out" "out" ];', "duplicate derivation output 'out'"),
+        ('outputs = [ "drv" ];', "invalid derivation output name 'drv'"),
+        ('outputs = "";', "derivation cannot have an empty set of outputs"),
+        ('outputHashMode = "deep";', "invalid value 'deep' for 'outputHashMode' attribute"),
+        ('outputs = [ "a" "b" ]; outputHash = ""; outputHashAlgo = "md5";', "multiple outputs are not supported"),
+        ("__contentAddressed = true;", "experimental Nix feature 'ca-derivations' is disabled"),
+    ],
+)
+def test_errors(attributes: str, message: str) -> None:
+    with pytest.raises(EvalError, match=message):
+        value(f"builtins.derivationStrict {{ {BASE} {attributes} }}")
+
+
+@pytest.mark.parametrize(
+    ("attributes", "message"),
+    [
+        ('system = "s"; builder = "b";', "attribute 'name' missing"),
+        ('name = "x"; system = "s";', "required attribute 'builder' missing"),
+        ('name = "x"; builder = "b";', "required attribute 'system' missing"),
+        ('name = "x.drv"; system = "s"; builder = "b";', "not allowed to end in '.drv'"),
+    ],
+)
+def test_required_attributes(attributes: str, message: str) -> None:
+    with pytest.raises(EvalError, match=message):
+        value(f"builtins.derivationStrict {{ {attributes} }}")
+
+
+def test_names_are_those_of_store_paths() -> None:
+    with pytest.raises(StoreError, match="illegal character"):
+        value('builtins.derivationStrict { name = "a b"; system = "s"; builder = "b"; }')
+
+
+def test_outputs_are_cyclic_and_in_order() -> None:
+    expression = 'let d = derivation { name = "n"; system = "s"; builder = "b"; outputs = [ "man" "out" ]; }; in '
+    assert value(expression + "d.outputName") == "man"
+    assert value(expression + "map (o: o.outputName) d.all") == ["man", "out"]
+    assert value(expression + "d.out.man.out.man.drvPath == d.drvPath")
+    assert value(expression + "d.type") == "derivation"
+
+
+def test_null_attributes_can_be_ignored() -> None:
+    assert value(
+        f"(derivation {{ {BASE} a = null; __ignoreNulls = true; }}).outPath == (derivation {{ {BASE} }}).outPath"
+    )
+    assert value(f"(derivation {{ {BASE} a = null; }}).outPath != (derivation {{ {BASE} }}).outPath")
