@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager, contextmanager
 
+from builder.fetching import LazyFetcher, has_substituters
 from builder.local_builder import LocalBuilder
 from builder.machine import LocalMachine
 from builder.progress import Progress
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from builder.daemon_client import DaemonBuilder
-    from builder.goals import Fetcher
     from storefs.api import Store
     from storefs.config import Config
 
@@ -38,8 +38,8 @@ def open_builder_now(
     shown = progress or Progress()
     try:
         if isinstance(store, LocalStore):
-            with LocalMachine(config, store, shown) as machine, _open_fetcher(config, store) as fetcher:
-                yield LocalBuilder(machine, fetcher, None)
+            with LocalMachine(config, store, shown) as machine, LazyFetcher(config, store) as fetcher:
+                yield LocalBuilder(machine, fetcher if has_substituters(config) else None, None)
             return
         from builder.daemon_client import DaemonBuilder  # noqa: PLC0415  who builds here need not load the protocol
         from storefs.stores.remote import RemoteStore  # noqa: PLC0415
@@ -49,17 +49,6 @@ def open_builder_now(
         yield DaemonBuilder(store, shown)
     finally:
         shown.close()
-
-
-@contextmanager
-def _open_fetcher(config: Config, store: Store) -> Iterator[Fetcher | None]:
-    if not (config.boolean("substitute") and config.words("substituters")):
-        yield None
-        return
-    from storefs.stores.cache_uri import Caches  # noqa: PLC0415  who fetches nothing need not load an HTTP client
-
-    with Caches(config) as caches:
-        yield caches.substitution(store)
 
 
 @asynccontextmanager

@@ -86,7 +86,9 @@ class _Output:
         )
 
 
-def register_outputs(store: LocalStore, produced: Produced, sign: Callable[[PathInfo], PathInfo]) -> dict[str, PathInfo]:
+def register_outputs(
+    store: LocalStore, produced: Produced, sign: Callable[[PathInfo], PathInfo]
+) -> dict[str, PathInfo]:
     """Register the outputs of a build in one transaction and return what was registered.
 
     Raises:
