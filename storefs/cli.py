@@ -193,10 +193,11 @@ def _overview(program: str, arguments: list[str]) -> int:
     if "--version" in arguments:
         print(f"nix (Nix) {NIX_VERSION}" if program == "nix" else f"verglas {VERSION} (Nix {NIX_VERSION})")  # noqa: T201
         return 0
+    verbs = [load_verb(name)[0] for name in verb_names() if not name.startswith("nix_")]
+    names = [verb.name.removeprefix("verglas ") for verb in verbs]
+    width = max(map(len, names), default=0)
     lines = [f"Usage: {program} COMMAND [OPTION...]", "", "Commands:"]
-    for name in verb_names():
-        if not name.startswith("nix_"):
-            lines.append(f"  {name.replace('_', ' '):<22} {load_verb(name)[0].summary}")
+    lines += [f"  {name:<{width}}  {verb.summary}" for name, verb in sorted(zip(names, verbs, strict=True))]
     lines += ["", f"'{program} COMMAND --help' shows the options of one of them."]
     print("\n".join(lines))  # noqa: T201
     return 0 if arguments else 1

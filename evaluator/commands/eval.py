@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 COMMAND = Command(
     "verglas eval",
-    "print the value of an expression",
+    "Print the value of an expression",
     operands="[ATTRIBUTE-PATH...]",
     options=(
         Option("--expr", "-E", takes=("EXPR",), help="evaluate this expression"),

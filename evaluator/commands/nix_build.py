@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 COMMAND = Command(
     "nix-build",
-    "build a Nix expression",
+    "Build a Nix expression",
     operands="[FILE...]",
     options=(
         Option("--attr", "-A", takes=("PATH",), help="choose an attribute of the expression"),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 COMMAND = Command(
     "nix-instantiate",
-    "instantiate store derivations from Nix expressions",
+    "Instantiate store derivations from Nix expressions",
     operands="[FILE...]",
     options=(
         Option("--attr", "-A", takes=("PATH",), help="choose an attribute of the expression"),

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 COMMAND = Command(
     "verglas repl",
-    "evaluate expressions interactively",
+    "Evaluate expressions interactively",
     operands="[FILE...]",
     options=(
         Option("--expr", "-E", takes=("EXPR",), help="start with the attributes of this expression in scope"),

@@ -27,7 +27,7 @@ _EVALUATION = (
 
 COMMAND = Command(
     "nix-env",
-    "manipulate or query user environments",
+    "Manipulate or query user environments",
     operands="[SELECTOR|PATH...]",
     options=(
         Option("--install", "-i", operation=True, help="install packages"),

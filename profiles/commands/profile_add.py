@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 COMMAND = Command(
     "verglas profile add",
-    "add packages to profile.yaml and apply it",
+    "Add packages to profile.yaml and apply it",
     operands="PACKAGE...",
     options=(
         *PLACE,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 COMMAND = Command(
     "verglas profile apply",
-    "build what profile.yaml declares and switch to it",
+    "Build what profile.yaml declares and switch to it",
     options=(*PLACE, JSON),
     description="Everything is built or downloaded first; then one rename makes the new generation live. A failure "
     "leaves the old one untouched. Sources are those of the lock file; 'verglas profile upgrade' takes newer ones.",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 COMMAND = Command(
     "verglas profile delete-generations",
-    "forget generations, so that the garbage collector can take what only they need",
+    "Forget generations, so that the garbage collector can take what only they need",
     operands="NUMBER...|FIRST..LAST|old|30d|+5",
     options=(PROFILE, JSON, Option("--dry-run", help="only say what would be deleted")),
     description="'old' is all but the live one, '30d' those no longer live for 30 days, '+5' all but the newest five. "

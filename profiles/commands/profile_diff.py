@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 COMMAND = Command(
     "verglas profile diff",
-    "show how the closures of two generations differ",
+    "Show how the closures of two generations differ",
     operands="[A [B]]",
     options=(PROFILE, JSON),
     description="B is the live generation by default, and A the one before B.",

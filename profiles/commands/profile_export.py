@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 COMMAND = Command(
     "verglas profile export",
-    "print the profile.yaml that made a generation",
+    "Print the profile.yaml that made a generation",
     operands="[GENERATION]",
     options=(PROFILE, JSON, Option("--lock", help="print the lock file instead")),
     description="For a generation that nix-env made, a declaration of its store paths is printed. --json prints both "

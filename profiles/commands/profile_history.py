@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 COMMAND = Command(
     "verglas profile history",
-    "list the generations and what each of them changed",
+    "List the generations and what each of them changed",
     options=(PROFILE, JSON, Option("--brief", help="only numbers and dates; does not look into the store")),
 )
 

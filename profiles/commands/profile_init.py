@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from storefs.options import Invocation
 
-COMMAND = Command("verglas profile init", "write a first profile.yaml, with comments that explain it", options=(FILE,))
+COMMAND = Command("verglas profile init", "Write a first profile.yaml, with comments that explain it", options=(FILE,))
 
 
 def run(invocation: Invocation) -> int:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 COMMAND = Command(
     "verglas profile list",
-    "list the packages of the live generation, or of another one",
+    "List the packages of the live generation, or of another one",
     operands="[GENERATION]",
     options=(PROFILE, JSON),
 )

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 COMMAND = Command(
     "verglas profile plan",
-    "show what 'apply' would change, build and download",
+    "Show what 'apply' would change, build and download",
     options=(*PLACE, JSON, Option("--upgrade", help="plan with the newest state of all channels")),
     description="Changes neither the profile nor the lock file. What is not built yet has no known dependencies: they "
     "are not in the list, and not in the sizes.",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 COMMAND = Command(
     "verglas profile remove",
-    "remove packages from profile.yaml and apply it",
+    "Remove packages from profile.yaml and apply it",
     operands="PACKAGE...",
     options=(*PLACE, JSON, Option("--no-apply", help="only change the file")),
 )

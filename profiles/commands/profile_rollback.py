@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 COMMAND = Command(
     "verglas profile rollback",
-    "make the previous generation live again, or another one",
+    "Make the previous generation live again, or another one",
     options=(PROFILE, JSON, Option("--to", takes=("NUMBER",), help="the generation to switch to")),
     description="Nothing is evaluated, built or downloaded: one rename. The declaration is left alone, so "
     "'verglas profile status' shows that it differs, and 'verglas profile apply' goes forward again.",

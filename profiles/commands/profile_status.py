@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 COMMAND = Command(
     "verglas profile status",
-    "show where profile.yaml, its lock file and the live generation differ",
+    "Show where profile.yaml, its lock file and the live generation differ",
     options=(*PLACE, JSON, Option("--check", help="exit with status 1 if they differ")),
 )
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 COMMAND = Command(
     "verglas profile upgrade",
-    "take the newest state of channels into the lock file, and apply",
+    "Take the newest state of channels into the lock file, and apply",
     operands="[PACKAGE|CHANNEL...]",
     options=(*PLACE, JSON),
     description="Without operands all channels are fetched anew and every package but the pinned ones follows. With "

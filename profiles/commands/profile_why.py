@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 COMMAND = Command(
     "verglas profile why",
-    "show through which packages something is in the profile",
+    "Show through which packages something is in the profile",
     operands="PACKAGE",
     options=(PROFILE, JSON),
     description="PACKAGE is a name, as in openssl, or name and version, or a store path. The shortest chain of "

@@ -48,7 +48,7 @@ def test_every_command_loads_and_describes_itself() -> None:
         command, run = load_verb(name)
         assert isinstance(command, Command), name
         assert callable(run), name
-        assert command.summary, name
+        assert command.summary[:1].isupper(), name
         assert not command.summary.endswith("."), name
         spellings = [spelling for option in command.options for spelling in option.spellings]
         assert len(spellings) == len(set(spellings)), f"{name}: an option is described twice"
