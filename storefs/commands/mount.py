@@ -58,7 +58,7 @@ def run(invocation: Invocation) -> int:
         return _install_units(config, units)
     if len(invocation.operands) > 1:
         raise UsageError("verglas mount takes one directory at most")
-    target = os.path.abspath(invocation.operands[0] if invocation.operands else config.physical_store_dir)
+    target = os.path.realpath(invocation.operands[0] if invocation.operands else config.physical_store_dir)
     from storefs.durable import replace_file
     from storefs.fuse.mount import TRANSPORTS, MountOptions, mount_and_serve, serve_descriptor
 

@@ -50,13 +50,13 @@ class Attachment:
         self.device = ""
 
     def find_device(self) -> None:
-        """Learn the device number from the mount table, without a request to the file system itself."""
+        """Learn the device number from the mount table, without a request to the file system, which waits for us."""
         found = mount_at(self.target)
         self.device = found.device if found is not None else ""
 
     def visible_mounts(self) -> list[Mount]:
         """Return every mount of the whole file system that this process sees."""
-        return [mount for mount in mounts() if self.device and mount.device == self.device and mount.root == "/"]
+        return [mount for mount in mounts(device=self.device) if mount.root == "/"] if self.device else []
 
     def detach(self) -> None:
         """Remove it from the directory tree; whoever uses it goes on using it. Not for the thread that serves it."""

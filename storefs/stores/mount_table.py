@@ -29,11 +29,18 @@ class Mount:
         self.kind, self.source = kind, _plain(source)
 
 
-def mounts(table: str = "/proc/self/mountinfo") -> Iterator[Mount]:
-    """Yield every mount of this mount namespace, lower ones before those mounted over them."""
-    with open(table, encoding="utf-8", errors="surrogateescape") as file:
+def mounts(device: str = "") -> Iterator[Mount]:
+    """Yield every mount of this mount namespace, lower ones before those mounted over them.
+
+    Args:
+        device: only mounts of this 'major:minor'.
+    """
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
         for line in file:
-            yield Mount(line)
+            if f" {device}" in line:
+                mount = Mount(line)
+                if not device or mount.device == device:
+                    yield mount
 
 
 def source_of(verglas_dir: str) -> str:
@@ -56,7 +63,10 @@ def store_mounts(verglas_dir: str) -> list[Mount]:
 
 
 def mount_at(target: str) -> Mount | None:
-    """Return the topmost mount whose root is the directory `target`, None if it is no mount point."""
+    """Return the topmost mount whose root is the directory `target`, None if it is no mount point.
+
+    Asks the mounted file system nothing: it may be served by the calling thread.
+    """
     real = os.path.realpath(os.path.dirname(target)) + "/" + os.path.basename(target.rstrip("/"))
     found = None
     for mount in mounts():

@@ -79,7 +79,7 @@ def enter_store(config: Config) -> None:
         NoNamespaceError: this process can't have a namespace.
         StoreError: it can't be mounted.
     """
-    present = mount_at(config.store_dir)
+    present = mount_at(os.path.realpath(config.store_dir))
     if present is not None and present.source == source_of(config.verglas_dir) and is_alive(config.store_dir):
         return
     from storefs.stores import fuse_device, namespace  # noqa: PLC0415  ctypes, only when something is to be mounted
@@ -88,21 +88,22 @@ def enter_store(config: Config) -> None:
     os.makedirs(scratch, exist_ok=True)
     namespace.enter_mount_namespace()
     namespace.make_directory(config.store_dir, scratch)
+    target = os.path.realpath(config.store_dir)
     try:
         fd, detached = fuse_device.make_file_system(config.verglas_dir)
         try:
-            detached.attach(config.store_dir)
+            detached.attach(target)
         finally:
             detached.close()
     except OSError as error:
         raise SystemRefusedError(f"mounting on '{config.store_dir}'", error) from error
     try:
-        mount = mount_at(config.store_dir)
+        mount = mount_at(target)
         if mount is not None and os.geteuid() == 0:
             fuse_device.raise_read_ahead(mount.device)
         # The server must not keep the namespace alive whose end is its own.
-        arguments = ["--serve-descriptor", str(fd), config.store_dir]
-        _start(config, arguments, descriptor=fd, before=lambda: _leave_namespace(config.store_dir))
+        arguments = ["--serve-descriptor", str(fd), target]
+        _start(config, arguments, descriptor=fd, before=lambda: _leave_namespace(target))
     finally:
         os.close(fd)
 

@@ -467,14 +467,47 @@ class TestPrograms:
         )
         assert "Read-only file system" in done.stdout + done.stderr
 
-    def test_bind_mounts_of_many_paths(self, store: MountedStore, source: Path, tmp_path: Path) -> None:
-        script = ["set -e", "mount --make-rprivate /"]
-        for index in range(100):
-            path = store.plant(f"bound-{index}", source / "bin")
-            (tmp_path / str(index)).mkdir()
-            script.append(f"mount --bind {path} {tmp_path}/{index}")
-        script += [f"for i in {tmp_path}/*; do test -x $i/hello; $i/hello >/dev/null; done"]
-        subprocess.run(["unshare", "-m", "sh", "-c", "\n".join(script)], check=True)
+    @pytest.mark.skipif(not Path("/usr/bin/rsync").exists(), reason="no rsync")
+    def test_rsync(self, tree: Path, source: Path, tmp_path: Path) -> None:
+        subprocess.run(["rsync", "-rlp", f"{tree}/", tmp_path / "copy"], check=True)
+        subprocess.run(["diff", "-r", "--no-dereference", source, tmp_path / "copy"], check=True)
+        subprocess.run(["chmod", "-R", "u+w", tmp_path / "copy"], check=True)
+
+    def test_a_thousand_bind_mounts_while_paths_come_and_go(
+        self, store: MountedStore, source: Path, tmp_path: Path
+    ) -> None:
+        paths = [store.plant(f"bound-{index}", source / "bin") for index in range(1000)]
+        code = """
+import os, subprocess, sys
+from storefs.stores import mount_syscalls as syscalls
+syscalls.unshare(syscalls.CLONE_NEWNS)
+syscalls.make_mounts_slaves()
+folder, paths = sys.argv[1], sys.stdin.read().split()
+for index, path in enumerate(paths):
+    os.mkdir(f"{folder}/{index}")
+    syscalls.bind(path, f"{folder}/{index}")
+for index in range(len(paths)):
+    assert len(os.listdir(f"{folder}/{index}")) == 2
+    with open(f"{folder}/{index}/hello") as file:
+        assert file.read().startswith("#!/bin/sh")
+subprocess.run([f"{folder}/999/hello"], check=True)
+"""
+        with subprocess.Popen(
+            [sys.executable, "-c", code, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as child:
+            assert child.stdin is not None
+            child.stdin.write("\n".join(map(str, paths)))
+            child.stdin.close()
+            rounds = 0
+            while child.poll() is None:
+                store.collect(store.plant("comes-and-goes", source / "bin"))
+                rounds += 1
+            assert child.stdout is not None
+            assert child.stdout.read().startswith("hello from")
+        assert child.returncode == 0
+        assert rounds > 1
+        for path in paths:
+            store.garden.unregister(path.name)
 
 
 class TestSilence:
@@ -489,11 +522,12 @@ class TestSilence:
             ["grep", "-r", "nothing", str(tree)],
         )
         for command in commands:
-            for attempt in range(2):
+            asked = {}
+            for _ in range(5):  # somebody else on this machine may drop caches in between
                 before = store.counters()
                 subprocess.run(command, capture_output=True, check=False)
                 after = store.counters()
-                if attempt:
-                    assert {
-                        key: after[key] - before.get(key, 0) for key in after if key.startswith("requests")
-                    } == dict.fromkeys((key for key in after if key.startswith("requests")), 0), command
+                asked = {key: value - before.get(key, 0) for key, value in after.items() if key.startswith("requests")}
+                if not any(asked.values()):
+                    break
+            assert not any(asked.values()), (command, asked)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from storefs.config import load_config
+from storefs.errors import StoreError
 from storefs.formats.hashes import hash_bytes
 from storefs.formats.path_info import PathInfo
 from storefs.formats.store_path import StorePath
@@ -39,6 +40,12 @@ files = gone = 0
 while time.monotonic() < deadline:
     path = generator.choice(os.listdir(root))
     name = path.partition("-")[2]
+    try:
+        os.mkdir(f"{root}/{path}/new")
+        sys.exit("something could be made")
+    except OSError as error:
+        if error.errno != errno.EROFS and not (error.errno == errno.ENOENT and name.startswith("brief")):
+            sys.exit(f"making something: {error}")
     for file in sizes:
         try:
             descriptor = os.open(f"{root}/{path}/{file}", os.O_RDONLY)
@@ -128,6 +135,41 @@ def test_readers_are_never_disturbed(
 
 def status(store: LocalStore) -> list[dict[str, object]]:
     return ask_all(store.config.verglas_dir, {"op": "status"})
+
+
+def test_a_full_disk_does_not_disturb_readers(
+    run: Runner, environ: dict[str, str], scratch: Path, expects_warnings: list[object]
+) -> None:
+    state = Path(environ["NIX_STATE_DIR"])
+    state.mkdir()
+    (scratch / "new").mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "small", state], check=True)
+    try:
+        with LocalStore(load_config(environ)) as store:
+            paths = [add(store, scratch / "new", f"stable-{index}") for index in range(10)]
+            run("verglas", "mount", "--background")
+            with (
+                (state / "filler").open("wb", buffering=0) as filler,
+                pytest.raises(OSError, match="No space left"),
+            ):
+                while True:
+                    filler.write(bytes(1 << 16))
+            assert os.statvfs(state).f_bavail == 0
+            with pytest.raises(StoreError, match="no space left"):
+                add(store, scratch / "new", "stable-too-much")
+            for path in paths:
+                for file, size in SIZES.items():
+                    content = Path(environ["NIX_STORE_DIR"], path.base_name, file).read_bytes()
+                    assert content == hashlib.shake_128(f"{path.name}/{file}".encode()).digest(size)
+            collector = store.collector()
+            try:
+                collector.delete(paths[:1], ignore_liveness=True)
+            finally:
+                collector.close()
+            assert paths[0].base_name not in os.listdir(environ["NIX_STORE_DIR"])
+            run("verglas", "umount", "--lazy")
+    finally:
+        subprocess.run(["umount", "-l", state], check=True)
 
 
 def test_a_stopped_mount_does_not_lose_what_it_serves(

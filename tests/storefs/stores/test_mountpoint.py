@@ -177,6 +177,26 @@ class TestUser:
         )
         assert done.stdout == f"{user_store.verglas_dir}/mnt hello True\n", done.stderr
 
+    @pytest.mark.parametrize("transport", ["kernel", "pyfuse3"])
+    def test_both_transports_serve_through_fusermount(
+        self, user_store: MountedStore, scratch: Path, hello: str, transport: str
+    ) -> None:
+        if not Path("/usr/bin/fusermount3").exists():
+            pytest.skip("no fusermount3")
+        program = BIN / "verglas"
+        script = f"""
+            set -e
+            {program} mount --background --transport {transport} {scratch}/by-hand
+            cat {scratch}/by-hand/{hello}
+            {program} mount --status | grep -w {transport} | wc -l
+            {program} mount --background --replace {scratch}/by-hand
+            cat {scratch}/by-hand/{hello}
+            {program} umount {scratch}/by-hand
+            ls {scratch}/by-hand | wc -l
+        """
+        done = as_user("sh", "-c", script, environ=user_store.environ, scratch=scratch)
+        assert done.stdout.split() == ["hello", "1", "hello", "0"], done.stdout + done.stderr
+
 
 class TestRun:
     def test_exit_statuses_are_passed_on(self, store: MountedStore) -> None:
