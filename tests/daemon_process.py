@@ -31,7 +31,7 @@ class DaemonProcess:
         self.env["NIX_CONFIG"] = "substituters =\nexperimental-features = nix-command\n"
         self.env["NIX_REMOTE"] = "daemon"
         self.socket_path = f"{environ['NIX_STATE_DIR']}/daemon-socket/socket"
-        self.log = ""
+        self.log_path = f"{environ['HOME']}/daemon.log"
 
     def __enter__(self) -> DaemonProcess:
         self.start()
@@ -43,22 +43,30 @@ class DaemonProcess:
             before = os.stat(self.socket_path).st_ino
         except FileNotFoundError:
             before = 0
-        self.process = subprocess.Popen(
-            [str(BIN / "nix-daemon")], env=self.daemon_env, stderr=subprocess.PIPE, text=True, start_new_session=True
-        )
+        # A file and not a pipe: what serves clients, or the mount, may live a little longer and hold it open.
+        with open(self.log_path, "ab") as log:
+            self.process = subprocess.Popen(
+                [str(BIN / "nix-daemon")], env=self.daemon_env, stderr=log, start_new_session=True
+            )
         while self.process.poll() is None:
             try:
                 if os.stat(self.socket_path).st_ino != before:
                     return
             except FileNotFoundError:
                 pass
-        raise AssertionError(f"the daemon did not start: {self.process.communicate()[1]}")
+        raise AssertionError(f"the daemon did not start: {self.log}")
 
     def stop(self, number: int = signal.SIGTERM) -> None:
-        """Stop it and keep what it has said in `log`."""
+        """Stop it."""
         if self.process.poll() is None:
             self.process.send_signal(number)
-        self.log += self.process.communicate(timeout=60)[1]
+        self.process.wait(60)
+
+    @property
+    def log(self) -> str:
+        """What it has said so far."""
+        with open(self.log_path, encoding="utf-8", errors="replace") as file:
+            return file.read()
 
     def __exit__(self, *_: object) -> None:
         self.stop()

@@ -50,8 +50,15 @@ def serve_client(
     tunnel.stop_work()
     tunnel.flush()
     # What the store says while it works is for the client whose work it is; this process has no other.
-    logs.sink.emit = lambda line: tunnel.line(logs.ERROR, line)
-    request = Request(reader, tunnel, service, peer, version, hangup_fd)
+    emit, logs.sink.emit = logs.sink.emit, lambda line: tunnel.line(logs.ERROR, line)
+    try:
+        return _serve(Request(reader, tunnel, service, peer, version, hangup_fd))
+    finally:
+        logs.sink.emit = emit
+
+
+def _serve(request: Request) -> int:
+    reader, tunnel = request.reader, request.tunnel
     count = 0
     while not reader.at_end():
         number = reader.number()

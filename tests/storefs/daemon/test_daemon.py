@@ -1,0 +1,376 @@
+"""Our daemon as a process: activation, rights, bad input, many clients, restarts."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import socket
+import struct
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from storefs.config import load_config
+from storefs.errors import StoreError
+from storefs.formats.derivation import Derivation, DerivationOutput
+from storefs.formats.hashes import hash_bytes
+from storefs.formats.nar import nar_of_bytes
+from storefs.formats.path_info import PathInfo
+from storefs.formats.store_path import StoreDir
+from storefs.protocol import worker_ops as op
+from storefs.protocol.wire import Writer
+from storefs.protocol.worker_values import ClientOptions
+from storefs.stores.local import LocalStore
+from storefs.stores.remote import RemoteStore
+from storefs.stores.remote_connection import DaemonUnreachableError, connect_unix
+from tests.daemon_process import BIN, DaemonProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = [pytest.mark.root, pytest.mark.fuse, pytest.mark.slow]
+
+STRANGER = 12345  # a uid that nobody has
+
+
+@pytest.fixture(autouse=True)
+def _open_to_strangers(scratch: Path) -> None:
+    scratch.chmod(0o755)
+
+
+@pytest.fixture
+def daemon(environ: dict[str, str]) -> Iterator[DaemonProcess]:
+    with DaemonProcess(environ) as daemon:
+        yield daemon
+
+
+@pytest.fixture
+def client(daemon: DaemonProcess) -> Iterator[RemoteStore]:
+    store = connect(daemon)
+    yield store
+    store.close()
+
+
+def connect(daemon: DaemonProcess, version: int = op.NEWEST) -> RemoteStore:
+    directory = StoreDir(daemon.env["NIX_STORE_DIR"])
+    path = daemon.socket_path
+    return RemoteStore("daemon", directory, lambda: connect_unix(path), ClientOptions(), version=version)
+
+
+def as_stranger(daemon: DaemonProcess, script: str) -> str:
+    """Run Python as somebody whom the daemon does not trust; `store` is the store behind it."""
+    prelude = (
+        "import os, sys\n"
+        f"os.setgid({STRANGER}); os.setuid({STRANGER})\n"
+        "from storefs.errors import StoreError\n"
+        "from storefs.formats.hashes import hash_bytes\n"
+        "from storefs.formats.nar import nar_of_bytes\n"
+        "from storefs.formats.path_info import PathInfo\n"
+        "from storefs.formats.store_path import StoreDir\n"
+        "from storefs.protocol.worker_values import ClientOptions\n"
+        "from storefs.stores.remote import RemoteStore\n"
+        "from storefs.stores.remote_connection import connect_unix\n"
+        f"directory = StoreDir({daemon.env['NIX_STORE_DIR']!r})\n"
+        f"store = RemoteStore('daemon', directory, lambda: connect_unix({daemon.socket_path!r}), ClientOptions())\n"
+        "def refused(action):\n"
+        "    try:\n"
+        "        action()\n"
+        "    except StoreError as error:\n"
+        "        print('refused:', error)\n"
+        "    else:\n"
+        "        print('ALLOWED')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", prelude + script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def honest(directory: StoreDir, name: str) -> Derivation:
+    from storefs.formats.derivation_hash import DerivationHasher
+
+    derivation = Derivation(
+        name, {"out": DerivationOutput(None)}, {}, set(), "x86_64-linux", "/bin/sh", ["-c", "echo honest > $out"], {}
+    )
+    derivation.env = {"name": name, "out": ""}
+
+    def read(_: object) -> Derivation:
+        raise AssertionError
+
+    masked = DerivationHasher(directory, read).modulo(derivation, mask_outputs=True)
+    derivation.outputs["out"] = DerivationOutput(directory.make_output_path("out", masked.hash, name))
+    path = derivation.outputs["out"].path
+    assert path is not None
+    derivation.env["out"] = directory.print(path)
+    return derivation
+
+
+@pytest.mark.parametrize("version", [37, 34, 30, 29, 26, 24, 22, 20, 18, 16, 12, 10])
+def test_every_version_is_spoken(daemon: DaemonProcess, version: int) -> None:
+    store = connect(daemon, version)
+    assert store.protocol_version == version
+    text = store.add_text("hello.txt", b"hello")
+    assert store.path_info(text).nar_hash == hash_bytes("sha256", nar_of_bytes(b"hello"))
+    flat = store.add_content_addressed("flat", "fixed:sha1", [b"flat"])
+    nar = nar_of_bytes(b"nar")
+    tree = store.add_content_addressed("tree", "fixed:r:sha256", [nar])
+    assert store.valid_paths([text, flat.path, tree.path]) == {text, flat.path, tree.path}
+    assert b"".join(store.nar(tree.path)) == nar
+    if version >= 18:
+        path = store.directory.parse(f"{store.directory.path}/{'0' * 32}-trusted")
+        store.add_nar(PathInfo(path, hash_bytes("sha256", nar), len(nar), [text]), [nar], check=False)
+        assert store.referrers(text) == [path]
+    store.close()
+
+
+class TestActivation:
+    def test_a_socket_that_was_passed_is_used(self, environ: dict[str, str], scratch: Path) -> None:
+        path = str(scratch / "socket")
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(path)
+        listener.listen()
+        inode = os.stat(path).st_ino
+        script = (
+            "import os, sys\n"
+            "os.dup2(int(sys.argv[1]), 3)\n"
+            "os.environ.update(LISTEN_FDS='1', LISTEN_PID=str(os.getpid()))\n"
+            f"os.execv({str(BIN / 'nix-daemon')!r}, ['nix-daemon'])\n"
+        )
+        process = subprocess.Popen(
+            [sys.executable, "-c", script, str(listener.fileno())],
+            env=environ,
+            pass_fds=[listener.fileno()],
+            stderr=subprocess.DEVNULL,
+        )
+        listener.close()
+        store = RemoteStore("daemon", StoreDir(environ["NIX_STORE_DIR"]), lambda: connect_unix(path))
+        assert list(store.all_valid_paths()) == []
+        store.close()
+        process.terminate()
+        assert process.wait(30) == 0
+        assert os.stat(path).st_ino == inode
+        subprocess.run([BIN / "verglas", "umount"], env=environ, check=False, capture_output=True)
+
+    @pytest.mark.parametrize("variables", [{"LISTEN_FDS": "1", "LISTEN_PID": "1"}, {"LISTEN_FDS": "2"}])
+    def test_variables_of_somebody_else_are_refused(self, environ: dict[str, str], variables: dict[str, str]) -> None:
+        done = subprocess.run(
+            [BIN / "nix-daemon"], env={**environ, **variables}, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 1
+        assert "unexpected systemd environment variables" in done.stderr
+        subprocess.run([BIN / "verglas", "umount"], env=environ, check=False, capture_output=True)
+
+    def test_a_long_state_directory(self, environ: dict[str, str], scratch: Path) -> None:
+        environ["NIX_STATE_DIR"] = f"{scratch}/{'d' * 200}"
+        with DaemonProcess(environ) as daemon, closing(connect(daemon)) as store:
+            assert list(store.all_valid_paths()) == []
+
+
+class TestRights:
+    def test_who_is_not_allowed_gets_no_connection(self, environ: dict[str, str]) -> None:
+        with DaemonProcess(environ, "allowed-users = root\n") as daemon:
+            assert "refused" in as_stranger(daemon, "refused(lambda: list(store.all_valid_paths()))")
+            daemon.stop()
+            assert "is not allowed to connect" in daemon.log
+
+    def test_strangers_add_only_what_proves_itself(self, daemon: DaemonProcess) -> None:
+        printed = as_stranger(
+            daemon,
+            "print(store.is_valid(store.add_text('a.txt', b'a')))\n"
+            "nar = nar_of_bytes(b'evil')\n"
+            "path = directory.parse(directory.path + '/' + '0' * 32 + '-firefox')\n"
+            "info = PathInfo(path, hash_bytes('sha256', nar), len(nar), ultimate=True)\n"
+            "refused(lambda: store.add_nar(info, [nar], check=False))\n"
+            "refused(lambda: store.add_nar(info, [nar], repair=True, check=False))\n"
+            "lie = info.replace(ca='fixed:r:' + hash_bytes('sha256', b'x').to_string('base32', True))\n"
+            "refused(lambda: store.add_nar(lie, [nar]))\n"
+            "refused(lambda: store.add_signatures(store.add_text('a.txt', b'a'), ['k:c2ln']))\n"
+            "refused(lambda: store.verify(check_contents=False, repair=True))\n"
+            "refused(lambda: store.collect_garbage(2, ignore_liveness=True))\n"
+            "print(store.is_valid(path))\n",
+        )
+        lines = printed.splitlines()
+        assert lines[0] == "True"
+        assert [line.partition(":")[0] for line in lines[1:7]] == ["refused"] * 6, printed
+        assert "lacks a valid signature" in lines[1]
+        assert lines[7] == "False"
+
+    def test_a_trojan_cannot_take_the_place_of_an_honest_build(
+        self, daemon: DaemonProcess, client: RemoteStore
+    ) -> None:
+        """Row Y2: Alice knows the derivation that Bob will build, and tries to be first."""
+        good = honest(client.directory, "firefox")
+        evil = honest(client.directory, "firefox")
+        evil.args = ["-c", "echo evil > $out"]
+        printed = as_stranger(
+            daemon,
+            f"refused(lambda: store.add_text('firefox.drv', {evil.unparse(client.directory)!r}))\n"
+            f"text = {evil.unparse(client.directory)!r}\n"
+            "nar = nar_of_bytes(text)\n"
+            "path = directory.make_text_path('firefox.drv', hash_bytes('sha256', text))\n"
+            "ca = 'text:' + hash_bytes('sha256', text).to_string('base32', True)\n"
+            "refused(lambda: store.add_nar(PathInfo(path, hash_bytes('sha256', nar), len(nar), ca=ca), [nar]))\n",
+        )
+        assert printed.count("has incorrect output") == 2, printed
+        drv = client.add_text("firefox.drv", good.unparse(client.directory))
+        from storefs.formats.derived_path import DerivedPath
+
+        client.build_paths([DerivedPath(drv, ("out",))])
+        out = good.outputs["out"].path
+        assert out is not None
+        assert Path(client.directory.print(out)).read_text() == "honest\n"
+
+    def test_strangers_cannot_set_what_weakens_checks(self, daemon: DaemonProcess) -> None:
+        printed = as_stranger(
+            daemon,
+            "options = ClientOptions(overrides={'require-sigs': 'false', 'sandbox': 'false'})\n"
+            f"store = RemoteStore('daemon', directory, lambda: connect_unix({daemon.socket_path!r}), options)\n"
+            "nar = nar_of_bytes(b'evil')\n"
+            "path = directory.parse(directory.path + '/' + '0' * 32 + '-firefox')\n"
+            "refused(lambda: store.add_nar(PathInfo(path, hash_bytes('sha256', nar), len(nar)), [nar]))\n",
+        )
+        assert printed.startswith("refused")
+
+
+class TestBadInput:
+    def test_a_truncated_addition_leaves_nothing(self, daemon: DaemonProcess, client: RemoteStore) -> None:
+        before = list(client.all_valid_paths())
+        with daemon.connect() as raw:
+            raw.sendall(Writer().number(op.CLIENT_MAGIC).number(0x125).number(0).number(0).take())
+            raw.sendall(Writer().number(op.ADD_TO_STORE).string("x").string("text:sha256").number(0).number(0).take())
+            raw.sendall(Writer().number(100).raw(b"only this much").take())
+            raw.shutdown(socket.SHUT_WR)
+            while raw.recv(1 << 16):
+                pass
+        assert list(client.all_valid_paths()) == before
+        spooled = [name for _, _, names in os.walk(f"{daemon.env['NIX_STATE_DIR']}/verglas/tmp") for name in names]
+        assert spooled == []
+
+    def test_an_unknown_operation_is_answered_and_logged(self, daemon: DaemonProcess) -> None:
+        with daemon.connect() as raw:
+            raw.sendall(Writer().number(op.CLIENT_MAGIC).number(0x125).number(0).number(0).number(999).take())
+            data = b""
+            while piece := raw.recv(1 << 16):
+                data += piece
+        assert b"invalid operation 999" in data
+        daemon.stop()
+        assert "error processing client input: invalid operation 999 (pid" in daemon.log
+
+    def test_errors_keep_the_connection_in_step(self, client: RemoteStore) -> None:
+        missing = client.directory.parse(f"{client.directory.path}/{'0' * 32}-missing")
+        for _ in range(3):
+            with pytest.raises(StoreError, match="is not valid"):
+                client.path_info(missing)
+            with pytest.raises(StoreError, match="is not valid"):
+                list(client.nar(missing))
+            with pytest.raises(StoreError):
+                client.add_content_addressed("bad name!", "fixed:sha256", [b"x" * 100_000])
+            with pytest.raises(StoreError):
+                client.add_content_addressed("x", "fixed:r:sha256", [b"no nar" * 50_000])
+        assert client.is_valid(client.add_text("x", b"x"))
+
+    def test_noise_ends_only_its_own_connection(
+        self, daemon: DaemonProcess, client: RemoteStore, request: pytest.FixtureRequest
+    ) -> None:
+        count = 20_000 if request.config.getoption("--deep") else 150
+        source = random.Random(5)
+        hello = Writer().number(op.CLIENT_MAGIC).number(0x125).number(0).number(0).take()
+        operations = [value for name, value in vars(op).items() if name.isupper() and value in range(1, 48)]
+        for _ in range(count):
+            with daemon.connect() as raw:
+                raw.settimeout(20)
+                body = _noise(source, operations)
+                try:
+                    raw.sendall(hello + body)
+                    raw.shutdown(socket.SHUT_WR)
+                    while raw.recv(1 << 16):
+                        pass
+                except (BrokenPipeError, ConnectionResetError):
+                    pass
+        assert client.is_valid(client.add_text("x", b"x"))
+        daemon.stop()
+        assert "internal error" not in daemon.log
+
+
+def _noise(source: random.Random, operations: list[int]) -> bytes:
+    """One request whose shape is right, mostly: numbers where numbers go, strings that are nearly store paths."""
+    writer = Writer().number(source.choice(operations))
+    for _ in range(source.randrange(12)):
+        match source.randrange(6):
+            case 0:
+                writer.number(source.choice([0, 1, 2, 2**32, 2**63, 2**64 - 1]))
+            case 1:
+                writer.string(source.choice(["", "x", "/nix/store/x", "text:sha256", "fixed:r:md5", "a\0b", "é" * 50]))
+            case 2:
+                writer.strings(["x"] * source.randrange(4))
+            case 3:
+                writer.raw(source.randbytes(source.randrange(40)))
+            case 4:
+                writer.raw(struct.pack("<Q", source.randrange(64)) + source.randbytes(64))
+            case _:
+                writer.number(source.randrange(4))
+    return writer.take()
+
+
+class TestManyClients:
+    def test_fifty_clients_lose_nothing(self, daemon: DaemonProcess) -> None:
+        def work(number: int) -> set[object]:
+            store = connect(daemon)
+            made = set()
+            for turn in range(20):
+                path = store.add_text(f"file-{number}-{turn}", b"%d" % turn)
+                assert store.is_valid(path)
+                assert store.path_info(path).nar_size
+                made.add(path)
+            store.close()
+            return made
+
+        with ThreadPoolExecutor(50) as pool:
+            made = set().union(*pool.map(work, range(50)))
+        assert len(made) == 1000
+        with closing(connect(daemon)) as store:
+            assert store.valid_paths(made) == made
+
+    def test_a_killed_daemon_loses_nothing_it_has_answered(self, daemon: DaemonProcess) -> None:
+        store = connect(daemon)
+        made = [store.add_text(f"file-{turn}", b"x") for turn in range(20)]
+        os.killpg(daemon.process.pid, signal.SIGKILL)
+        daemon.stop(signal.SIGKILL)
+        for child in _children_of_socket(daemon):
+            os.kill(child, signal.SIGKILL)
+        with pytest.raises(DaemonUnreachableError), closing(connect(daemon)) as other:
+            other.is_valid(made[0])
+        store.close()
+        daemon.start()
+        with closing(connect(daemon)) as store:
+            assert store.valid_paths(made) == set(made)
+        with LocalStore(load_config(daemon.daemon_env)) as local:
+            assert local.valid_paths(made) == set(made)
+
+    def test_a_graceful_stop_ends_clients_with_a_clear_error(self, daemon: DaemonProcess) -> None:
+        store = connect(daemon)
+        made = store.add_text("x", b"x")
+        daemon.stop()
+        with pytest.raises(StoreError, match=r"broke|end-of-file|cannot connect"):
+            store.is_valid(made)
+        store.close()
+
+
+def _children_of_socket(daemon: DaemonProcess) -> list[int]:
+    """The processes that serve this daemon's clients: they have its state directory in their environment."""
+    wanted = f"NIX_STATE_DIR={daemon.env['NIX_STATE_DIR']}".encode()
+    found = []
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if wanted in Path(f"/proc/{entry}/environ").read_bytes().split(b"\0"):
+                words = Path(f"/proc/{entry}/cmdline").read_bytes()
+                if b"nix-daemon" in words:
+                    found.append(int(entry))
+        except OSError:
+            continue
+    return found
