@@ -92,10 +92,10 @@ def _name_matcher(text: str, pattern: str) -> Callable[[str], bool]:
         return lambda name: name == pattern
     # Extended regular expressions of POSIX, the same that the language's `match` has; most selectors are plain names.
     from evaluator.builtins.posix_regex import Regex  # noqa: PLC0415
-    from evaluator.builtins.regex_syntax import RegexSyntaxError, RegexTooComplex  # noqa: PLC0415
+    from evaluator.builtins.regex_syntax import RegexSyntaxError, RegexTooComplexError  # noqa: PLC0415
 
     try:
         regex = Regex(pattern.encode("utf-8", "surrogateescape"))
-    except (RegexSyntaxError, RegexTooComplex) as error:
+    except (RegexSyntaxError, RegexTooComplexError) as error:
         raise BadSelectorError(text, str(error) or "too complex") from error
     return lambda name: regex.fullmatch(name.encode("utf-8", "surrogateescape")) is not None

@@ -233,8 +233,8 @@ class Changer:
         return targets
 
     def _say_missing(self, targets: list[DerivedPath]) -> None:
-        for line in self._session.missing_lines(targets) if targets else ():
-            logs.info(line)
+        if targets:
+            self._session.announce(targets)
 
     def _build(self, targets: list[DerivedPath]) -> None:
         if targets:
