@@ -1,17 +1,27 @@
-"""`nix-daemon`: serve the store to other users, and to other machines through ssh."""
+"""`nix-daemon`: serve the store to other users, and to other machines through ssh.
+
+Everything is imported at the start, before the first client: their processes are forked from this one and share it.
+"""
 
 from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING
 
+from builder.daemon_service import BuildingService
+from storefs.daemon.listener import open_listener, serve_forever
+from storefs.daemon.peer import Peer
+from storefs.daemon.session import serve_client
 from storefs.options import Command, Option
+from storefs.protocol.wire import Reader
+from storefs.stores.local import LocalStore
+from storefs.stores.mountpoint import ensure_mounted
+from storefs.stores.open import socket_path
 
 if TYPE_CHECKING:
     import socket
 
     from storefs.config import Config
-    from storefs.daemon.peer import Peer
     from storefs.options import Invocation
 
 COMMAND = Command(
@@ -36,25 +46,15 @@ def run(invocation: Invocation) -> int:
     config = invocation.config
     if invocation.flag("--stdio"):
         return _serve_stdio(config)
-    from storefs.daemon.listener import open_listener, serve_forever
-    from storefs.stores.mountpoint import ensure_mounted
-    from storefs.stores.open import socket_path
 
     os.chdir("/")
     # Clients look at the store themselves: what they are told about must be there to be seen.
     ensure_mounted(config)
-    # Imported now, so that the processes of clients share it.
-    import storefs.daemon.session  # noqa: F401
-
     serve_forever(open_listener(config, socket_path(config)), config, lambda client, peer: _serve(config, client, peer))
     return 0
 
 
 def _serve(config: Config, client: socket.socket, peer: Peer) -> None:
-    from builder.daemon_service import BuildingService
-    from storefs.daemon.session import serve_client
-    from storefs.protocol.wire import Reader
-    from storefs.stores.local import LocalStore
 
     chunks = iter(lambda: client.recv(1 << 16), b"")
     with LocalStore(config) as store:
@@ -64,13 +64,6 @@ def _serve(config: Config, client: socket.socket, peer: Peer) -> None:
 
 def _serve_stdio(config: Config) -> int:
     """Serve one client, who is trusted: limiting access to the standard streams is somebody else's duty (as in Nix)."""
-    from builder.daemon_service import BuildingService
-    from storefs.daemon.peer import Peer
-    from storefs.daemon.session import serve_client
-    from storefs.protocol.wire import Reader
-    from storefs.stores.local import LocalStore
-    from storefs.stores.mountpoint import ensure_mounted
-
     ensure_mounted(config)
     output = os.dup(1)
     os.dup2(2, 1)  # whatever prints by mistake must not get into the protocol
