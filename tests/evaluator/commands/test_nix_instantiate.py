@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.conftest import BIN
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.conftest import Runner
+
+PACKAGE = """
+{ name ? "pkg", extra ? { } }:
+let make = attributes: derivation ({ system = "x86_64-linux"; builder = "/bin/sh"; } // attributes);
+in rec {
+  one = make ({ inherit name; outputs = [ "out" "man" ]; } // extra);
+  two = make { name = "two"; dep = one.man; };
+  three = { recurseForDerivations = true; inner = two; };
+  not = { hidden = two; };
+  bad = make { name = "bad"; x = throw "bad package"; };
+}
+"""
+
+
+@pytest.fixture
+def tree(scratch: Path) -> Path:
+    (scratch / "default.nix").write_text(PACKAGE)
+    return scratch
+
+
+def test_values(run: Runner) -> None:
+    assert run("nix-instantiate", "--eval", "-E", "{ a = 2; b = x: x; }").stdout == "{ a = 2; b = <LAMBDA>; }\n"
+    assert run("nix-instantiate", "--eval", "--json", "-E", '{ a = [ "x" null ]; }').stdout == '{"a":["x",null]}\n'
+    assert run("nix-instantiate", "--eval", "--raw", "-E", '"x"').stdout == "x"
+    assert run("nix-instantiate", "--eval", "-", stdin="1 + 2").stdout == "3\n"
+
+
+def test_unevaluated_parts_stay_unevaluated_without_strict(run: Runner) -> None:
+    expression = "{ a = builtins.length [ 1 ]; }"
+    assert run("nix-instantiate", "--eval", "-E", expression).stdout == "{ a = <CODE>; }\n"
+    assert run("nix-instantiate", "--eval", "--strict", "-E", expression).stdout == "{ a = 1; }\n"
+
+
+def test_names_that_need_quotes_have_them(run: Runner) -> None:
+    assert run("nix-instantiate", "--eval", "-E", '{ "a b" = 1; "if" = 2; c-d = 3; }').stdout == (
+        '{ "a b" = 1; c-d = 3; "if" = 2; }\n'
+    )
+
+
+def test_arguments(run: Runner, tree: Path) -> None:
+    words = ("--eval", "-A", "one.name", "--argstr", "name", "other")
+    assert run("nix-instantiate", *words).stdout == '"other"\n'
+    assert run("nix-instantiate", "--eval", "-A", "one.x", "--arg", "extra", "{ x = 1 + 2; }").stdout == "3\n"
+
+
+def test_instantiation_writes_what_read_only_mode_predicts(run: Runner, tree: Path) -> None:
+    predicted = run("nix-instantiate", "-A", "three", "--readonly-mode").stdout
+    assert not (tree / "state").exists()
+    assert run("nix-instantiate", "-A", "three").stdout == predicted
+    (path,) = predicted.split()
+    derivation = run("verglas", "cat", path).stdout
+    assert '-pkg.drv",["man"])' in derivation
+
+
+def test_sets_are_entered_only_on_request(run: Runner, tree: Path) -> None:
+    printed = run("nix-instantiate", "-A", "not", "--readonly-mode").stdout
+    assert printed.count("\n") == 1
+    error = run("nix-instantiate", "-A", "not.hidden.name", "--readonly-mode", status=1).stderr
+    assert "does not evaluate to a derivation" in error
+
+
+def test_outputs_that_are_not_the_first(run: Runner, tree: Path) -> None:
+    assert run("nix-instantiate", "-A", "one.man", "--readonly-mode").stdout.endswith("-pkg.drv!man\n")
+
+
+def test_errors_name_the_attribute_path(run: Runner, tree: Path) -> None:
+    error = run("nix-instantiate", "-A", "oen", status=1).stderr
+    assert "attribute 'oen' in selection path 'oen' not found" in error
+    assert "Did you mean" in error
+    assert "one" in error
+    assert "bad package" in run("nix-instantiate", "-A", "bad", status=1).stderr
+
+
+def test_roots(run: Runner, tree: Path) -> None:
+    link = run("nix-instantiate", "-A", "one", "--add-root", "root", "--indirect").stdout.strip()
+    assert link == str(tree / "root")
+    assert os.readlink(tree / "root").endswith("-pkg.drv")
+    assert len(list((tree / "state/gcroots/auto").iterdir())) == 1
+
+
+def test_search_path(run: Runner, scratch: Path) -> None:
+    for folder in ("one", "two"):
+        (scratch / folder).mkdir()
+        (scratch / folder / "x.nix").write_text(f'"{folder}"')
+    (scratch / "two/y.nix").write_text('"only here"')
+    words = ("--eval", "-E", "[ (import <x.nix>) (import <y.nix>) ]", "--strict")
+    assert run("nix-instantiate", *words, "-I", "one", NIX_PATH="two").stdout == '[ "one" "only here" ]\n'
+    assert run("nix-instantiate", "--eval", "-E", "import <p/x.nix>", "-I", "p=two").stdout == '"two"\n'
+    assert run("nix-instantiate", "--find-file", "p", "-I", "p=two").stdout == f"{scratch}/two\n"
+    error = run("nix-instantiate", "--eval", "-E", "<abc>", NIX_PATH="a=one", status=1).stderr
+    assert "file 'abc' was not found in the Nix search path (add it using $NIX_PATH or -I)" in error
+    assert run("nix-instantiate", "--eval", "-E", "(builtins.tryEval <nonexist>).success").stdout == "false\n"
+
+
+def test_overridden_corepkgs(run: Runner, scratch: Path) -> None:
+    (scratch / "fetchurl.nix").write_text('"mine"')
+    assert (
+        run("nix-instantiate", "--eval", "-E", "import <nix/fetchurl.nix>", NIX_PATH=f"nix={scratch}").stdout
+        == '"mine"\n'
+    )
+    assert run("nix-instantiate", "--eval", "-E", "<nix/fetchurl.nix>").stdout == "/__corepkgs__/fetchurl.nix\n"
+
+
+def test_restricted_evaluation(run: Runner, scratch: Path) -> None:
+    (scratch / "secret").write_text("x")
+    (scratch / "allowed").mkdir()
+    (scratch / "allowed/f.nix").write_text("1")
+    (scratch / "allowed/link").symlink_to(scratch / "secret")
+    words = ("--eval", "--restrict-eval", "-I", str(scratch / "allowed"))
+    assert run("nix-instantiate", *words, "-E", "import <f.nix>").stdout == "1\n"
+    refused = run("nix-instantiate", *words, "-E", f"builtins.readFile {scratch}/secret", status=1).stderr
+    assert f"access to absolute path '{scratch}/secret' is forbidden in restricted mode" in refused
+    through = run("nix-instantiate", *words, "-E", f"builtins.readFile {scratch}/allowed/link", status=1).stderr
+    assert "is forbidden in restricted mode" in through
+    assert run("nix-instantiate", *words, "-E", f"builtins.pathExists {scratch}/secret").stdout == "false\n"
+    assert run("nix-instantiate", *words, "-E", 'builtins.getEnv "HOME"').stdout == '""\n'
+
+
+def test_pure_evaluation(run: Runner, scratch: Path) -> None:
+    words = ("--eval", "--pure-eval", "-E")
+    assert "cannot look up '<x>' in pure evaluation mode" in run("nix-instantiate", *words, "<x>", status=1).stderr
+    assert run("nix-instantiate", *words, "builtins ? currentTime || builtins ? currentSystem").stdout == "false\n"
+
+
+def test_statistics(run: Runner) -> None:
+    words = ("--eval", "--strict", "-E", "let f = x: x + 1; in { a = map f [ 1 2 3 ]; } // { b = [ 1 ] ++ [ 2 ]; }")
+    first, second = (
+        json.loads(run("nix-instantiate", *words, NIX_SHOW_STATS="1", NIX_COUNT_CALLS="1").stderr) for _ in range(2)
+    )
+    for counters in (first, second):
+        del counters["cpuTime"], counters["peakMemoryBytes"]
+    assert first == second
+    assert first["nrFunctionCalls"] == 3
+    assert first["nrOpUpdates"] == 1
+    assert first["list"]["concats"] == 1
+    assert first["primops"] == {"map": 1}
+    assert [(entry["name"], entry["column"], entry["count"]) for entry in first["functions"]] == [("f", 9, 3)]
+    assert run("nix-instantiate", *words).stderr == ""
+
+
+def test_flame_graph(run: Runner, scratch: Path) -> None:
+    expression = "let slow = n: if n == 0 then 0 else slow (n - 1); in slow 2000"
+    run("verglas", "eval", "--expr", expression, "--profile", str(scratch / "graph"))
+    folded = (scratch / "graph.folded").read_text().splitlines()
+    assert any(line.startswith("all;slow (") for line in folded)
+    assert all(line.rpartition(" ")[2].isdigit() for line in folded)
+    assert (scratch / "graph.svg").read_text().startswith("<svg ")
+
+
+@pytest.mark.slow
+def test_an_interrupted_evaluation_ends_soon_and_says_so(environ: dict[str, str]) -> None:
+    long = "let l = builtins.genList (x: x) 5000000; f = a: b: a + builtins.foldl' (c: d: c + d) 0 l; in builtins.foldl' f 0 l"
+    words = [str(BIN / "nix-instantiate"), "--eval", "-E", f"builtins.trace 1 ({long})"]
+    with subprocess.Popen(words, env=environ, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == "trace: 1\n"
+        process.send_signal(signal.SIGINT)
+        _, rest = process.communicate(timeout=10)
+    assert process.returncode == 1
+    assert rest == "error: interrupted by the user\n"

@@ -1,0 +1,136 @@
+"""The result cache through the command that uses it: an answer is either right or not there."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.conftest import Runner
+
+# Expensive enough to be worth remembering.
+WORK = "builtins.seq (builtins.foldl' (a: b: a + b) 0 (builtins.genList (x: x) 400000))"
+
+
+class Asker:
+    """Evaluates one expression again and again, and tells whether the answer was remembered."""
+
+    def __init__(self, run: Runner, scratch: Path, expression: str) -> None:
+        self.run = run
+        self.results = scratch / "home/.cache/verglas/results"
+        self.file = scratch / "question.nix"
+        self.file.write_text(f"{WORK} ({expression})")
+        old = self.file.stat().st_mtime - 100
+        for path in [*scratch.rglob("*")]:
+            if path.is_file() and not path.is_symlink():
+                os.utime(path, (old, old))
+
+    def ask(self, *options: str, **variables: str) -> str:
+        return self.run("nix-instantiate", "--eval", "--strict", *options, str(self.file), **variables).stdout.strip()
+
+    def entry(self) -> Path:
+        (path,) = self.results.iterdir()
+        return path
+
+    def poison(self, text: str) -> None:
+        """Change the remembered output, so that a hit can be told from an evaluation."""
+        from evaluator.result_cache import digest
+
+        data = self.entry().read_bytes()[20:]
+        body = data.replace(b"remembered-0", text.encode())
+        assert body != data
+        self.entry().write_bytes(digest(body) + body)
+
+
+@pytest.fixture
+def aside(scratch: Path) -> Path:
+    folder = scratch / "aside"
+    folder.mkdir()
+    (folder / "data").write_text("0")
+    return folder
+
+
+def asker(run: Runner, scratch: Path, expression: str) -> Asker:
+    found = Asker(run, scratch, f'"remembered-" + ({expression})')
+    assert found.ask() == '"remembered-0"'
+    found.poison("remembered-9")
+    return found
+
+
+@pytest.mark.slow
+def test_an_unchanged_question_is_answered_from_the_cache(run: Runner, scratch: Path, aside: Path) -> None:
+    question = asker(run, scratch, f"builtins.readFile {aside}/data")
+    # Files written just now are compared by content; everything is as it was.
+    assert question.ask() == '"remembered-9"'
+    assert question.ask("--no-eval-cache") == '"remembered-0"'
+    assert question.ask("--option", "eval-cache", "false") == '"remembered-0"'
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("expression", "change"),
+    [
+        ("builtins.readFile {aside}/data", "echo 0 > {aside}/data"),
+        ("builtins.readFile {aside}/data", "printf 2 > {aside}/data"),
+        (
+            "builtins.toString (builtins.length (builtins.attrNames (builtins.readDir {aside})) - 1)",
+            "touch {aside}/more",
+        ),
+        ("builtins.toString (builtins.length (builtins.attrNames (builtins.readDir {aside})) - 1)", "rm {aside}/data"),
+        ('if builtins.pathExists {aside}/nothing then "x" else "0"', "touch {aside}/nothing"),
+        ('if builtins.pathExists {aside}/data then "0" else "x"', "rm {aside}/data"),
+        ('builtins.seq "${{{aside}}}" "0"', "touch {aside}/more"),
+        ('builtins.seq "${{{aside}}}" "0"', "printf 2 > {aside}/data"),
+        ('builtins.seq "${{{aside}}}" "0"', "chmod +x {aside}/data"),
+        ('if builtins.readFileType {aside}/data == "regular" then "0" else "x"', "ln -sf /dev/null {aside}/data"),
+        ('if builtins.getEnv "HOMER" == "" then "0" else "x"', ""),
+    ],
+)
+def test_every_change_that_matters_is_noticed(
+    run: Runner, scratch: Path, aside: Path, expression: str, change: str
+) -> None:
+    import subprocess
+
+    question = asker(run, scratch, expression.format(aside=aside))
+    subprocess.run(["sh", "-c", change.format(aside=aside)], check=True)
+    answer = run("nix-instantiate", "--eval", "--strict", str(question.file), HOMER="d'oh", status=None)
+    assert "remembered-9" not in answer.stdout
+
+
+@pytest.mark.slow
+def test_damage_is_a_miss(run: Runner, scratch: Path) -> None:
+    question = Asker(run, scratch, '"remembered-0"')
+    assert question.ask() == '"remembered-0"'
+    whole = question.entry().read_bytes()
+    for damaged in (b"", whole[:-1], whole[:30] + b"x" + whole[31:]):
+        question.entry().write_bytes(damaged)
+        assert question.ask() == '"remembered-0"'
+
+
+@pytest.mark.slow
+def test_what_speaks_or_looks_at_the_clock_is_not_remembered(run: Runner, scratch: Path) -> None:
+    question = Asker(run, scratch, 'builtins.trace "hello" (builtins.isInt builtins.currentTime)')
+    assert question.ask() == "true"
+    assert not question.results.exists()
+
+
+@pytest.mark.slow
+def test_small_questions_are_not_worth_an_entry(run: Runner, scratch: Path) -> None:
+    assert run("nix-instantiate", "--eval", "-E", "1").stdout == "1\n"
+    assert not (scratch / "home/.cache/verglas/results").exists()
+
+
+@pytest.mark.slow
+def test_derivations_must_still_be_there(run: Runner, scratch: Path) -> None:
+    (scratch / "default.nix").write_text(
+        f'{WORK} (derivation {{ name = "x"; system = "x86_64-linux"; builder = "/bin/sh"; }})'
+    )
+    os.utime(scratch / "default.nix", (1, 1))
+    path = run("nix-instantiate").stdout.strip()
+    run("nix-store", "--delete", path)
+    assert run("nix-instantiate").stdout.strip() == path
+    run("verglas", "cat", path)
