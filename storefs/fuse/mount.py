@@ -38,8 +38,9 @@ from storefs.stores.mount_control import sockets_dir
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from storefs.fuse.view import Inode
+    from storefs.fuse.view import Forest, Inode
     from storefs.metadata.environment import Environment
+    from storefs.stores.lazy import LazyPaths
 
     Message = dict[str, object]
 
@@ -69,13 +70,21 @@ class MountOptions:
         passthrough: let the kernel read large files itself, at the price of a message per open ('kernel' only).
         replace: take the place of a living mount of the same store.
         if_needed: be content with a living mount of the same store.
+        lazy: also show paths that caches know, and fetch them when they are read ('kernel' only).
     """
 
-    __slots__ = ("if_needed", "passthrough", "replace", "transport")
+    __slots__ = ("if_needed", "lazy", "passthrough", "replace", "transport")
 
     def __init__(
-        self, *, transport: str = "auto", passthrough: bool = False, replace: bool = False, if_needed: bool = False
+        self,
+        *,
+        transport: str = "auto",
+        passthrough: bool = False,
+        replace: bool = False,
+        if_needed: bool = False,
+        lazy: LazyPaths | None = None,
     ) -> None:
+        self.lazy = lazy
         self.if_needed = if_needed
         self.transport = transport
         self.passthrough = passthrough
@@ -129,11 +138,14 @@ class MountServer:
         self._attachment = attachment
         self._started = time.time()
         self._reported: set[str] = set()
+        self._lazy = options.lazy
         self._environment: Environment = open_environment(f"{verglas_dir}/db")
         try:
             self._view = View(self._forest())
             self._side_forest = self._forest()  # the control thread's
-            self.kind, self._transport = _make_transport(options, attachment, self._view, self._report)
+            self.kind, self._transport = _make_transport(
+                options, attachment, self._view, self._report, lambda: View(self._forest())
+            )
         except BaseException:
             self._environment.close()
             raise
@@ -169,8 +181,13 @@ class MountServer:
             self._environment.close()
             os.close(self._attachment.fd)
 
-    def _forest(self) -> MetadataForest:
-        return MetadataForest(self._environment, self._verglas_dir, BlobStore(self._verglas_dir).path)
+    def _forest(self) -> Forest:
+        forest = MetadataForest(self._environment, self._verglas_dir, BlobStore(self._verglas_dir).path)
+        if self._lazy is None:
+            return forest
+        from storefs.fuse.lazy_forest import LazyForest  # noqa: PLC0415  lazy mounts are rare
+
+        return LazyForest(forest, self._lazy)
 
     def _when_ready(self) -> None:
         if self._attachment.device and self._attachment.privileged:
@@ -235,13 +252,24 @@ class MountServer:
             # Somebody else's mount: it stays, dead, until they unmount it.
             os._exit(128 + number)  # child of a command that has ended
         self._control.soon(self._attachment.detach)
-        signal.signal(number, signal.SIG_DFL)  # a second one is meant
+        if number == signal.SIGINT:
+            signal.signal(number, signal.SIG_DFL)  # a second ^C is meant; a service manager repeats itself
 
 
 def _make_transport(
-    options: MountOptions, attachment: Attachment, view: View, report: Callable[[str, Inode | None], None]
+    options: MountOptions,
+    attachment: Attachment,
+    view: View,
+    report: Callable[[str, Inode | None], None],
+    make_view: Callable[[], View],
 ) -> tuple[str, Transport]:
     kind = options.transport
+    if options.lazy is not None:
+        if kind not in ("auto", "kernel"):
+            raise TransportError(f"a lazy mount needs transport 'kernel', not '{kind}'")
+        from storefs.fuse.lazy_kernel import LazyKernelServer  # noqa: PLC0415
+
+        return "kernel", LazyKernelServer(attachment.fd, view, report, make_view)
     if kind == "auto":
         kind = "kernel" if sys.byteorder == "little" and _kernel_release() >= (5, 4) else "pyfuse3"
     if kind == "kernel":

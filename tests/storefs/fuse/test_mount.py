@@ -199,6 +199,7 @@ def test_terminating_detaches_and_serves_until_unused(store: MountedStore, hello
         os.kill(pid, signal.SIGTERM)
         while mount_at(str(store.root)) is not None:
             select.select([], [], [], 0.001)
+        os.kill(pid, signal.SIGTERM)
         assert file.read() == "hello\n"
     wait_for_end(pid)
 
