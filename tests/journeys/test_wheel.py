@@ -16,7 +16,7 @@ from tests.ordinary_user import ROOT
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("wheel")]  # built once
 
 PACKAGES = ("storefs", "builder", "evaluator", "profiles")
 
