@@ -26,6 +26,7 @@ COMMAND = Command(
         Option("--if-needed", help="do nothing where this store is mounted already"),
         Option("--transport", takes=("KIND",), help="auto (the default), kernel or pyfuse3"),
         Option("--passthrough", help="let the kernel read large files itself; opens cost a message then"),
+        Option("--lazy", help="also show paths that substituters have; they are fetched when they are read"),
         Option("--status", help="show the mounts of this store and their counters instead"),
         Option("--json", help="show the status as JSON"),
         Option("--pid-file", takes=("PATH",), help="write the number of the serving process to PATH when it is ready"),
@@ -35,6 +36,10 @@ COMMAND = Command(
     description="""
 Mounts the store on DIR, by default the store directory itself. Whatever is registered, by any process, is visible at
 once; nothing can be changed through the mount, not by root either.
+
+With `--lazy`, a path that is not here but that a substituter has appears as soon as it is looked up. Its files are
+fetched when the first of them is read, and shown only after hash and signature were checked; what it refers to is
+fetched in the background, and registered. A substituter that can't be reached gives an input/output error.
 
 The process serves until the store is unmounted and no program uses it. When it is killed, the mount is dead: reading
 gives an error, and the next command that needs the store repairs it. SIGUSR1 makes it log its stacks and counters.
@@ -71,6 +76,7 @@ def run(invocation: Invocation) -> int:
         replace=invocation.flag("--replace"),
         if_needed=invocation.flag("--if-needed"),
     )
+    lazy = invocation.flag("--lazy")
     descriptor = invocation.value("--serve-descriptor")
     pid_file = invocation.value("--pid-file")
 
@@ -80,10 +86,20 @@ def run(invocation: Invocation) -> int:
                 replace_file(pid_file, f"{os.getpid()}\n".encode())
             tell()
 
-        if descriptor is not None:
-            serve_descriptor(config.verglas_dir, int(descriptor), target, options, ready)
+        def serve_store() -> None:
+            if descriptor is not None:
+                serve_descriptor(config.verglas_dir, int(descriptor), target, options, ready)
+            else:
+                mount_and_serve(config.verglas_dir, target, options, ready)
+
+        if lazy:
+            # Here, behind the fork of `--background`: it starts threads.
+            from storefs.stores.open_lazy import open_lazy_paths
+
+            with open_lazy_paths(config) as options.lazy:
+                serve_store()
         else:
-            mount_and_serve(config.verglas_dir, target, options, ready)
+            serve_store()
         return 0
 
     if not invocation.flag("--background"):

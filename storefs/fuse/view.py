@@ -17,7 +17,7 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from typing import Protocol
 
     Record = bytes | memoryview
@@ -98,6 +98,18 @@ ROOT: Inode = 1
 
 class GoneError(Exception):
     """The object was collected while somebody still knew its inode number."""
+
+
+class NotHereYetError(Exception):
+    """The answer has to be fetched first. Only the forests of lazy mounts raise it, in any of their methods.
+
+    Attributes:
+        wait: fetches it, blocking, in any thread; raises StoreError if that fails. Afterwards one asks again.
+    """
+
+    def __init__(self, wait: Callable[[], None]) -> None:
+        super().__init__("it has to be fetched first")
+        self.wait = wait
 
 
 class CorruptBlobError(Exception):

@@ -53,6 +53,9 @@ class Substitution:
         sources: substituters, in any order.
         trust: whose signatures count.
         on_path: called with (path, source's name) when the transfer of a path begins; from any thread.
+
+    Attributes:
+        pause_before_each: called before each transfer; may wait, to let something more urgent go first.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class Substitution:
         self._sorted: list[Source] | None = None
         self._trust = trust
         self._on_path = on_path or self._report
+        self.pause_before_each: Callable[[], object] | None = None
         self._found: dict[StorePath, tuple[Source, NarInfo]] = {}
         self._under_way: dict[StorePath, threading.Event] = {}
         self._lock = threading.Lock()
@@ -256,6 +260,8 @@ class Substitution:
         for source, narinfo in self._candidates(path, answered):
             try:
                 self._trust.check(narinfo.info, source.uri, source_is_trusted=source.is_trusted)
+                if self.pause_before_each is not None:
+                    self.pause_before_each()
                 self._on_path(path, source.uri)
                 with source.open_nar(narinfo) as pieces:
                     tree = take_nar(intake, narinfo.info, pieces, source.uri, directory)
