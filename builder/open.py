@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import asynccontextmanager, contextmanager
 
 from builder.fetching import LazyFetcher, has_substituters
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from builder.daemon_client import DaemonBuilder
+    from builder.remote_machines import RemoteMachines
     from storefs.api import Store
     from storefs.config import Config
 
@@ -39,7 +41,7 @@ def open_builder_now(
     try:
         if isinstance(store, LocalStore):
             with LocalMachine(config, store, shown) as machine, LazyFetcher(config, store) as fetcher:
-                yield LocalBuilder(machine, fetcher if has_substituters(config) else None, None)
+                yield LocalBuilder(machine, fetcher if has_substituters(config) else None, _other_machines(machine))
             return
         from builder.daemon_client import DaemonBuilder  # noqa: PLC0415  who builds here need not load the protocol
         from storefs.stores.remote import RemoteStore  # noqa: PLC0415
@@ -49,6 +51,16 @@ def open_builder_now(
         yield DaemonBuilder(store, shown)
     finally:
         shown.close()
+
+
+def _other_machines(machine: LocalMachine) -> RemoteMachines | None:
+    """The machines that `builders` names; None where there are none, which is nearly everywhere."""
+    text = machine.config.text("builders").strip()
+    if not text or (text.startswith("@") and "\n" not in text and not os.path.exists(text[1:].strip())):
+        return None
+    from builder.remote_machines import RemoteMachines  # noqa: PLC0415
+
+    return RemoteMachines(machine) or None
 
 
 @asynccontextmanager

@@ -1,28 +1,298 @@
-"""Builds on other machines (placeholder for the interface while the rest is written)."""
+"""Builds on other machines: chooses one, sends what it lacks, has it build, and brings the outputs back.
+
+The scheduler asks `reserve` for a place; the place builds in a thread of the scheduler's. Slots are lock files below
+`<state_dir>/current-load`, shared by all processes of this machine. A machine that can't be reached is left out for
+the rest of the command. Semantics: build-remote.cc of Nix 2.8.
+"""
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+
+from builder import progress as told
+from builder.build_log import LineSplitter, open_build_log
+from builder.derivation_builder import BusyError
+from builder.environment import BuildAttributes
+from builder.failures import FAILED, TIMED_OUT, BuildError, CancelledError
+from builder.locks import try_lock
+from builder.machines import best_of, parse_machines
+from builder.remote_stores import open_remote
+from storefs.api import BuildStatus
+from storefs.errors import StoreError
+from storefs.formats.derivation import Derivation
+from storefs.stores.closure import closure, sorted_references_first
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Protocol
+    from collections.abc import Iterator
 
+    from builder.build_log import BuildLog
     from builder.cancellation import Cancellation
     from builder.derivation_builder import Request
-    from storefs.formats.derivation import Derivation
+    from builder.locks import FileLocks
+    from builder.machine import LocalMachine
+    from builder.machines import Machine
+    from builder.progress import Activity, Progress
+    from builder.remote_stores import RemoteBuildStore
+    from storefs.formats.path_info import PathInfo
     from storefs.formats.store_path import StorePath
-else:
-    Protocol = object
+
+_DONE = {
+    BuildStatus.BUILT,
+    BuildStatus.SUBSTITUTED,
+    BuildStatus.ALREADY_VALID,
+    BuildStatus.RESOLVES_TO_ALREADY_VALID,
+}
+_EXIT_CODES = {
+    BuildStatus.PERMANENT_FAILURE: FAILED,
+    BuildStatus.INPUT_REJECTED: FAILED,
+    BuildStatus.TIMED_OUT: TIMED_OUT,
+}
 
 
-class RemoteSlot(Protocol):
-    """A place on another machine."""
+class RemoteMachines:
+    """The machines of a configuration. `reserve` is called by one thread at a time.
 
-    def build(self, request: Request, cancellation: Cancellation) -> object:
-        """Build there and bring the outputs back."""
+    Args:
+        local: this machine.
 
+    Raises:
+        BadMachineError: the setting `builders` can't be understood.
+    """
 
-class RemoteMachines(Protocol):
-    """Other machines."""
+    def __init__(self, local: LocalMachine) -> None:
+        config = local.config
+        self._local = local
+        self._machines = parse_machines(config.text("builders"), config.text("system"), _read)
+        self._disabled: set[str] = set()
+
+    def __bool__(self) -> bool:
+        return bool(self._machines)
 
     def reserve(self, path: StorePath, derivation: Derivation, *, local_possible: bool) -> RemoteSlot | None:
-        """Find a place."""
+        """Find a machine with room for a derivation; None when it is to be built here.
+
+        Raises:
+            BusyError: only other machines can build it, and all of them are busy.
+        """
+        attributes = BuildAttributes(derivation)
+        required = attributes.required_features()
+        config = self._local.config
+        can_here = (
+            derivation.is_builtin or derivation.system in {config.text("system"), *config.words("extra-platforms")}
+        ) and set(config.words("system-features")).issuperset(required)
+        if can_here and config.integer("max-jobs") != 0 and attributes.boolean("preferLocalBuild"):
+            return None
+        system = "builtin" if derivation.is_builtin else derivation.system
+        fitting = [
+            machine
+            for machine in self._machines
+            if machine.uri not in self._disabled and machine.fits(system, required)
+        ]
+        free: dict[str, FileLocks] = {}
+        loads = []
+        try:
+            for machine in fitting:
+                load = self._take_slot(machine, free)
+                if machine.uri in free:
+                    loads.append((machine, load))
+            best = best_of(loads)
+            if best is not None:
+                return RemoteSlot(self._local, best, free.pop(best.uri), self._disabled)
+        finally:
+            for locks in free.values():
+                locks.release()
+        if fitting and not (can_here and local_possible):
+            raise BusyError(f"waiting for a machine to build '{self._local.store.directory.print(path)}'")
+        return None
+
+    def _take_slot(self, machine: Machine, free: dict[str, FileLocks]) -> int:
+        """Lock a free slot of a machine, if there is one; return how many are taken by others."""
+        folder = f"{self._local.config.state_dir}/current-load"
+        name = machine.uri.replace("%", "%25").replace("/", "%2F")
+        load = 0
+        for slot in range(machine.jobs):
+            locks = try_lock(folder, [f"{name}-{slot}"])
+            if locks is None:
+                load += 1
+            elif machine.uri in free:
+                locks.release()
+            else:
+                free[machine.uri] = locks
+        return load
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except FileNotFoundError:
+        return ""
+
+
+class RemoteSlot:
+    """A place on another machine, given back when its build has ended."""
+
+    def __init__(self, local: LocalMachine, machine: Machine, locks: FileLocks, disabled: set[str]) -> None:
+        self._local = local
+        self._store = local.store
+        self._machine = machine
+        self._locks = locks
+        self._disabled = disabled
+
+    def build(self, request: Request, cancellation: Cancellation) -> None:
+        """Build there and register the outputs here. Blocks.
+
+        Raises:
+            BusyError: somebody else builds it, or the machine can't be reached: try again.
+            BuildError: it failed.
+        """
+        with self._locks:
+            outputs = {
+                name: output.path for name, output in request.derivation.outputs.items() if output.path is not None
+            }
+            locks = try_lock(f"{self._local.config.verglas_dir}/locks", [path.base_name for path in outputs.values()])
+            if locks is None:
+                listed = ", ".join(f"'{self._store.directory.print(path)}'" for path in sorted(outputs.values()))
+                raise BusyError(f"waiting for lock on {listed}")
+            with locks:
+                missing = set(outputs.values()) - self._store.valid_paths(outputs.values())
+                if missing:
+                    self._build(request, missing, cancellation)
+
+    def _build(self, request: Request, missing: set[StorePath], cancellation: Cancellation) -> None:
+        output = _Output(self._local.progress, request, self._machine.uri, self._local)
+        try:
+            remote = open_remote(self._local, self._machine, output.feed, output.line)
+        except StoreError as error:
+            self._disabled.add(self._machine.uri)
+            self._local.progress.error(f"cannot build on '{self._machine.uri}': {error}")
+            raise BusyError(f"machine '{self._machine.uri}' is not available") from error
+        try:
+            with _closed_when_cancelled(remote, cancellation):
+                self._send_inputs(request, remote)
+                output.begin()
+                derivation = request.derivation
+                basic = Derivation(
+                    derivation.name,
+                    derivation.outputs,
+                    {},
+                    closure(self._store, request.inputs),
+                    derivation.system,
+                    derivation.builder,
+                    derivation.args,
+                    derivation.env,
+                )
+                result = remote.build(request.drv_path, basic)
+                if result.status not in _DONE:
+                    text = f"build of '{self._store.directory.print(request.drv_path)}' on '{self._machine.uri}' failed"
+                    raise BuildError(
+                        f"{text}: {result.message}" if result.message else text,
+                        result.status,
+                        _EXIT_CODES.get(result.status, 1),
+                    )
+                self._fetch_outputs(request, remote, missing)
+        except (OSError, StoreError) as error:
+            if cancellation.cancelled:
+                raise CancelledError(f"{request.name} was cancelled") from error
+            if isinstance(error, BuildError):
+                raise
+            raise BuildError(f"building on '{self._machine.uri}' failed: {error}") from error
+        finally:
+            remote.close()
+            output.end()
+
+    def _send_inputs(self, request: Request, remote: RemoteBuildStore) -> None:
+        """Copy the closure of the inputs, as far as it is not there."""
+        inputs = closure(self._store, request.inputs)
+        use_substitutes = self._local.config.boolean("builders-use-substitutes")
+        present = remote.valid_paths(inputs, substitute=use_substitutes)
+        for path in sorted_references_first(self._store, inputs - present):
+            remote.add_nar(self._store.path_info(path), self._store.nar(path))
+
+    def _fetch_outputs(self, request: Request, remote: RemoteBuildStore, missing: set[StorePath]) -> None:
+        """Copy the outputs here, and register them together."""
+        infos = remote.path_infos(missing)
+        absent = missing - infos.keys()
+        if absent:
+            listed = ", ".join(sorted(self._store.directory.print(path) for path in absent))
+            raise BuildError(f"'{self._machine.uri}' did not make {listed}")
+        # What outputs refer to and is not here: other outputs of the same build, or inputs, which are.
+        additions = []
+        with self._store.intake() as intake:
+            for path in sorted(missing):
+                info: PathInfo = infos[path].replace(deriver=request.drv_path, ultimate=True)
+                additions.append((intake.add_nar(remote.nar(path)), info))
+            intake.register(additions)
+
+
+class _Output:
+    """What a build elsewhere prints: shown here, and kept in a log here."""
+
+    def __init__(self, progress: Progress, request: Request, uri: str, local: LocalMachine) -> None:
+        self._progress = progress
+        self._request = request
+        self._uri = uri
+        self._shown = local.store.directory.print(request.drv_path)
+        self._splitter = LineSplitter()
+        self._activity: Activity | None = None
+        self._log: BuildLog | None = None
+        self._config = local.config
+
+    def begin(self) -> None:
+        """Say that it begins."""
+        text = f"building '{self._shown}' on '{self._uri}'"
+        self._log = open_build_log(self._config, self._request.drv_path)
+        self._activity = self._progress.start(
+            told.BUILD, self._request.derivation.name, text, [self._shown, self._uri, 1, 1]
+        )
+
+    def feed(self, data: bytes) -> None:
+        """Take in what came on standard error, in pieces."""
+        for line in self._splitter.feed(data):
+            self.line(line)
+
+    def line(self, text: str) -> None:
+        """Take in one line."""
+        if self._activity is None:
+            # Before the build, only ssh itself speaks.
+            self._progress.error(f"{self._uri}: {text}")
+            return
+        if self._log is not None:
+            self._log.write(text.encode(errors="surrogateescape") + b"\n")
+        self._progress.line(self._activity, text)
+
+    def end(self) -> None:
+        """Finish."""
+        for line in self._splitter.finish():
+            self.line(line)
+        if self._log is not None:
+            self._log.close()
+        if self._activity is not None:
+            self._progress.stop(self._activity)
+
+
+@contextmanager
+def _closed_when_cancelled(remote: RemoteBuildStore, cancellation: Cancellation) -> Iterator[None]:
+    """Cut the connection when the build is cancelled, which ends the wait for an answer; the other side then stops."""
+    import os  # noqa: PLC0415
+    import select  # noqa: PLC0415
+    from _thread import allocate_lock, start_new_thread  # noqa: PLC0415
+
+    ended = os.eventfd(0, os.EFD_CLOEXEC)
+    gone = allocate_lock()
+    gone.acquire()
+
+    def watch() -> None:
+        select.select([cancellation.fileno(), ended], [], [])
+        if cancellation.cancelled:
+            remote.abort()
+        gone.release()
+
+    start_new_thread(watch, ())
+    try:
+        yield
+    finally:
+        os.eventfd_write(ended, 1)
+        with gone:
+            os.close(ended)

@@ -1,0 +1,130 @@
+"""A program on another machine, spoken to over its standard input and output by ssh: the way to remote stores.
+
+`ssh://HOST` and `ssh-ng://HOST` differ in the program and in what it speaks. As with Nix, HOST `localhost` means a
+child process without ssh, which is what tests use. Sources: ssh(1), and the section "ssh store" of Nix's manual.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+
+from storefs.errors import StoreError, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from storefs.config import Config
+
+    Channel = tuple[Iterable[bytes], Callable[[bytes], object], Callable[[], object]]
+
+_RECEIVE = 64 << 10
+
+
+class SshUnreachableError(StoreError):
+    """The program on the other machine did not start, or ended."""
+
+
+class SshMaster:
+    """How to start programs on one machine.
+
+    Args:
+        config: the environment of ssh.
+        uri: `ssh://[USER@]HOST[:PORT]`, with parameters.
+        key: a file with a private key, '' for none.
+    """
+
+    def __init__(self, config: Config, uri: str, key: str = "") -> None:
+        base, _, query = uri.partition("?")
+        scheme, separator, host = base.partition("://")
+        if not separator or not host or host.startswith("-"):
+            raise UsageError(f"invalid SSH host in '{uri}'")
+        self.uri = base
+        self.scheme = scheme
+        self.host = host.rstrip("/")
+        self.parameters = _parameters(query)
+        self._config = config
+        self._key = key or self.parameters.get("ssh-key", "")
+
+    def connect(self, program: list[str], log: Callable[[bytes], object] | None = None) -> Channel:
+        """Start a program there and return a stream to it.
+
+        Args:
+            program: its command line.
+            log: given what it prints on standard error, in pieces, on a thread; None leaves that to ours.
+
+        Raises:
+            SshUnreachableError: ssh can't be started.
+        """
+        import subprocess  # noqa: PLC0415  5 ms, for who talks to other machines
+
+        command = program if self.host == "localhost" else self._ssh_command(program)
+        try:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=None if log is None else subprocess.PIPE,
+                env=self._config.environment(),
+                bufsize=0,
+            )
+        except OSError as error:
+            raise SshUnreachableError(f"cannot start '{command[0]}': {error.strerror}") from error
+        assert process.stdin is not None
+        assert process.stdout is not None
+        source, sink = process.stdout, process.stdin
+        if log is not None:
+            from _thread import start_new_thread  # noqa: PLC0415
+
+            errors = process.stderr
+            assert errors is not None
+
+            def pass_on() -> None:
+                while data := os.read(errors.fileno(), _RECEIVE):
+                    log(data)
+                errors.close()
+
+            start_new_thread(pass_on, ())
+
+        def send(data: bytes) -> None:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(sink.fileno(), view) :]
+
+        def close() -> None:
+            sink.close()
+            source.close()
+            process.terminate()
+            process.wait()
+
+        return iter(lambda: os.read(source.fileno(), _RECEIVE), b""), send, close
+
+    def _ssh_command(self, program: list[str]) -> list[str]:
+        host, _, port = self.host.rpartition(":")
+        if not host or not port.isdigit() or self.host.endswith("]"):
+            host, port = self.host, ""
+        command = ["ssh", host.strip("[]"), "-x", "-a"]
+        if port:
+            command += ["-p", port]
+        if self._key:
+            command += ["-i", self._key]
+        if self.parameters.get("compress") == "true":
+            command.append("-C")
+        # What the user sets wins over what a machine's line says, as with Nix.
+        command += shlex.split(self._config.variable("NIX_SSHOPTS"))
+        command += ["-oBatchMode=yes"] if not os.isatty(2) else []
+        return [*command, "--", shlex.join(program)]
+
+
+def _parameters(query: str) -> dict[str, str]:
+    """Read the parameters of a store's URI; the value of `remote-store` may itself have some."""
+    if not query:
+        return {}
+    from urllib.parse import unquote  # noqa: PLC0415
+
+    found = {}
+    for part in query.split("&"):
+        name, _, value = part.partition("=")
+        found[name] = unquote(value)
+    return found

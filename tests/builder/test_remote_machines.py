@@ -1,0 +1,104 @@
+"""Builds on other machines, over the real protocols: real Nix and our own programs on the other side."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from builder.build_log import find_build_log, read_build_log
+from storefs.api import BuildStatus
+from storefs.config import load_config
+from storefs.stores.local import LocalStore
+from tests.oracle.real_nix import why_no_real_nix
+
+if TYPE_CHECKING:
+    from tests.builder.workbench import Workbench
+
+pytestmark = pytest.mark.slow
+
+OURS = Path(shutil.which("nix-store", path=f"{Path(os.sys.executable).parent}") or "").parent  # type: ignore[attr-defined]
+
+
+@pytest.fixture(params=["chroot", "ssh real Nix", "ssh-ng real Nix", "ssh ours", "ssh-ng ours"])
+def builders(request: pytest.FixtureRequest, bench: Workbench, scratch: Path) -> str:
+    """A value of `builders` with one machine, whose store is a directory of its own."""
+    root = scratch / "machine"
+    kind, _, whose = str(request.param).partition(" ")
+    if kind == "chroot":
+        return f"{root} x86_64-linux - 1 1 far"
+    if whose == "real Nix" and (reason := why_no_real_nix()):
+        pytest.skip(reason)
+    folder = "/usr/bin" if whose == "real Nix" else str(OURS)
+    program = scratch / "far"
+    program.write_text(
+        f"""#!/bin/sh
+        NIX_CONFIG="$NIX_CONFIG
+        system-features = far"
+        export NIX_CONFIG
+        exec {folder}/{"nix-store" if kind == "ssh" else "nix-daemon"} "$@"
+        """
+    )
+    program.chmod(0o755)
+    # Both sides have the same logical store directory; what is physically there differs.
+    store = f"{root}?store={bench.config.store_dir}"
+    return f"{kind}://localhost?remote-program={program}&remote-store={store} x86_64-linux - 1 1 far"
+
+
+def test_a_build_goes_there_and_comes_back(bench: Workbench, builders: str) -> None:
+    source = bench.store.add_text("source", b"from here\n")
+    near = bench.derive("near", f"/bin/busybox cat {bench.store.directory.print(source)} > $out", sources=(source,))
+    far = bench.derive(
+        "far",
+        f"echo building far away; /bin/busybox cat {bench.shown(near)} > $out; echo $out > $dev",
+        outputs=("out", "dev"),
+        inputs={near: ("out",)},
+        requiredSystemFeatures="far",
+    )
+    (result,) = bench.build(far, builders=builders)
+    assert result.ok, result.message
+    assert bench.read(far) == "from here\n"
+    assert bench.store.path_info(bench.out(far, "dev")).references == (bench.out(far),)
+    started = next(text for text in bench.told.started if "far.drv" in text)
+    assert " on '" in started
+    log = find_build_log(bench.config, far)
+    assert log is not None
+    assert b"building far away\n" in b"".join(read_build_log(log))
+    assert not bench.told.errors
+    assert os.listdir(f"{bench.config.state_dir}/current-load") == []
+
+
+def test_a_failure_there_is_a_failure_here(bench: Workbench, builders: str) -> None:
+    far = bench.derive("far", "echo so far; exit 7", requiredSystemFeatures="far")
+    result = bench.fail(far, builders=builders)
+    assert result.exit_code == 100
+    assert result.status is BuildStatus.PERMANENT_FAILURE
+    assert "exit code 7" in result.message
+
+
+def test_a_machine_that_is_not_there_is_left_out(bench: Workbench, scratch: Path) -> None:
+    gone = "ssh://localhost?remote-program=/nonesuch x86_64-linux - 9 9 far"
+    there = f"{scratch}/machine x86_64-linux - 1 1 far"
+    far = bench.derive("far", "echo > $out", requiredSystemFeatures="far")
+    (result,) = bench.build(far, builders=f"{gone} ; {there}")
+    assert result.ok, result.message
+    assert any("cannot build on 'ssh://localhost?remote-program=/nonesuch'" in error for error in bench.told.errors)
+
+
+def test_more_builds_than_slots_take_turns(bench: Workbench, scratch: Path) -> None:
+    """Row H3: with one slot and no local builds, one after the other."""
+    builders = f"{scratch}/machine x86_64-linux - 1 1"
+    targets = [bench.derive(f"turn{number}", "echo $name > $out") for number in range(3)]
+    results = bench.build(*targets, builders=builders, max_jobs="0")
+    assert [result.message for result in results] == ["", "", ""]
+    with LocalStore(load_config(bench.config.environment(), store_uri=f"{scratch}/machine")) as remote:
+        assert all(remote.is_valid(bench.out(target)) for target in targets)
+
+
+def test_what_prefers_to_be_built_here_is(bench: Workbench, scratch: Path) -> None:
+    target = bench.derive("near", "echo > $out", preferLocalBuild="1")
+    bench.build_one(target, builders=f"{scratch}/machine")
+    assert not (scratch / "machine").exists()
