@@ -50,12 +50,9 @@ class Request:
         """Take a store path from the client."""
         return self.directory.parse(self.reader.string())
 
-    @contextmanager
-    def work(self) -> Iterator[None]:
+    def work(self) -> Working:
         """The request has been read; in this context messages and errors reach the client."""
-        self.tunnel.start_work()
-        yield
-        self.tunnel.stop_work()
+        return Working(self.tunnel)
 
     @contextmanager
     def framed(self) -> Iterator[Iterator[Buffer]]:
@@ -66,3 +63,19 @@ class Request:
         finally:
             for _ in frames:
                 pass
+
+
+class Working:
+    """Between a request and its result. A class, because a generator would take longer than most questions."""
+
+    __slots__ = ("_tunnel",)
+
+    def __init__(self, tunnel: Tunnel) -> None:
+        self._tunnel = tunnel
+
+    def __enter__(self) -> None:
+        self._tunnel.start_work()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._tunnel.stop_work()

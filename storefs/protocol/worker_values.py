@@ -104,7 +104,7 @@ def write_options(writer: Writer, options: ClientOptions, version: int) -> None:
 
 def read_paths(reader: Reader, store_dir: StoreDir) -> list[StorePath]:
     """Take a set of store paths."""
-    return [store_dir.parse(reader.string()) for _ in range(reader.number())]
+    return [store_dir.parse(text) for text in reader.strings()]
 
 
 def write_paths(writer: Writer, paths: Iterable[StorePath], store_dir: StoreDir) -> None:
