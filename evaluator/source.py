@@ -1,8 +1,8 @@
 """Sources of Nix expressions, and positions in them.
 
-A position is one integer: the number that `Positions.add` gave to the source, plus the byte offset in its text. 0 is "no
-position". Line and column are worked out only when somebody looks. Both are counted as Nix 2.8 counts them: lines end
-in LF, CR or CR LF, columns are bytes and start at 1. Nothing here reads files; any layer of the evaluator may use it.
+A position is one integer: the number that `Positions.add` gave to the source, plus the byte offset in its text. 0 is
+"no position". Line and column are worked out only when somebody looks, and counted as Nix 2.8 counts them: lines end in
+LF, CR or CR LF, columns are bytes and start at 1. Nothing here reads files; any layer of the evaluator may use it.
 """
 
 from __future__ import annotations

@@ -13,19 +13,20 @@ if not cython.compiled:
         NULL,
         ContextString,
         Func,
+        Lambda,
         Path,
         PrimOp,
         Thunk,
         check_stack,
         counters,
         force_thunk,
-        make_string,
         position_of,
         show_type,
     )
 
 
 def type_error(v, wanted, pos):
+    """Return the error for a value that is not what was expected; `wanted` has its article."""
     return NixTypeError("value is " + show_type(v) + " while " + wanted + " was expected", pos)
 
 
@@ -185,6 +186,7 @@ def force_float(v, pos=-1):
 
 
 def force_bool_c(v, pos):
+    """As `force_bool`, as a C Boolean."""
     if type(v) is Thunk:
         v = force_thunk(cython.cast(Thunk, v), pos)
     if v is True:
@@ -335,6 +337,7 @@ def same(x, y):
 @cython.cfunc
 @cython.exceptval(-1, check=False)
 def same_attrs(x: dict, y: dict) -> cython.int:
+    """`same` for sets: derivations are the same when their outPaths are."""
     v: object
     w: object
     if "type" in x and "type" in y and is_derivation(x) and is_derivation(y):

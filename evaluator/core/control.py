@@ -2,49 +2,25 @@
 
 import cython
 
-from evaluator.errors import EvalError, NixError, NixTypeError
+from evaluator.errors import NixError
 
 if not cython.compiled:
     from evaluator.core.calls import (
-        call,
-        call1,
-        call2,
         coerce,
-        equal,
-        force_attrs,
-        force_bool_c,
-        force_float,
-        force_function,
-        force_int,
-        force_list,
-        force_string,
-        force_string_context,
-        force_string_no_context,
-        less,
-        same,
-        text_less,
-        type_error,
     )
-    from evaluator.core.nodes import add, delay_call, delay_call2, delayed, delayed2, divide, multiply, subtract
     from evaluator.core.values import (
         NULL,
-        Attrs,
         ContextString,
         Func,
         Path,
         PrimOp,
         Thunk,
-        check_stack,
-        counters,
         force_thunk,
-        make_path,
-        make_string,
-        position_of,
-        show_type,
     )
 
 from evaluator.core.calls import force_deep
 from evaluator.errors import Abort, NixAssertionError, ThrownError
+
 
 def prim_typeOf(state, x):
     """`typeOf e`: "int", "bool", "string", "path", "null", "set", "list", "lambda" or "float"."""

@@ -286,7 +286,9 @@ class Lexer:
                         e += 1
                     f = e
             self.value = float(self.text[p:f])
-            if self.value == float("inf") or (self.value == 0 and any(c in b"123456789" for c in self.text[p:f].lower().split(b"e")[0])):
+            if self.value == float("inf") or (
+                self.value == 0 and any(c in b"123456789" for c in self.text[p:f].lower().split(b"e")[0])
+            ):
                 raise SyntaxProblem("invalid float '%s'" % self.decode(p, f), p)
             self.kind = T_FLOAT
             self.at = f

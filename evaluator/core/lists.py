@@ -2,44 +2,32 @@
 
 import cython
 
-from evaluator.errors import EvalError, NixError, NixTypeError
+from evaluator.errors import EvalError
 
 if not cython.compiled:
     from evaluator.core.calls import (
-        call,
         call1,
         call2,
-        coerce,
-        equal,
         force_attrs,
         force_bool_c,
-        force_float,
         force_function,
         force_int,
         force_list,
-        force_string,
-        force_string_context,
         force_string_no_context,
         less,
         same,
-        text_less,
         type_error,
     )
-    from evaluator.core.nodes import add, delay_call, delay_call2, delayed, delayed2, divide, multiply, subtract
+    from evaluator.core.nodes import delay_call, delayed
     from evaluator.core.values import (
-        NULL,
-        Attrs,
         ContextString,
         Func,
+        Node,
         Path,
         PrimOp,
         Thunk,
-        check_stack,
         counters,
         force_thunk,
-        make_path,
-        make_string,
-        position_of,
         show_type,
     )
 
@@ -103,6 +91,7 @@ def prim_length(state, items):
 
 @cython.cfunc
 def element(source: list, n: cython.longlong) -> object:
+    """The forced element `n`, which takes the place of its thunk."""
     if n < 0 or n >= len(source):
         raise EvalError("list index %d is out of bounds" % n)
     x: object = source[n]
@@ -325,6 +314,7 @@ def merge_sorted(keys: list) -> list:
 
 @cython.cfunc
 def insertion_sort(keys: list, first: cython.Py_ssize_t, last: cython.Py_ssize_t) -> object:
+    """Sort a part of the list in place."""
     i: cython.Py_ssize_t
     j: cython.Py_ssize_t
     for i in range(first + 1, last):
@@ -346,6 +336,7 @@ def insertion_sort(keys: list, first: cython.Py_ssize_t, last: cython.Py_ssize_t
 
 @cython.cfunc
 def merged(a: list, b: list) -> list:
+    """Merge two sorted lists; of equal elements those of `a` come first."""
     out: list = []
     i: cython.Py_ssize_t = 0
     j: cython.Py_ssize_t = 0

@@ -1,10 +1,10 @@
 """The nodes that expressions are made of, and how each is evaluated.
 
-scope.py makes them from syntax trees. An environment is a list `[outer, slot 0, slot 1 ...]`; the environment of a `with`
-has one slot, the set. Slots hold values or thunks, and are overwritten by what thunks turn out to be.
+scope.py makes them from syntax trees. An environment is a list `[outer, slot 0, slot 1 ...]`; the environment of a
+`with` has one slot, the set. Slots hold values or thunks, and are overwritten by what thunks turn out to be.
 
-Three ways to ask a node: `eval` forces it, `delay` makes a thunk or, where that is as cheap, the value itself, and `test`
-gives a C Boolean. `peek` looks whether the value is there already.
+Three ways to ask a node: `eval` forces it, `delay` makes a thunk or, where that is as cheap, the value itself, and
+`test` gives a C Boolean. `peek` looks whether the value is there already.
 """
 
 import cython
@@ -21,13 +21,10 @@ from evaluator.errors import (
 if not cython.compiled:
     from evaluator.core.calls import (
         call,
-        call1,
         call2,
-        call_primop,
         coerce,
         equal,
         force_attrs,
-        force_list,
         less,
         type_error,
     )
@@ -40,15 +37,12 @@ if not cython.compiled:
         Lambda,
         Node,
         Path,
-        PrimOp,
         Thunk,
-        check_stack,
         counters,
         force_thunk,
         make_path,
         make_string,
         merged_positions,
-        new_attrs,
         new_thunk,
         position_of,
         run_body,
@@ -360,6 +354,7 @@ def name_of(p: object, env: list) -> str:
 
 @cython.cfunc
 def attribute_name(v: object) -> str:
+    """Check that a dynamic attribute name is a string without context."""
     if type(v) is ContextString:
         raise EvalError(
             "the string '%s' is not allowed to refer to a store path (such as '%s')" % (v.text, min(v.context)), 0
@@ -531,7 +526,7 @@ class SetNode(Node):
     def position(self, name):
         """Return where attribute `name` is defined in this expression, 0 if it is not."""
         if self.table is None:
-            self.table = dict(zip(self.names, self.where))
+            self.table = dict(zip(self.names, self.where, strict=True))
         return self.table.get(name, 0)
 
     def set_position(self):
@@ -672,7 +667,11 @@ class RecAttrsNode(SetNode):
             if name in self.names:
                 slots[self.names.index(name) + 1] = value
             d[name] = value
-        d.positions = (d.positions, cython.cast(Attrs, overrides).positions if type(overrides) is Attrs else None, overrides)
+        d.positions = (
+            d.positions,
+            cython.cast(Attrs, overrides).positions if type(overrides) is Attrs else None,
+            overrides,
+        )
         return d
 
 
@@ -1118,10 +1117,12 @@ def not_numbers(x: object, y: object, pos: cython.longlong) -> object:
 @cython.cfunc
 @cython.exceptval(-1, check=False)
 def numbers(x: object, y: object) -> cython.int:
+    """Whether both are numbers."""
     return (type(x) is int or type(x) is float) and (type(y) is int or type(y) is float)
 
 
 def subtract(x, y, pos):
+    """`x - y`"""
     if type(x) is int and type(y) is int:
         if cython.compiled:
             a: cython.longlong = x
@@ -1134,6 +1135,7 @@ def subtract(x, y, pos):
 
 
 def multiply(x, y, pos):
+    """`x * y`"""
     if type(x) is int and type(y) is int:
         if cython.compiled:
             a: cython.longlong = x
@@ -1146,6 +1148,7 @@ def multiply(x, y, pos):
 
 
 def divide(x, y, pos):
+    """`x / y`, rounded towards zero for integers."""
     if type(y) is not int and type(y) is not float:
         raise type_error(y, "a float", pos)
     if y == 0:

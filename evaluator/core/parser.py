@@ -1,7 +1,7 @@
 """The parser: tokens to a syntax tree, following the grammar of Nix 2.8 (src/libexpr/parser.y).
 
-The tree is made of tuples, whose first element is one of the numbers below; it can be marshalled (parse_cache.py) and is
-turned into nodes piece by piece when first evaluated (scope.py). Positions are byte offsets.
+The tree is made of tuples, whose first element is one of the numbers below; it can be marshalled (parse_cache.py) and
+is turned into nodes piece by piece when first evaluated (scope.py). Positions are byte offsets.
 
     (INT_N, int)  (FLOAT_N, float)  (STRING, str)  (VAR, name, pos)  (PATH_N, text)  (HPATH_N, text)  (CUR_POS, pos)
     (INTERPOLATION, pos, parts)          parts: str, or (pos, tree)
@@ -27,9 +27,9 @@ from evaluator.core.lexer import SyntaxProblem, token_name
 
 if not cython.compiled:
     from evaluator.core.lexer import (
+        CHAR_BASE,
         T_AND,
         T_ASSERT,
-        CHAR_BASE,
         T_CONCAT,
         T_DOLLAR_CURLY,
         T_ELLIPSIS,
@@ -53,7 +53,6 @@ if not cython.compiled:
         T_OR,
         T_OR_KW,
         T_PATH,
-        T_PATH_END,
         T_QUOTE,
         T_REC,
         T_SPATH,
@@ -122,8 +121,8 @@ _REDEFINABLE = frozenset(("__sub", "__mul", "__div", "__lessThan"))
 def parse(text: bytes):
     """Parse a whole text.
 
-    Returns (tree, free variables outside of any `with` as {name: offset}, whether an operator's builtin such as __sub is
-    redefined somewhere, None in place of a buffer for BLOBs). Raises `SyntaxProblem` and `StackOverflow`.
+    Returns (tree, free variables outside of any `with` as {name: offset}, whether an operator's builtin such as __sub
+    is redefined somewhere, None in place of a buffer for BLOBs). Raises `SyntaxProblem` and `StackOverflow`.
     """
     parser: Parser = Parser(text)
     return parser.everything()
@@ -296,7 +295,7 @@ class Parser:
                     lx.next()
                     continue
                 if lx.kind != CHAR_BASE + 125:
-                    raise self.unexpected("'}' or ','" if default is None else "'}' or ','")
+                    raise self.unexpected("'}' or ','")
                 break
             if lx.kind == T_ELLIPSIS:
                 ellipsis = True
@@ -306,7 +305,7 @@ class Parser:
                 break
             if lx.kind == CHAR_BASE + 125:
                 break
-            raise self.unexpected("ID or ELLIPSIS or '}'" if not names else "ID or ELLIPSIS or '}'")
+            raise self.unexpected("ID or ELLIPSIS or '}'")
         lx.next()
         if lx.kind == CHAR_BASE + 64 and not before:
             lx.next()

@@ -8,7 +8,7 @@ from marshal import loads
 
 import cython
 
-from evaluator.core import nodes, parser, show
+from evaluator.core import nodes, show
 from evaluator.core.lexer import SyntaxProblem
 from evaluator.errors import ParseError, UndefinedVarError
 
@@ -122,6 +122,7 @@ class Lazy(Node):
 
 @cython.cfunc
 def nodes_new_thunk(node: Node, env: list) -> object:
+    """As `values.new_thunk`, for the compiler to inline."""
     t: Thunk = Thunk.__new__(Thunk)
     t.node = node
     t.payload = env
@@ -131,7 +132,7 @@ def nodes_new_thunk(node: Node, env: list) -> object:
 
 @cython.cclass
 class Builder:
-    """Makes the nodes of one source. `base` is the position of its first byte, `base_path` what paths are relative to."""
+    """Makes the nodes of one source; `base` is the position of its first byte, paths are relative to `base_path`."""
 
     def __init__(self, state, base, base_path, operators_redefined, blobs):
         self.blobs = blobs
@@ -308,9 +309,7 @@ class Builder:
         if formals is None:
             if body[0] == LAMBDA and body[3] is None and body[2] != tree[2]:
                 inner = Scope({tree[2]: 0, body[2]: 1}, scope)
-                return nodes.Function2(
-                    self.body(body[5], inner, name), pos, name, tree[2], self.at(body[1]), body[2]
-                )
+                return nodes.Function2(self.body(body[5], inner, name), pos, name, tree[2], self.at(body[1]), body[2])
             return nodes.Function1(self.body(body, Scope({tree[2]: 0}, scope), name), pos, name, tree[2])
         names = {}
         if tree[2] is not None:
@@ -339,7 +338,6 @@ class Builder:
     def attrs(self, tree, scope):
         names: dict = tree[3]
         froms: list = tree[5]
-        from_scope: Scope = None
         if tree[2]:
             return self.recursive_attrs(tree, scope)
         built: list = []

@@ -35,9 +35,7 @@ def absolute_path(path: str, base_path: str) -> str:
 
 def show_path(path, base_path: str = "/", home=None) -> str:
     """Return an attribute path."""
-    return ".".join(
-        [show_name(x) if type(x) is str else '"${' + show(x, base_path, home) + '}"' for x in path]
-    )
+    return ".".join([show_name(x) if type(x) is str else '"${' + show(x, base_path, home) + '}"' for x in path])
 
 
 def show(tree, base_path: str = "/", home=None, blobs=None) -> str:
@@ -140,7 +138,10 @@ class _Show:
     def function(self, t) -> str:
         if t[3] is None:
             return f"({show_name(t[2])}: {self.show(t[5])})"
-        formals = [show_name(f[0]) + (f" ? {self.show(f[1])}" if f[1] is not None else "") for f in sorted(t[3], key=lambda f: f[0])]
+        formals = [
+            show_name(f[0]) + (f" ? {self.show(f[1])}" if f[1] is not None else "")
+            for f in sorted(t[3], key=lambda f: f[0])
+        ]
         if t[4]:
             formals.append("...")
         at = f" @ {show_name(t[2])}" if t[2] is not None else ""

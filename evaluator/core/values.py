@@ -34,7 +34,7 @@ if cython.compiled:
 
 
 class Node:
-    """An expression whose variables are resolved. An environment is a list `[outer environment, slot 0, slot 1 ...]`."""
+    """An expression whose variables are resolved. An environment is a list `[outer environment, slot 0, ...]`."""
 
     def eval(self, env: list):
         """Return the forced value of this expression in `env`."""
@@ -189,6 +189,7 @@ _stack_limit = 0
 
 
 def new_thunk(node, payload):
+    """Return a thunk for `node` in the environment `payload`."""
     t: Thunk = Thunk.__new__(Thunk)
     t.node = node
     t.payload = payload
@@ -265,7 +266,7 @@ def peek(value):
 
 
 def make_string(text, context):
-    """Return a string value: a `ContextString` if `context` (any iterable of context elements, or None) has elements."""
+    """Return a string value: a `ContextString` if `context` (an iterable of context elements, or None) is not empty."""
     if not context:
         return text
     s: ContextString = ContextString.__new__(ContextString)
