@@ -49,7 +49,11 @@ def main() -> int:
         if shutil.which(program, path=PATH) is None:
             print(f"demo: the program '{program}' is missing; apt-get install {package}", file=sys.stderr)
             return 1
-    return outside(keep=options.keep)
+    try:
+        return outside(keep=options.keep)
+    except KeyboardInterrupt:
+        print("demo: interrupted; nothing is left", file=sys.stderr)
+        return 130
 
 
 def outside(*, keep: bool) -> int:
@@ -60,8 +64,8 @@ def outside(*, keep: bool) -> int:
         environ = prepare(scratch)
         command = [BIN / "verglas", "run", sys.executable, "-P", __file__, "--inside", scratch]
         status = subprocess.run(command, env=environ, check=False).returncode
-        wait_for_servers()
     finally:
+        wait_for_servers()
         if not keep:
             remove(scratch)
     if left := [line for line in Path("/proc/self/mounts").read_text().splitlines() if str(scratch) in line]:
@@ -128,6 +132,8 @@ class Tour:
         except StepFailed as failure:
             print(f"\ndemo: step {self.number} failed: {failure}", file=sys.stderr)
             return 1
+        except KeyboardInterrupt:
+            return 130
         return 0
 
     def steps(self) -> None:
