@@ -272,11 +272,14 @@ def _init(invocation: Invocation, store: Store) -> int:
 
 
 def _verify(invocation: Invocation, store: Store) -> int:
-    from builder.commands.operations import realising
     from storefs.commands.operations import verifying
 
     _no_operands(invocation)
-    repair = realising.repairer(invocation, store) if invocation.flag("--repair") else None
+    repair = None
+    if invocation.flag("--repair"):
+        from builder.commands.operations import realising
+
+        repair = realising.repairer(invocation, store)
     return verifying.verify(store, check_contents=invocation.flag("--check-contents"), repair=repair)
 
 

@@ -203,6 +203,44 @@ def _show(name: bytes) -> str:
     return name.decode("utf-8", "backslashreplace")
 
 
+# The pieces that NARs are made of, for code that has no time for events. An archive is ROOT_HEAD and a node; a node is
+# directory_node and entries, or regular_node, contents and padding, or link_node; and then closing(whether it is inside
+# a directory). An entry is entry_head and a node.
+ROOT_HEAD = _MAGIC + _ROOT_NODE
+DIRECTORY_NODE = _DIRECTORY
+_REGULAR_CONTENTS = _REGULAR + _CONTENTS
+_EXECUTABLE_REGULAR_CONTENTS = _REGULAR + _EXECUTABLE_CONTENTS
+_ENTRY_OPEN = _ENTRY + _ENTRY_NAME
+_CLOSE_ENTRY = _CLOSE + _CLOSE
+
+
+def entry_head(name: bytes) -> bytes:
+    """What comes before the node of a directory's entry; the name is not checked."""
+    length = len(name)
+    return b"".join((_ENTRY_OPEN, length.to_bytes(8, "little"), name, _ZEROS[: -length & 7], _NODE))
+
+
+def regular_node(executable: bool, size: int) -> bytes:
+    """What comes before the contents of a regular file."""
+    head = _EXECUTABLE_REGULAR_CONTENTS if executable else _REGULAR_CONTENTS
+    return head + size.to_bytes(8, "little")
+
+
+def padding(size: int) -> bytes:
+    """What comes behind ``size`` bytes of contents."""
+    return _ZEROS[: -size & 7]
+
+
+def link_node(target: bytes) -> bytes:
+    """A symbolic link."""
+    return _SYMLINK + _TARGET + _string(target)
+
+
+def closing(in_directory: bool) -> bytes:
+    """What ends a node, and its entry if it is one."""
+    return _CLOSE_ENTRY if in_directory else _CLOSE
+
+
 class NarWriter:
     """Turns a tree, told in order, into the bytes of its NAR.
 
@@ -219,36 +257,31 @@ class NarWriter:
         """A directory begins."""
         head = self._head(name)
         self._depth += 1
-        return head + _DIRECTORY
+        return head + DIRECTORY_NODE
 
     def end_directory(self) -> bytes:
         """The innermost directory ends."""
         self._depth -= 1
-        return self._tail()
+        return closing(self._depth > 0)
 
     def regular(self, name: bytes, executable: bool, size: int) -> bytes:
         """A regular file begins; its ``size`` bytes follow, then ``end_regular``."""
-        contents = _EXECUTABLE_CONTENTS if executable else _CONTENTS
-        return self._head(name) + _REGULAR + contents + size.to_bytes(8, "little")
+        return self._head(name) + regular_node(executable, size)
 
     def end_regular(self, size: int) -> bytes:
         """The contents, ``size`` bytes, are complete."""
-        return _ZEROS[: -size & 7] + self._tail()
+        return padding(size) + closing(self._depth > 0)
 
     def symlink(self, name: bytes, target: bytes) -> bytes:
         """A symbolic link."""
         check_target(target)
-        return self._head(name) + _SYMLINK + _TARGET + _string(target) + self._tail()
+        return self._head(name) + link_node(target) + closing(self._depth > 0)
 
     def _head(self, name: bytes) -> bytes:
         if self._depth:
             check_entry_name(name)
-            length = len(name)
-            return b"".join((_ENTRY, _ENTRY_NAME, length.to_bytes(8, "little"), name, _ZEROS[: -length & 7], _NODE))
-        return _MAGIC + _ROOT_NODE
-
-    def _tail(self) -> bytes:
-        return _CLOSE + _CLOSE if self._depth else _CLOSE
+            return entry_head(name)
+        return ROOT_HEAD
 
 
 def write_nar(events: Iterable[Event]) -> Iterator[bytes]:

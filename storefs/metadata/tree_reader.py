@@ -6,9 +6,9 @@ with wrong bytes.  For the stores and the commands that read through them; the m
 
 from __future__ import annotations
 
-from storefs.errors import StoreError
-from storefs.formats.nar import Directory, EndDirectory, NarWriter, Regular, Symlink
+from storefs.formats.nar import Directory, EndDirectory, Regular, Symlink
 from storefs.metadata import trees
+from storefs.metadata.nar_reader import TreeDamagedError, nar_buffers
 from storefs.metadata.schema import KEY
 
 TYPE_CHECKING = False
@@ -16,15 +16,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from storefs.castore.blobs import BlobStore
+    from storefs.formats.byte_reader import Buffer
     from storefs.formats.nar import Event
     from storefs.metadata.environment import Environment
 
 _NODES_AT_ONCE = 64  # at most 1 MiB of small contents is held
-_BATCH = 256 << 10
-
-
-class TreeDamagedError(StoreError):
-    """A tree lacks a row or a blob, or one of them is not what was written."""
 
 
 class TreeEntry:
@@ -129,38 +125,12 @@ class TreeReader:
                 pending.append([])
 
     def nar(self, root: int) -> Iterator[bytes]:
-        """Yield the NAR of the tree at ``root`` in pieces of a quarter of a mebibyte or more, except the last."""
-        writer = NarWriter()
-        pieces: list[bytes] = []
-        size = left = 0
-        total = 0
-        for event in self.events(root):
-            if isinstance(event, (bytes, memoryview, bytearray)):
-                piece = bytes(event)
-                left -= len(piece)
-                if not left:
-                    pieces.append(piece)
-                    total += len(piece)
-                    piece = writer.end_regular(size)
-            elif isinstance(event, Regular):
-                size = left = event.size
-                piece = writer.regular(event.name, event.executable, size)
-                if not size:
-                    piece += writer.end_regular(0)
-            elif isinstance(event, Symlink):
-                piece = writer.symlink(event.name, event.target)
-            elif isinstance(event, Directory):
-                piece = writer.directory(event.name)
-            else:
-                piece = writer.end_directory()
-            pieces.append(piece)
-            total += len(piece)
-            if total >= _BATCH:
-                yield b"".join(pieces)
-                pieces.clear()
-                total = 0
-        if pieces:
-            yield b"".join(pieces)
+        """Yield the NAR of the tree at ``root`` in large pieces, and small ones where a large file begins or ends."""
+        return map(bytes, nar_buffers(self._env, self._blobs, root))
+
+    def nar_buffers(self, root: int) -> Iterator[Buffer]:
+        """Like ``nar`` without a copy of large files: a piece is overwritten when the next one is asked for."""
+        return nar_buffers(self._env, self._blobs, root)
 
     def _directory(self, inode: int) -> bytes:
         with self._env.snapshot() as txn:

@@ -10,7 +10,6 @@ what is registered about it when it is its turn.  Called by the verify commands 
 from __future__ import annotations
 
 import os
-from concurrent.futures import ThreadPoolExecutor
 
 from storefs import logs
 from storefs.castore.blobs import BlobError
@@ -104,8 +103,6 @@ def _find_missing(store: LocalStore) -> set[int]:
                 wrong.add(inode)
             elif kind == trees.INLINE:
                 kinds[inode] = _FILE
-                if len(node) - trees.NODE_PAYLOAD != trees.node_size(node):
-                    wrong.add(inode)
             elif kind == trees.BLOB:
                 kinds[inode] = _FILE
                 blobs.append((bytes(trees.node_payload(node)), trees.node_size(node), inode))
@@ -225,6 +222,8 @@ def _check_contents(store: LocalStore, skip: set[StorePath], repair: Repair | No
 
 def _check_all(store: LocalStore, paths: list[StorePath]) -> Iterator[tuple[StorePath, bool]]:
     """Yield (path, whether it is wrong), having said so, in the order of ``paths``."""
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415  a quick check does without
+
     workers = max(1, len(os.sched_getaffinity(0)))
     with ThreadPoolExecutor(workers) as pool:
         yield from zip(paths, pool.map(lambda path: _check_one(store, path), paths, chunksize=1), strict=True)
@@ -268,7 +267,7 @@ def _fix_size(store: LocalStore, info: PathInfo, size: int, shown: str) -> None:
 def _nar_hash(store: LocalStore, path: StorePath) -> tuple[Hash, int]:
     state = new_hashlib("sha256")
     size = 0
-    for piece in store.nar(path):
+    for piece in store.reader.nar_buffers(store.root_inode(path)):
         state.update(piece)
         size += len(piece)
     return Hash("sha256", state.digest()), size

@@ -1,0 +1,263 @@
+"""The store beside real Nix 2.8 and cp: adding, importing, verifying, collecting, sharing; every run durable."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.harness import BIN, need
+
+if TYPE_CHECKING:
+    from bench.harness import Bench
+
+
+def run(bench: Bench) -> None:
+    peer = Peer(bench)
+    _start(bench, peer)
+    _add(bench, peer)
+    _import(bench, peer)
+    _collect(bench, peer)
+    _share(bench, peer)
+
+
+class Peer:
+    """Real Nix on directories of its own."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.nix_store = need("nix-store", "nix-bin")
+        self.environ = {
+            "NIX_STORE_DIR": f"{bench.scratch}/peer/store",
+            "NIX_STATE_DIR": f"{bench.scratch}/peer/state",
+            "NIX_LOG_DIR": f"{bench.scratch}/peer/log",
+            "NIX_CONF_DIR": f"{bench.scratch}/peer/etc",
+        }
+        self.bench = bench
+
+    def output(self, *arguments: str | Path, stdin: str | None = None) -> str:
+        return _output([self.nix_store, *map(str, arguments)], {**self.bench.environ, **self.environ}, stdin)
+
+
+def _output(words: list[str], environ: dict[str, str], stdin: str | None = None) -> str:
+    with open(stdin or os.devnull, "rb") as given:
+        return subprocess.run(
+            words, env=environ, stdin=given, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True
+        ).stdout.strip()
+
+
+def ours(bench: Bench, *arguments: str | Path, stdin: str | None = None) -> str:
+    return _output([str(BIN / "nix-store"), *map(str, arguments)], bench.environ, stdin)
+
+
+def make_tree(path: Path, files: int, seed: int, size: int = 21000) -> Path:
+    """A tree like a package's: four fifths of the files small, `size` bytes on average, 40 to a directory."""
+    source = random.Random(seed)
+    noise = source.randbytes(8 << 20)
+    for number in range(files):
+        folder = path / f"d{number // 1600}" / f"e{number // 40}"
+        if number % 40 == 0:
+            folder.mkdir(parents=True)
+        length = source.randrange(200, 8000) if number % 5 else source.randrange(17000, 8 * size + 17000)
+        start = source.randrange(len(noise) - length) if length < len(noise) else 0
+        with open(folder / f"file{number}", "wb") as file:
+            file.write(b"%d\n" % source.getrandbits(64))
+            file.write(noise[start : start + length])
+    return path
+
+
+def _start(bench: Bench, peer: Peer) -> None:
+    small = bench.scratch / "small"
+    small.write_text("x")
+    path, theirs = ours(bench, "--add", small), peer.output("--add", small)
+    bench.compare(
+        "nix-store -q --hash",
+        ours=["nix-store", "-q", "--hash", path],
+        peer=[peer.nix_store, "-q", "--hash", theirs],
+        peer_environ=peer.environ,
+        pairs=15,
+        limit=1.0,
+    )
+
+
+def _add(bench: Bench, peer: Peer) -> None:
+    files = 5000 if bench.quick else 50_000
+    tree = make_tree(bench.scratch / "tree", files, 1)
+    copy = bench.scratch / "copy"
+    clean = f"{bench.environ['NIX_STATE_DIR']}/verglas"
+    bench.compare(
+        f"add a tree of {files} files, synced, beside nix-store --add",
+        ours=["nix-store", "--add", tree],
+        peer=["sh", "-c", f"{peer.nix_store} --add {tree} && sync -f {bench.scratch}"],
+        peer_environ=peer.environ,
+        before_ours=lambda: (shutil.rmtree(clean, ignore_errors=True), os.sync()),
+        before_peer=lambda: (_remove(Path(bench.scratch / "peer")), os.sync()),
+        pairs=3,
+        limit=0.6,
+        warm_up=False,
+    )
+    bench.compare(
+        f"add a tree of {files} files, synced, beside cp -a and sync",
+        ours=["nix-store", "--add", tree],
+        peer=["sh", "-c", f"cp -a {tree} {copy} && sync -f {copy}"],
+        before_ours=lambda: (shutil.rmtree(clean, ignore_errors=True), os.sync()),
+        before_peer=lambda: (shutil.rmtree(copy, ignore_errors=True), os.sync()),
+        pairs=3,
+        limit=1.0,
+        warm_up=False,
+    )
+    shutil.rmtree(copy)
+    second = make_tree(bench.scratch / "second", files, 2)
+    for source in (tree, second):
+        peer.output("--add", source)
+        ours(bench, "--add", source)
+    bench.compare(
+        f"verify --check-contents on {2 * files} files",
+        ours=["nix-store", "--verify", "--check-contents"],
+        peer=[peer.nix_store, "--verify", "--check-contents"],
+        peer_environ=peer.environ,
+        pairs=3,
+        limit=0.5,
+    )
+    bench.compare(
+        f"quick verify of {2 * files} files beside a full one",
+        ours=["nix-store", "--verify"],
+        peer=[peer.nix_store, "--verify", "--check-contents"],
+        peer_environ=peer.environ,
+        pairs=3,
+        limit=0.02,
+    )
+    for source in (tree, second):
+        shutil.rmtree(source)
+    _forget_all(bench, peer)
+
+
+def _import(bench: Bench, peer: Peer) -> None:
+    paths, files = (40, 100) if bench.quick else (200, 100)
+    sources = [make_tree(bench.scratch / "many" / f"p{number}", files, 100 + number, 8000) for number in range(paths)]
+    added = peer.output("--add", *sources).split()
+    archive = f"{bench.scratch}/archive"
+    with open(archive, "wb") as file:
+        subprocess.run(
+            [peer.nix_store, "--export", *added], env={**bench.environ, **peer.environ}, stdout=file, check=True
+        )
+    # Both read the same archive, so both use the logical store that it names.
+    same = {"NIX_STORE_DIR": peer.environ["NIX_STORE_DIR"]}
+    mine = dict(bench.environ)
+    bench.environ.update(same)
+    state = f"{bench.environ['NIX_STATE_DIR']}/verglas"
+    bench.compare(
+        f"import {paths} paths, {paths * files} files",
+        ours=["sh", "-c", f"{BIN}/nix-store --import < {archive}"],
+        peer=["sh", "-c", f"{peer.nix_store} --import < {archive} && sync -f {bench.scratch}"],
+        peer_environ=peer.environ,
+        before_ours=lambda: (shutil.rmtree(state, ignore_errors=True), os.sync()),
+        before_peer=lambda: (_remove(bench.scratch / "peer"), os.sync()),
+        pairs=3,
+        limit=0.5,
+        warm_up=False,
+    )
+    bench.environ.update(mine)
+    shutil.rmtree(state)
+    shutil.rmtree(bench.scratch / "many")
+    os.unlink(archive)
+    _forget_all(bench, peer)
+
+
+def _collect(bench: Bench, peer: Peer) -> None:
+    paths, files = (10, 1000) if bench.quick else (60, 1000)
+    sources = [make_tree(bench.scratch / "dead" / f"p{number}", files, 500 + number, 3000) for number in range(paths)]
+    bench.compare(
+        f"collect {paths * files} dead files in {paths} paths",
+        ours=["nix-store", "--gc"],
+        peer=[peer.nix_store, "--gc"],
+        peer_environ=peer.environ,
+        before_ours=lambda: (ours(bench, "--add", *sources), os.sync()),
+        before_peer=lambda: (peer.output("--add", *sources), os.sync()),
+        pairs=3,
+        limit=0.5,
+        warm_up=False,
+    )
+    ours(bench, "--add", *sources)
+    slowest = _slowest_add_while_collecting(bench)
+    bench.record("slowest add during that collection", slowest, "s", limit=0.15)
+    shutil.rmtree(bench.scratch / "dead")
+    _forget_all(bench, peer)
+
+
+def _slowest_add_while_collecting(bench: Bench) -> float:
+    """Add small texts, each durable, in one process while another collects; returns the longest wait in seconds."""
+    program = """
+import sys, time
+from storefs.config import load_config
+from storefs.stores.local import LocalStore
+store = LocalStore(load_config())
+print("ready", flush=True)
+sys.stdin.readline()
+slowest, number = 0.0, 0
+import select
+while not select.select([sys.stdin], [], [], 0)[0]:
+    begin = time.perf_counter()
+    store.add_text(f"text-{number}", b"%d" % number)
+    slowest = max(slowest, time.perf_counter() - begin)
+    number += 1
+print(slowest)
+"""
+    with subprocess.Popen(
+        [str(BIN / "python"), "-c", program],
+        env=bench.environ,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[1],
+    ) as adder:
+        assert adder.stdin is not None
+        assert adder.stdout is not None
+        adder.stdout.readline()
+        adder.stdin.write("go\n")
+        adder.stdin.flush()
+        ours(bench, "--gc")
+        adder.stdin.write("stop\n")
+        adder.stdin.flush()
+        return float(adder.stdout.readline())
+
+
+def _share(bench: Bench, peer: Peer) -> None:
+    """Five closures of which four fifths are equal."""
+    files = 500 if bench.quick else 2000
+    base = make_tree(bench.scratch / "base", files, 900, 8000)
+    versions = []
+    for number in range(5):
+        version = bench.scratch / f"version{number}"
+        shutil.copytree(base, version)
+        for changed in sorted(version.rglob("file*"))[number * files // 10 : (number + 1) * files // 10]:
+            changed.write_bytes(changed.read_bytes() + b"%d" % number)
+        versions.append(version)
+    ours(bench, "--add", *versions)
+    peer.output("--add", *versions)
+    peer.output("--optimise")
+    mine = _usage(Path(bench.environ["NIX_STATE_DIR"]) / "verglas")
+    reserve = 8 << 20
+    theirs = _usage(Path(peer.environ["NIX_STORE_DIR"])) + _usage(Path(peer.environ["NIX_STATE_DIR"])) - reserve
+    bench.record(
+        "disk usage of five similar closures beside nix-store --optimise", (mine - reserve) / theirs, "x", limit=1.0
+    )
+    _forget_all(bench, peer)
+
+
+def _usage(path: Path) -> int:
+    return int(
+        subprocess.run(["du", "-s", "-B1", path], stdout=subprocess.PIPE, check=True, text=True).stdout.split()[0]
+    )
+
+
+def _forget_all(bench: Bench, peer: Peer) -> None:
+    shutil.rmtree(f"{bench.environ['NIX_STATE_DIR']}", ignore_errors=True)
+    _remove(bench.scratch / "peer")
+
+
+def _remove(path: Path) -> None:
+    subprocess.run(["chmod", "-R", "u+w", path], check=False, stderr=subprocess.DEVNULL)
+    shutil.rmtree(path, ignore_errors=True)
