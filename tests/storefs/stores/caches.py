@@ -40,11 +40,13 @@ class HandMadeCache:
         references: list[str] | None = None,
         content: bytes | None = None,
         *,
+        nar: bytes | None = None,
         sign: bool = True,
         **changes: object,
     ) -> StorePath:
-        """Add a path that is a file; `changes` falsify its narinfo before it is signed."""
-        nar = nar_of_bytes(content if content is not None else f"content of {name}".encode())
+        """Add a path, a file unless a NAR is given; `changes` falsify its narinfo before it is signed."""
+        if nar is None:
+            nar = nar_of_bytes(content if content is not None else f"content of {name}".encode())
         packed = b"".join(compress([nar], self.compression))
         path = path_named(name)
         info = PathInfo(
