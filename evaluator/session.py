@@ -249,6 +249,13 @@ class Session:
         require_success(results, self.store_io.directory)
 
 
+    def shell_attributes(self, attributes: Mapping[str, object]) -> str:
+        """Return structured attributes as the shell text that a builder finds in `.attrs.sh`."""
+        from builder.environment import shell_attributes  # noqa: PLC0415  only for nix-shell
+
+        return shell_attributes(attributes)
+
+
 class _Services(Services):
     """Building and fetching for `StoreIO`, outside of the evaluation's thread where trio is involved."""
 

@@ -11,7 +11,7 @@ from storefs.settings import canonical_name, kind_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from storefs.config import Config
 
@@ -60,9 +60,10 @@ class Command:
         description: paragraphs for the man page.
         examples: (command line, what it does) pairs.
         raw_after: stop looking for options at the first operand (`verglas run PROGRAM ARG...`).
+        expand: rewrites the words before they are parsed (the options in the first lines of a `nix-shell` script).
     """
 
-    __slots__ = ("description", "examples", "name", "operands", "options", "raw_after", "summary")
+    __slots__ = ("description", "examples", "expand", "name", "operands", "options", "raw_after", "summary")
 
     def __init__(
         self,
@@ -74,7 +75,9 @@ class Command:
         description: str = "",
         examples: tuple[tuple[str, str], ...] = (),
         raw_after: bool = False,
+        expand: Callable[[list[str]], list[str]] | None = None,
     ) -> None:
+        self.expand = expand
         self.name = name
         self.summary = summary
         self.operands = operands
@@ -183,6 +186,8 @@ def parse(command: Command, arguments: Iterable[str], program: str | None = None
     invocation = Invocation(command, program or command.name)
     table = {spelling: option for option in COMMON + command.options for spelling in option.spellings}
     words = list(arguments)
+    if command.expand is not None:
+        words = command.expand(words)
     words.reverse()
     while words:
         word = words.pop()
