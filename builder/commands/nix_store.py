@@ -52,6 +52,7 @@ COMMAND = Command(
         _operation("--verify-path", help="check the contents of paths"),
         _operation("--repair-path", help="fetch or rebuild the contents of paths"),
         _operation("--optimise", "--optimize", help="share equal files; they are shared from the start"),
+        _operation("--serve", help="speak the serve protocol on standard input and output, for ssh:// stores"),
         _operation("--generate-binary-cache-key", help="make a key pair: NAME SECRET-FILE PUBLIC-FILE"),
         # queries
         Option("--outputs", help="query: the outputs of derivations"),
@@ -76,6 +77,7 @@ COMMAND = Command(
         Option("--add-root", takes=("PATH",), help="keep what is realised by a link at PATH"),
         Option("--indirect", help="accepted for old scripts: every root is indirect"),
         Option("--no-output", help="do not print the paths that were realised"),
+        Option("--write", help="with --serve: the client may add paths and build"),
         Option("--dry-run", help="only say what realising would do"),
         Option("--ignore-unknown", help="pass over paths that nobody can make"),
         Option("--check", help="build again and compare"),
@@ -305,6 +307,13 @@ def _optimise(invocation: Invocation, store: Store) -> int:
     return verifying.optimise(store)
 
 
+def _serve(invocation: Invocation, store: Store) -> int:
+    from builder.serve_session import serve_stdio
+
+    _no_operands(invocation)
+    return serve_stdio(invocation.config, store, may_write=invocation.flag("--write"))
+
+
 _WITHOUT_STORE = {
     "--delete": _delete,
     "--dump": _dump,
@@ -329,6 +338,7 @@ _WITH_STORE = {
     "--realise": _realise,
     "--register-validity": _register_validity,
     "--repair-path": _repair_path,
+    "--serve": _serve,
     "--verify": _verify,
     "--verify-path": _verify_path,
 }

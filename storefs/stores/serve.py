@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from storefs.errors import StoreError
 from storefs.formats.hashes import parse_hash
-from storefs.formats.nar import NarWriter
+from storefs.formats.nar import parse_nar, write_nar
 from storefs.formats.path_info import PathInfo
 from storefs.protocol.wire import ProtocolError, Reader, Writer
 from storefs.protocol.worker_values import (
@@ -104,7 +104,7 @@ class ServeStore:
         """Yield the NAR of a valid path. The caller takes all of it before asking anything else."""
         self._writer.number(_DUMP).string(self.directory.print(path))
         self._flush()
-        return _one_nar(self._reader)
+        return write_nar(parse_nar(self._reader))
 
     def add_nar(self, info: PathInfo, chunks: Iterable[bytes]) -> None:
         """Make a path valid there.
@@ -172,29 +172,3 @@ class ServeStore:
 
     def _flush(self) -> None:
         self._send(self._writer.take())
-
-
-def _one_nar(reader: Reader) -> Iterator[bytes]:
-    """Yield exactly one NAR of a stream in which something follows."""
-    from storefs.formats.nar import Directory, EndDirectory, Regular, Symlink, parse_nar  # noqa: PLC0415
-
-    writer = NarWriter()
-    left: int | None = None
-    for event in parse_nar(reader):
-        if left is not None and not isinstance(event, (Regular, Directory, EndDirectory, Symlink)):
-            yield bytes(event)
-            continue
-        if left is not None:
-            yield writer.end_regular(left)
-            left = None
-        if isinstance(event, Regular):
-            yield writer.regular(event.name, event.executable, event.size)
-            left = event.size
-        elif isinstance(event, Directory):
-            yield writer.directory(event.name)
-        elif isinstance(event, EndDirectory):
-            yield writer.end_directory()
-        elif isinstance(event, Symlink):
-            yield writer.symlink(event.name, event.target)
-    if left is not None:
-        yield writer.end_regular(left)

@@ -27,6 +27,7 @@ OURS = Path(shutil.which("nix-store", path=f"{Path(os.sys.executable).parent}") 
 def builders(request: pytest.FixtureRequest, bench: Workbench, scratch: Path) -> str:
     """A value of `builders` with one machine, whose store is a directory of its own."""
     root = scratch / "machine"
+    bench.other_stores.append(f"{root}?store={bench.config.store_dir}")
     kind, _, whose = str(request.param).partition(" ")
     if kind == "chroot":
         return f"{root} x86_64-linux - 1 1 far"

@@ -59,19 +59,17 @@ class Workbench:
         self.config = config
         self.store = LocalStore(config)
         self.told = Listener()
+        self.other_stores: list[str] = []  # unmounted at the end too
 
     def __enter__(self) -> Workbench:
         return self
 
     def __exit__(self, *exc: object) -> None:
         self.store.close()
-        command = [
-            sys.executable,
-            "-c",
-            "from storefs.cli import main; import sys; sys.argv[0]='verglas'; main()",
-            "umount",
-        ]
-        subprocess.run(command, env=self.config.environment(), capture_output=True, check=False)
+        program = "from storefs.cli import main; import sys; sys.argv[0] = 'verglas'; main()"
+        for arguments in ([], *(["--store", uri] for uri in self.other_stores)):
+            command = [sys.executable, "-c", program, "umount", *arguments]
+            subprocess.run(command, env=self.config.environment(), capture_output=True, check=False)
 
     def forget_temporary_roots(self) -> None:
         """Let the collector have what was built, as if another process had built it."""

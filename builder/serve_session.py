@@ -1,0 +1,264 @@
+"""The answering side of the serve protocol, 2.1 to 2.7: what `nix-store --serve` speaks to `ssh://` clients.
+
+One client, on one stream, one question after the other. What builders print goes to standard error, which ssh passes
+on as it comes. Semantics: `opServe` in nix-store.cc of Nix 2.8.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+
+from builder.cancellation import Cancellation
+from builder.local_builder import LocalBuilder
+from builder.open import open_builder_now
+from builder.progress import Activity, Progress
+from storefs import logs
+from storefs.api import BuildMode
+from storefs.errors import UsageError
+from storefs.formats.byte_reader import UnexpectedEndError
+from storefs.formats.derived_path import DerivedPath
+from storefs.formats.export import read_export
+from storefs.formats.hashes import Hash
+from storefs.formats.nar import parse_nar, write_nar
+from storefs.formats.path_info import PathInfo
+from storefs.protocol.wire import ProtocolError, Reader, Writer
+from storefs.protocol.worker_values import (
+    read_basic_derivation,
+    read_optional_path,
+    read_paths,
+    write_optional_path,
+    write_paths,
+)
+from storefs.stores.closure import closure, closure_with_outputs
+from storefs.stores.local import LocalStore
+from storefs.stores.transfer import export_paths
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from storefs.api import BuildResult
+    from storefs.config import Config
+
+_MAGIC_1, _MAGIC_2 = 0x390C9DEB, 0x5452EECB
+_VERSION = 0x207
+
+
+class _Silent(Progress):
+    """Shows what builders print and nothing of our own, as row H7 wants it."""
+
+    def start(self, kind: int, name: str, text: str, fields: Sequence[object] = (), level: int = logs.INFO) -> Activity:
+        """See `Progress`."""
+        del fields, level
+        return Activity(kind, name, text)
+
+
+class ServeSession:
+    """One client.
+
+    Args:
+        config: settings; those that the client sends are added.
+        store: what is served.
+        reader: what the client says.
+        send: answers.
+        may_write: whether the client may add and build (`--write`).
+    """
+
+    def __init__(
+        self, config: Config, store: LocalStore, reader: Reader, send: Callable[[bytes], object], *, may_write: bool
+    ) -> None:
+        self._config = config
+        self._store = store
+        self._directory = store.directory
+        self._reader = reader
+        self._writer = Writer()
+        self._send = send
+        self._may_write = may_write
+        self._minor = 0
+
+    def run(self) -> None:
+        """Serve until the client is gone.
+
+        Raises:
+            StoreError: the client broke the protocol, or something failed for which the protocol has no answer.
+        """
+        if self._reader.number() != _MAGIC_1:
+            raise ProtocolError("protocol mismatch")
+        self._writer.number(_MAGIC_2).number(_VERSION)
+        self._flush()
+        self._minor = min(self._reader.number() & 0xFF, _VERSION & 0xFF)
+        while True:
+            try:
+                number = self._reader.number()
+            except UnexpectedEndError:
+                return
+            operation = _OPERATIONS.get(number)
+            if operation is None:
+                raise ProtocolError(f"unknown serve command {number}")
+            operation(self)
+            self._flush()
+
+    def _flush(self) -> None:
+        self._send(self._writer.take())
+
+    def _require_write(self) -> None:
+        if not self._may_write:
+            raise UsageError("this connection may not change the store; 'nix-store --serve --write' may")
+
+    def _query_valid(self) -> None:
+        lock, substitute = self._reader.boolean(), self._reader.boolean()
+        paths = read_paths(self._reader, self._directory)
+        if lock and self._may_write:
+            for path in paths:
+                self._store.add_temp_root(path)
+        if substitute and self._may_write:
+            wanted = set(paths) - self._store.valid_paths(paths)
+            with self._builder() as builder:
+                builder.build_now([DerivedPath(path) for path in sorted(builder.offers(wanted))])
+        write_paths(self._writer, sorted(self._store.valid_paths(paths)), self._directory)
+
+    def _query_infos(self) -> None:
+        paths = read_paths(self._reader, self._directory)
+        for path, info in self._store.path_infos(paths).items():
+            self._writer.string(self._directory.print(path))
+            write_optional_path(self._writer, info.deriver, self._directory)
+            write_paths(self._writer, info.references, self._directory)
+            self._writer.number(info.nar_size).number(info.nar_size)
+            if self._minor >= 4:
+                self._writer.string(info.nar_hash.to_string("base32", True))
+                self._writer.string(info.ca).strings(info.signatures)
+        self._writer.string("")
+
+    def _dump(self) -> None:
+        path = self._directory.parse(self._reader.string())
+        for piece in self._store.nar(path):
+            self._send(piece)
+
+    def _import(self) -> None:
+        self._require_write()
+        with self._store.intake() as intake:
+            additions = []
+            for tree, exported in read_export(self._reader, self._directory, intake.add_nar):
+                self._store.add_temp_root(exported.path)
+                info = PathInfo(exported.path, tree.nar_hash, tree.nar_size, exported.references, exported.deriver)
+                additions.append((tree, info))
+            intake.register(additions)
+        self._writer.number(1)
+
+    def _export(self) -> None:
+        self._reader.number()
+        for piece in export_paths(self._store, read_paths(self._reader, self._directory)):
+            self._send(piece)
+
+    def _read_limits(self) -> None:
+        """Take the settings that a build request begins with."""
+        reader, minor = self._reader, self._minor
+        pairs = [("max-silent-time", str(reader.number())), ("timeout", str(reader.number()))]
+        if minor >= 2:
+            pairs.append(("max-build-log-size", str(reader.number())))
+        if minor >= 3:
+            pairs += [("repeat", str(reader.number())), ("enforce-determinism", _truth(reader.boolean()))]
+        if minor >= 7:
+            pairs.append(("keep-failed", _truth(reader.boolean())))
+        self._config = self._config.with_settings(pairs)
+
+    def _build_paths(self) -> None:
+        self._require_write()
+        texts = self._reader.strings()
+        self._read_limits()
+        targets = []
+        for text in texts:
+            name, _, outputs = text.partition("!")
+            path = self._directory.parse(name)
+            wanted = tuple(outputs.split(",")) if outputs else ()
+            targets.append(DerivedPath(path, wanted if path.is_derivation else None))
+        with self._builder() as builder:
+            failed = [result for result in builder.build_now(targets) if not result.ok]
+        if failed:
+            self._writer.number(failed[0].status.value).string(failed[0].message)
+        else:
+            self._writer.number(0)
+
+    def _query_closure(self) -> None:
+        include_outputs = self._reader.boolean()
+        paths = read_paths(self._reader, self._directory)
+        found = (closure_with_outputs if include_outputs else closure)(self._store, paths)
+        write_paths(self._writer, sorted(found), self._directory)
+
+    def _build_derivation(self) -> None:
+        self._require_write()
+        path = self._directory.parse(self._reader.string())
+        derivation = read_basic_derivation(self._reader, path.name.removesuffix(".drv"), self._directory)
+        self._read_limits()
+        with self._builder() as builder, Cancellation() as cancellation:
+            result = builder.build_derivation_now(path, derivation, BuildMode.NORMAL, cancellation)
+        self._write_result(result)
+
+    def _write_result(self, result: BuildResult) -> None:
+        self._writer.number(result.status.value).string(result.message)
+        if self._minor >= 3:
+            self._writer.number(1 if result.stop_time else 0).boolean(False)
+            self._writer.number(result.start_time).number(result.stop_time)
+        if self._minor >= 6:
+            self._writer.number(0)  # realisations, which belong to content-addressed derivations
+
+    def _add_nar(self) -> None:
+        self._require_write()
+        reader = self._reader
+        path = self._directory.parse(reader.string())
+        deriver = read_optional_path(reader, self._directory)
+        nar_hash = Hash("sha256", bytes.fromhex(reader.string()))
+        references = read_paths(reader, self._directory)
+        registered, size, ultimate = reader.number(), reader.number(), reader.boolean()
+        signatures, ca = reader.strings(), reader.string()
+        info = PathInfo(path, nar_hash, size, references, deriver, signatures, ca, registered, ultimate)
+        with self._store.intake() as intake:
+            tree = intake.add_nar(write_nar(parse_nar(reader)))
+            intake.register([(tree, info)])
+        self._writer.number(1)
+
+    @contextmanager
+    def _builder(self) -> Iterator[LocalBuilder]:
+        with open_builder_now(self._config, self._store, _Silent()) as builder:
+            if not isinstance(builder, LocalBuilder):
+                raise UsageError("serving needs a store of our own")
+            yield builder
+
+
+_OPERATIONS = {
+    1: ServeSession._query_valid,
+    2: ServeSession._query_infos,
+    3: ServeSession._dump,
+    4: ServeSession._import,
+    5: ServeSession._export,
+    6: ServeSession._build_paths,
+    7: ServeSession._query_closure,
+    8: ServeSession._build_derivation,
+    9: ServeSession._add_nar,
+}
+
+
+def _truth(value: bool) -> str:
+    return "true" if value else "false"
+
+
+def serve_stdio(config: Config, store: object, *, may_write: bool) -> int:
+    """Serve one client on standard input and output; nothing else is printed there.
+
+    Raises:
+        StoreError: the client broke the protocol.
+    """
+    if not isinstance(store, LocalStore):
+        raise UsageError("serving needs a store of our own")
+    output = os.dup(1)
+    os.dup2(2, 1)  # whatever prints by mistake must not get into the protocol
+
+    def send(data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(output, view) :]
+
+    reader = Reader(iter(lambda: os.read(0, 1 << 16), b""))
+    ServeSession(config, store, reader, send, may_write=may_write).run()
+    return 0
