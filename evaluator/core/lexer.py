@@ -102,12 +102,20 @@ _class = _CLASSES
 
 
 class SyntaxProblem(Exception):
-    """The text is wrong at byte `offset`. `other` is a second offset that `message` mentions as %s, or -1."""
+    """The text is wrong at byte `offset`."""
 
-    def __init__(self, message, offset, other=-1):
+    def __init__(self, message, offset):
         Exception.__init__(self, message)
         self.message = message
         self.offset = offset
+
+
+class AlreadyDefined(SyntaxProblem):
+    """An attribute, a name or an attribute path, is defined at byte `offset` and was at byte `other`."""
+
+    def __init__(self, attribute, offset, other):
+        SyntaxProblem.__init__(self, "attribute already defined", offset)
+        self.attribute = attribute
         self.other = other
 
 

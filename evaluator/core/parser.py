@@ -23,7 +23,7 @@ Raises `SyntaxProblem`.
 
 import cython
 
-from evaluator.core.lexer import SyntaxProblem, token_name
+from evaluator.core.lexer import AlreadyDefined, SyntaxProblem, token_name
 
 if not cython.compiled:
     from evaluator.core.lexer import (
@@ -126,13 +126,6 @@ def parse(text: bytes):
     """
     parser: Parser = Parser(text)
     return parser.everything()
-
-
-def show_attr_path(path) -> str:
-    """Return an attribute path as Nix prints it in messages."""
-    from evaluator.core.show import show_path
-
-    return show_path(path)
 
 
 @cython.cclass
@@ -434,7 +427,7 @@ class Parser:
                 if attrs[2]:
                     self.complete = False
             else:
-                raise SyntaxProblem("attribute '%s' already defined at %%s" % show_attr_path(path), pos, found[2])
+                raise AlreadyDefined(path, pos, found[2])
         name = path[last]
         if type(name) is not str:
             self.append_to(attrs, 4, (name, value, pos))
@@ -451,7 +444,7 @@ class Parser:
             and type(value) is list
             and value[0] == ATTRS
         ):
-            raise SyntaxProblem("attribute '%s' already defined at %%s" % show_attr_path(path), pos, found[2])
+            raise AlreadyDefined(path, pos, found[2])
         # Two sets for one name are merged; the first decides whether the result is recursive.
         into: list = found[1]
         if into[2] or value[2]:
@@ -464,7 +457,7 @@ class Parser:
         names = into[3]
         for name, entry in cython.cast(dict, value[3]).items():
             if name in names:
-                raise SyntaxProblem("attribute '%s' already defined at %%s" % name, names[name][2], entry[2])
+                raise AlreadyDefined(name, names[name][2], entry[2])
             if entry[0] == 2:
                 entry = (2, (entry[1][0] + offset, entry[1][1]), entry[2])
             names[name] = entry
@@ -495,7 +488,7 @@ class Parser:
                 raise SyntaxProblem("dynamic attributes not allowed in inherit", at)
             pos = at
             if name in names:
-                raise SyntaxProblem("attribute '%s' already defined at %%s" % name, first, names[name][2])
+                raise AlreadyDefined(name, first, names[name][2])
             if source is not None:
                 names[name] = (2, (index, pos), at)
             else:
@@ -719,7 +712,8 @@ class Parser:
             elif lx.kind == T_STRING_END:
                 break
             else:
-                raise self.unexpected("STR or DOLLAR_CURLY or '\"'" if not parts else "")
+                only_text: cython.bint = len(parts) == 1 and not interpolated
+                raise self.unexpected("'\"'" if only_text else "STR or DOLLAR_CURLY or '\"'")
         lx.next()
         if interpolated:
             return (INTERPOLATION, pos, tuple(parts))

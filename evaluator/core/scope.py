@@ -9,7 +9,7 @@ from marshal import loads
 import cython
 
 from evaluator.core import nodes, show
-from evaluator.core.lexer import SyntaxProblem
+from evaluator.core.lexer import AlreadyDefined, SyntaxProblem
 from evaluator.errors import ParseError, UndefinedVarError
 
 if not cython.compiled:
@@ -475,11 +475,12 @@ def parse(state, source, base_path, names):
     base = state.positions.add(source)
     try:
         tree, free, redefined, blobs = state.syntax(source)
+    except AlreadyDefined as problem:
+        attribute = problem.attribute if type(problem.attribute) is str else show.show_path(problem.attribute)
+        earlier = state.positions.show(base + problem.other)
+        raise ParseError(f"attribute '{attribute}' already defined at {earlier}", base + problem.offset) from None
     except SyntaxProblem as problem:
-        message = problem.message
-        if problem.other >= 0:
-            message = message % state.positions.show(base + problem.other)
-        raise ParseError(message, base + problem.offset) from None
+        raise ParseError(problem.message, base + problem.offset) from None
     known = state.globals
     first = -1
     for name, pos in free.items():
