@@ -22,11 +22,11 @@ COMMAND = Command(
         Option("--recursive", "-r", help="copy what the paths refer to as well; the default", hidden=True),
         Option("--derivation", help="operands that are derivations mean themselves", hidden=True),
         Option("--no-check-sigs", help="believe the source without signatures"),
-        Option("--substitute-on-destination", "-s", help="accepted and ignored", hidden=True),
+        Option("--substitute-on-destination", "-s", help="let an ssh store fetch what its substituters have"),
     ),
     description="""
 Binary caches are named `https://HOST/PATH`, `file:///DIR` or `s3://BUCKET`; stores `/DIR` (a chroot store), `daemon`,
-`unix://SOCKET`. Parameters follow a `?`, joined by `&`: `compression` (xz, zstd, bzip2, gzip, br, none),
+`unix://SOCKET`, `ssh://HOST`. Parameters follow a `?`, joined by `&`: `compression` (xz, zstd, bzip2, gzip, br, none),
 `compression-level`, `secret-key=FILE` to sign what is uploaded, `write-nar-listing=1` to write `.ls` files too.
 
 Only what the destination lacks is copied, and nothing becomes valid there before its hash was compared and a trusted
@@ -70,6 +70,15 @@ def run(invocation: Invocation) -> int:
             infos = source_closure(source, paths, recursive=not invocation.flag("--no-recursive"))
             count = copy_to_cache(source, infos, open_writer(caches, config, target_uri))
             info(f"copied {count} of {len(infos)} paths; the others were there already")
+            return 0
+        if target_uri is not None and target_uri.startswith("ssh://"):
+            from storefs.stores.copy_between import read_nar
+            from storefs.stores.ssh_copy import copy_to_ssh, open_ssh
+
+            infos = source_closure(source, paths, recursive=not invocation.flag("--no-recursive"))
+            substitute = invocation.flag("--substitute-on-destination")
+            with closing(open_ssh(config, target_uri, store.directory, write=True)) as remote:
+                copy_to_ssh(remote, infos, lambda each: read_nar(source, each), substitute=substitute)
             return 0
         require = config.boolean("require-sigs") and not invocation.flag("--no-check-sigs")
         trust = Trust(store.directory, config.words("trusted-public-keys"), require)

@@ -23,7 +23,7 @@ from storefs.stores.substitution import Substitution
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from storefs.api import Store
     from storefs.config import Config
@@ -45,6 +45,7 @@ class Caches:
         self._config = config
         self._client: HttpClient | None = None
         self._answers: NarInfoCache | None = None
+        self._closing: list[Callable[[], None]] = []
         self.directory = StoreDir(config.store_dir)
 
     def __enter__(self) -> Caches:
@@ -55,6 +56,8 @@ class Caches:
 
     def close(self) -> None:
         """Close connections and the database."""
+        for close in self._closing:
+            close()
         if self._client is not None:
             self._client.close()
         if self._answers is not None:
@@ -125,8 +128,17 @@ class Caches:
         if is_cache_uri(uri):
             return self.open_cache(uri)
         _, parameters = split_uri(uri)
+        if uri.startswith("ssh://"):
+            from storefs.stores.ssh_copy import SshSource, open_ssh  # noqa: PLC0415
+
+            source = SshSource(open_ssh(self._config, uri, self.directory, write=False))
+            source.is_trusted = _truth(parameters.get("trusted", ""))
+            self._closing.append(source.close)
+            return source
         other = load_config(self._config.environment(), store_uri=uri)
-        return StoreSource(open_store(other), uri, trusted=_truth(parameters.get("trusted", "")))
+        store = open_store(other)
+        self._closing.append(store.close)
+        return StoreSource(store, uri, trusted=_truth(parameters.get("trusted", "")))
 
     def substitution(self, store: Store, uris: Iterable[str] | None = None) -> Substitution:
         """What fetches from the configured substituters, or from others, into a store.

@@ -51,11 +51,12 @@ def source_closure(source: Source, paths: Collection[StorePath], *, recursive: b
 def copy_to_cache(source: Source, infos: list[PathInfo], writer: CacheWriter) -> int:
     """Add paths to a binary cache; returns how many it lacked."""
     missing = writer.missing(infos)
-    writer.add_all(missing, lambda info: _nar(source, info))
+    writer.add_all(missing, lambda info: read_nar(source, info))
     return len(missing)
 
 
-def _nar(source: Source, info: PathInfo) -> Iterator[bytes]:
+def read_nar(source: Source, info: PathInfo) -> Iterator[bytes]:
+    """The NAR of a path that the source has; raises StoreError."""
     narinfo = source.known(info.path)
     if not isinstance(narinfo, NarInfo):
         raise NothingToCopyError(f"path '{info.path.base_name}' is not valid in '{source.uri}' any more")
