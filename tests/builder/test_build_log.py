@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bz2
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +25,6 @@ def test_logs_are_sharded_by_two_characters_and_compressed(config: Config) -> No
     path = Path(config.log_dir, "drvs", "ab", "cdfghijklmnpqrsvwxyz0123456789-hello.drv.bz2")
     assert bz2.decompress(path.read_bytes()) == b"hello\n"
     assert find_build_log(config, DRV) == str(path)
-    assert subprocess.run(["bzip2", "-dc", path], capture_output=True, check=True).stdout == b"hello\n"
 
 
 @pytest.mark.parametrize(("settings", "name"), [({"compress-build-log": "false"}, ".drv"), ({}, ".drv.bz2")])

@@ -196,8 +196,8 @@ def test_whoever_may_not_write_can_still_read(scratch: Path) -> None:
         os.chmod(path, 0o755 if path.is_dir() else 0o644)
     code = f"""
 import os
-os.setuid(65534)
 from storefs.metadata.environment import DatabaseError, open_environment
+os.setuid(65534)  # after the imports: the checkout may be where only root can read
 env = open_environment({str(scratch)!r} + "/db", map_size={SMALL})
 with env.snapshot() as txn:
     assert txn.get(b"k", db=env.meta) == b"v"
