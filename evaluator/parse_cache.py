@@ -86,7 +86,7 @@ class ParseCache:
         try:
             self._write_all(new)
         finally:
-            os._exit(0)
+            os._exit(0)  # child
 
     def write(self) -> None:
         """As `flush`, but in this process."""

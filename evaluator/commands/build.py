@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 COMMAND = Command(
     "verglas build",
-    "build attributes of a file, an expression, or store derivations",
+    "Build attributes of a file, an expression, or store derivations",
     operands="[ATTRIBUTE-PATH | DERIVATION]...",
     options=(
         Option("--expr", takes=("EXPR",), help="take attributes of this expression"),

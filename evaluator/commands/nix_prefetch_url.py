@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 COMMAND = Command(
     "nix-prefetch-url",
-    "download a file into the store and print its hash",
+    "Download a file into the store and print its hash",
     operands="URL [HASH]",
     options=(
         Option("--type", takes=("ALGORITHM",), help="md5, sha1, sha256 (the default) or sha512"),

@@ -40,7 +40,7 @@ def expand_script(words: list[str]) -> list[str]:
 
 COMMAND = Command(
     "nix-shell",
-    "start a shell in the build environment of a derivation",
+    "Start a shell in the build environment of a derivation",
     operands="[FILE] | -p PACKAGE...",
     options=(
         Option("--attr", "-A", takes=("PATH",), help="choose an attribute of the expression"),

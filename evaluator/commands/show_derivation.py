@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 COMMAND = Command(
     "verglas show-derivation",
-    "show store derivations as JSON",
+    "Show store derivations as JSON",
     operands="[ATTRIBUTE-PATH | DERIVATION]...",
     options=(
         Option("--expr", takes=("EXPR",), help="take attributes of this expression"),
