@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from storefs.castore.digest import digest_bytes
 from storefs.castore.trees import file_key
 from storefs.formats.hashes import hash_bytes
+from storefs.formats.store_path import StorePath
 from storefs.metadata import trees
-from storefs.metadata.records import decode_path_record
+from storefs.metadata.records import decode_path_record, path_key, path_of_key
 from storefs.metadata.schema import DYING_KEY, KEY, KEY_NEXT_ID, KEY_NEXT_INODE, NUMBER
 
 if TYPE_CHECKING:
@@ -41,8 +42,8 @@ def check_invariants(store: LocalStore, *, contents: bool = True) -> None:
         next_id = NUMBER.unpack(txn.get(KEY_NEXT_ID, db=env.meta) or NUMBER.pack(1))[0]
         next_inode = NUMBER.unpack(txn.get(KEY_NEXT_INODE, db=env.meta) or NUMBER.pack(16))[0]
     ids = {KEY.unpack(key)[0]: value.decode() for key, value in tables["ids"]}
-    records = {digest: decode_path_record(value) for digest, value in tables["paths"]}
-    assert {record.id for record in records.values()} == set(ids)
+    records = {key: decode_path_record(value) for key, value in tables["paths"]}
+    assert {record.id: path_of_key(key).base_name for key, record in records.items()} == ids
     assert all(path_id < next_id for path_id in ids)
     assert len({record.root for record in records.values() if KEY.pack(record.root) in dict(tables["dirs"])}) == sum(
         KEY.pack(record.root) in dict(tables["dirs"]) for record in records.values()
@@ -58,9 +59,9 @@ def check_invariants(store: LocalStore, *, contents: bool = True) -> None:
     assert forwards == backwards
 
     made = {
-        (KEY.unpack(key)[0], value[start : start + 20])
+        (KEY.unpack(key)[0], path_key(StorePath(name)))
         for key, value in tables["makes"]
-        for start in range(0, len(value), 20)
+        for name in value.decode().split(" ")
     }
     assert made == {(NUMBER.unpack(value)[0], key) for key, value in tables["outputs"]}
     assert all(path_id in ids for path_id, _ in made)

@@ -30,7 +30,8 @@ def run(invocation: Invocation) -> int:
     from storefs.formats.hashes import parse_hash_algo
 
     algo = parse_hash_algo(invocation.value("--type", "sha256") or "sha256")
-    base = next((base for base in ("base16", "base32", "base64") if invocation.flag(f"--{base}")), "sri")
+    bases = [name[2:] for name, _ in invocation.given if name in ("--base16", "--base32", "--base64", "--sri")]
+    base = bases[-1] if bases else "sri"  # the last one given, as in Nix
     for operand in invocation.operands:
         sys.stdout.write(hash_operand(operand, algo, base, flat=False) + "\n")
     return 0

@@ -8,10 +8,9 @@ commit, no snapshot of an idle mount pins the pages that others free, and a remo
 
 from __future__ import annotations
 
-from storefs.formats import nixbase32
 from storefs.fuse.view import GoneError
 from storefs.metadata import path_infos, trees
-from storefs.metadata.records import name_of, root_of
+from storefs.metadata.records import path_of_key, root_of
 from storefs.metadata.schema import KEY
 
 TYPE_CHECKING = False
@@ -21,9 +20,8 @@ if TYPE_CHECKING:
     from storefs.fuse.view import Inode, Record
     from storefs.metadata.environment import Environment, Transaction
 
-_POSITION_SHIFT = (
-    3  # a listing position is the first 61 bits of the digest, plus one: it fits in a signed 64-bit offset
-)
+# A listing position is the first bits of the digest and which of the paths with these bits it is, counted from 1.
+_DIGEST_BITS, _INDEX_BITS = 55, 6
 # Look-ups come in bursts for one directory. A copy of a small one answers them without a snapshot, in half the time.
 _SMALL_DIRECTORY = 16 << 10  # bytes: about 90 entries
 _MOST_RECENT = 64
@@ -66,13 +64,15 @@ class MetadataForest:
     def paths(self, after: int) -> Iterator[tuple[int, bytes, Record]]:
         """Yield the entries of the store directory beyond a position, in the order of their digests."""
         cursor = self._snapshot().cursor(self._environment.paths)
-        if not cursor.set_range((after << _POSITION_SHIFT).to_bytes(8, "big")):
+        prefix = max(after - 1, 0) >> _INDEX_BITS
+        if not cursor.set_range((prefix << 64 - _DIGEST_BITS).to_bytes(8, "big")):
             return
+        position = 0
         for key, value in cursor.iternext():
-            digest = bytes(key)
-            position = (int.from_bytes(digest[:8], "big") >> _POSITION_SHIFT) + 1
-            name = nixbase32.encode(digest).encode() + b"-" + bytes(name_of(value))
-            yield position, name, self._entry_of(root_of(value))
+            first = (int.from_bytes(key[:8], "big") >> 64 - _DIGEST_BITS << _INDEX_BITS) + 1
+            position = max(first, position + 1)
+            if position > after:
+                yield position, path_of_key(bytes(key)).base_name.encode(), self._entry_of(root_of(value))
 
     def find_entry(self, directory: Inode, name: bytes) -> Record | None:
         """Return the entry record of a name in a directory."""
@@ -133,12 +133,12 @@ class MetadataForest:
     def name_containing(self, inode: Inode) -> bytes | None:
         """Return the name of a store path whose tree has this inode. Reads, in the worst case, every directory."""
         for value in self._snapshot().cursor(self._environment.paths).iternext():
-            digest, record = value
+            key, record = value
             pending = [root_of(record)]
             while pending:
                 current = pending.pop()
                 if current == inode:
-                    return nixbase32.encode(bytes(digest)).encode() + b"-" + bytes(name_of(record))
+                    return path_of_key(bytes(key)).base_name.encode()
                 for child, is_directory in self.children(current) or ():
                     if child == inode or is_directory:
                         pending.append(child)

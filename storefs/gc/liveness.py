@@ -14,8 +14,8 @@ from struct import Struct
 
 from storefs.formats.store_path import StorePath
 from storefs.metadata import path_infos
-from storefs.metadata.records import decode_path_record, id_of
-from storefs.metadata.schema import DIGEST_SIZE, KEY
+from storefs.metadata.records import decode_path_record, id_of, path_key
+from storefs.metadata.schema import KEY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,8 +57,8 @@ def find_keeping(env: Environment, txn: Transaction, keep_derivations: bool, kee
     for key, value in txn.cursor(env.makes).iternext():
         drv_id = KEY.unpack(key)[0]
         name = txn.get(key, db=env.ids)
-        for start in range(0, len(value), DIGEST_SIZE):
-            row = txn.get(value[start : start + DIGEST_SIZE], db=env.paths)
+        for output in value.decode("ascii").split(" "):
+            row = txn.get(path_key(StorePath.trusted(output)), db=env.paths)
             if row is None:
                 continue
             output_id = id_of(row)

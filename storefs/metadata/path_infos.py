@@ -12,8 +12,16 @@ from storefs.errors import StoreError
 from storefs.formats import nixbase32
 from storefs.formats.hashes import Hash
 from storefs.formats.path_info import PathInfo
-from storefs.formats.store_path import HASH_PART_LENGTH, StorePath
-from storefs.metadata.records import CorruptRecordError, PathRecord, decode_path_record, id_of, name_of, root_of
+from storefs.formats.store_path import HASH_PART_LENGTH, MAX_NAME_LENGTH, StorePath
+from storefs.metadata.records import (
+    CorruptRecordError,
+    PathRecord,
+    decode_path_record,
+    id_of,
+    path_key,
+    path_of_key,
+    root_of,
+)
 from storefs.metadata.schema import DIGEST_SIZE, KEY, KEY_NEXT_ID, NUMBER
 
 TYPE_CHECKING = False
@@ -21,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterable
 
     from storefs.metadata.environment import Environment, Transaction
+
+_LONGEST_BASE_NAME = HASH_PART_LENGTH + 1 + MAX_NAME_LENGTH
 
 
 class PathInUseError(StoreError):
@@ -34,40 +44,35 @@ class PathInUseError(StoreError):
 
 def find(env: Environment, txn: Transaction, path: StorePath) -> PathRecord | None:
     """The record of a path, None if it is not valid."""
-    value = txn.get(path.digest, db=env.paths)
-    if value is None or name_of(value) != path.base_name[HASH_PART_LENGTH + 1 :].encode():
-        return None
-    return decode_path_record(value)
+    value = txn.get(path_key(path), db=env.paths)
+    return None if value is None else decode_path_record(value)
 
 
 def find_id(env: Environment, txn: Transaction, path: StorePath) -> int | None:
     """The path id of a path, None if it is not valid."""
-    value = txn.get(path.digest, db=env.paths)
-    if value is None or name_of(value) != path.base_name[HASH_PART_LENGTH + 1 :].encode():
-        return None
-    return id_of(value)
+    value = txn.get(path_key(path), db=env.paths)
+    return None if value is None else id_of(value)
 
 
 def find_root(env: Environment, txn: Transaction, base_name: bytes) -> int | None:
     """The root inode of the valid path called ``base_name``, None for everything else, legal name or not."""
+    if base_name[HASH_PART_LENGTH : HASH_PART_LENGTH + 1] != b"-" or len(base_name) > _LONGEST_BASE_NAME:
+        return None
     try:
         digest = nixbase32.decode(base_name[:HASH_PART_LENGTH].decode("ascii"))
     except (nixbase32.BadBase32, UnicodeDecodeError):
         return None
-    if base_name[HASH_PART_LENGTH : HASH_PART_LENGTH + 1] != b"-":
-        return None
-    value = txn.get(digest, db=env.paths)
-    if value is None or bytes(name_of(value)) != base_name[HASH_PART_LENGTH + 1 :]:
-        return None
-    return root_of(value)
+    value = txn.get(digest + base_name[HASH_PART_LENGTH + 1 :], db=env.paths)
+    return None if value is None else root_of(value)
 
 
 def from_digest(env: Environment, txn: Transaction, digest: bytes) -> StorePath | None:
-    """The valid path whose hash part spells ``digest``, None if there is none: one look-up."""
-    value = txn.get(digest, db=env.paths)
-    if value is None:
+    """The first valid path whose hash part spells ``digest``, None if there is none: one look-up."""
+    cursor = txn.cursor(env.paths)
+    if not cursor.set_range(digest):
         return None
-    return StorePath.trusted(f"{nixbase32.encode(digest)}-{name_of(value).decode('ascii')}")
+    key = bytes(cursor.key())
+    return path_of_key(key) if key[:DIGEST_SIZE] == digest else None
 
 
 def path_of_id(env: Environment, txn: Transaction, path_id: int) -> StorePath:
@@ -95,7 +100,7 @@ def referrer_ids(env: Environment, txn: Transaction, path_id: int) -> list[int]:
 def deriver_ids(env: Environment, txn: Transaction, path: StorePath) -> list[int]:
     """The ids of the valid derivations that have ``path`` among their outputs; the path itself need not be valid."""
     cursor = txn.cursor(env.outputs)
-    if not cursor.set_key(path.digest):
+    if not cursor.set_key(path_key(path)):
         return []
     return [int.from_bytes(value, "little") for value in cursor.iternext_dup()]
 
@@ -116,7 +121,7 @@ def to_path_info(env: Environment, txn: Transaction, path: StorePath, record: Pa
 
 
 def page_of_paths(env: Environment, txn: Transaction, after: bytes, limit: int) -> list[tuple[bytes, StorePath, int]]:
-    """At most ``limit`` (digest, path, root inode) triples whose digest is greater than ``after``, in that order.
+    """At most ``limit`` (key, path, root inode) triples whose key is greater than ``after``, in that order.
 
     Walking all paths goes page by page, each in its own snapshot, so that none lives long.
     """
@@ -124,10 +129,9 @@ def page_of_paths(env: Environment, txn: Transaction, after: bytes, limit: int) 
     cursor = txn.cursor(env.paths)
     if not cursor.set_range(after + b"\0" if after else b"\0"):
         return result
-    for digest, value in cursor.iternext():
-        key = bytes(digest)
-        name = bytes(name_of(value)).decode("ascii")
-        result.append((key, StorePath.trusted(f"{nixbase32.encode(key)}-{name}"), root_of(value)))
+    for found, value in cursor.iternext():
+        key = bytes(found)
+        result.append((key, path_of_key(key), root_of(value)))
         if len(result) >= limit:
             break
     return result
@@ -158,12 +162,11 @@ def put_record(env: Environment, txn: Transaction, info: PathInfo, path_id: int,
         info.registration_time,
         info.nar_hash.digest,
         info.ultimate,
-        info.path.name,
         info.deriver.base_name if info.deriver else "",
         info.ca,
         info.signatures,
     )
-    txn.put(info.path.digest, record.encode(), db=env.paths)
+    txn.put(path_key(info.path), record.encode(), db=env.paths)
 
 
 def set_references(env: Environment, txn: Transaction, path_id: int, references: Iterable[int]) -> None:
@@ -187,17 +190,18 @@ def set_references(env: Environment, txn: Transaction, path_id: int, references:
 
 def set_outputs(env: Environment, txn: Transaction, drv_id: int, outputs: Iterable[StorePath]) -> None:
     """Say which paths a derivation that has just become valid makes."""
-    digests = [output.digest for output in outputs]
-    for digest in digests:
-        txn.put(digest, NUMBER.pack(drv_id), db=env.outputs)
-    if digests:
-        txn.put(KEY.pack(drv_id), b"".join(digests), db=env.makes)
+    names = []
+    for output in outputs:
+        txn.put(path_key(output), NUMBER.pack(drv_id), db=env.outputs)
+        names.append(output.base_name)
+    if names:
+        txn.put(KEY.pack(drv_id), " ".join(names).encode("ascii"), db=env.makes)
 
 
-def output_digests(env: Environment, txn: Transaction, drv_id: int) -> list[bytes]:
-    """The hash parts of what a valid derivation makes; nothing for every other path."""
-    value = txn.get(KEY.pack(drv_id), db=env.makes) or b""
-    return [bytes(value[start : start + DIGEST_SIZE]) for start in range(0, len(value), DIGEST_SIZE)]
+def outputs_of(env: Environment, txn: Transaction, drv_id: int) -> list[StorePath]:
+    """What a valid derivation makes; nothing for every other path."""
+    value = txn.get(KEY.pack(drv_id), db=env.makes)
+    return [StorePath.trusted(name) for name in value.decode("ascii").split(" ")] if value else []
 
 
 def remove(
@@ -214,8 +218,8 @@ def remove(
         raise PathInUseError(path, sorted(path_of_id(env, txn, referrer) for referrer in referrers))
     set_references(env, txn, record.id, ())
     value = NUMBER.pack(record.id)
-    for digest in output_digests(env, txn, record.id):
-        txn.delete(digest, value, db=env.outputs)
+    for output in outputs_of(env, txn, record.id):
+        txn.delete(path_key(output), value, db=env.outputs)
     txn.delete(KEY.pack(record.id), db=env.makes)
     txn.delete(KEY.pack(record.id), db=env.ids)
-    txn.delete(path.digest, db=env.paths)
+    txn.delete(path_key(path), db=env.paths)

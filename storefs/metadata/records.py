@@ -5,10 +5,11 @@ from __future__ import annotations
 from struct import error as struct_error
 
 from storefs.errors import StoreError
-from storefs.metadata.schema import FLAG_ULTIMATE, PATH_HEADER
+from storefs.formats import nixbase32
+from storefs.formats.store_path import HASH_PART_LENGTH, StorePath
+from storefs.metadata.schema import DIGEST_SIZE, FLAG_ULTIMATE, PATH_HEADER
 
 _HEADER_SIZE = PATH_HEADER.size
-_NAME_SIZE_AT = 65
 
 
 class CorruptRecordError(StoreError):
@@ -18,14 +19,13 @@ class CorruptRecordError(StoreError):
 class PathRecord:
     """What a row in ``paths`` says; treated as immutable.
 
-    ``name`` is what follows the dash of the base name; ``deriver`` a base name or ''; ``root`` an inode.
+    ``deriver`` is a base name or ''; ``root`` an inode. The path itself is the row's key, see `path_key`.
     """
 
     __slots__ = (
         "ca",
         "deriver",
         "id",
-        "name",
         "nar_hash",
         "nar_size",
         "registration_time",
@@ -42,7 +42,6 @@ class PathRecord:
         registration_time: int,
         nar_hash: bytes,
         ultimate: bool,
-        name: str,
         deriver: str,
         ca: str,
         signatures: tuple[str, ...],
@@ -53,14 +52,12 @@ class PathRecord:
         self.registration_time = registration_time
         self.nar_hash = nar_hash
         self.ultimate = ultimate
-        self.name = name
         self.deriver = deriver
         self.ca = ca
         self.signatures = signatures
 
     def encode(self) -> bytes:
         """The bytes of the row."""
-        name = self.name.encode("ascii")
         deriver = self.deriver.encode("ascii")
         ca = self.ca.encode("ascii")
         signatures = "\n".join(self.signatures).encode("utf-8")
@@ -71,21 +68,19 @@ class PathRecord:
             self.registration_time,
             self.nar_hash,
             FLAG_ULTIMATE if self.ultimate else 0,
-            len(name),
             len(deriver),
             len(ca),
             len(signatures),
         )
-        return b"".join((header, name, deriver, ca, signatures))
+        return b"".join((header, deriver, ca, signatures))
 
 
 def decode_path_record(value: bytes) -> PathRecord:
     """Read a row of ``paths``; raises CorruptRecordError."""
     try:
         fields = PATH_HEADER.unpack_from(value)
-        path_id, root, nar_size, time, nar_hash, flags, name_size, deriver_size, ca_size, signatures_size = fields
-        deriver_at = _HEADER_SIZE + name_size
-        ca_at = deriver_at + deriver_size
+        path_id, root, nar_size, time, nar_hash, flags, deriver_size, ca_size, signatures_size = fields
+        ca_at = _HEADER_SIZE + deriver_size
         signatures_at = ca_at + ca_size
         if signatures_at + signatures_size != len(value):
             raise CorruptRecordError("a path's record in the store database has a wrong length")
@@ -97,8 +92,7 @@ def decode_path_record(value: bytes) -> PathRecord:
             time,
             nar_hash,
             bool(flags & FLAG_ULTIMATE),
-            value[_HEADER_SIZE:deriver_at].decode("ascii"),
-            value[deriver_at:ca_at].decode("ascii"),
+            value[_HEADER_SIZE:ca_at].decode("ascii"),
             value[ca_at:signatures_at].decode("ascii"),
             tuple(signatures.split("\n")) if signatures else (),
         )
@@ -106,9 +100,14 @@ def decode_path_record(value: bytes) -> PathRecord:
         raise CorruptRecordError("a path's record in the store database is damaged") from error
 
 
-def name_of(value: bytes) -> bytes:
-    """The name alone: enough to compare, without decoding the rest."""
-    return value[_HEADER_SIZE : _HEADER_SIZE + value[_NAME_SIZE_AT]]
+def path_key(path: StorePath) -> bytes:
+    """The key of a path's row in ``paths``."""
+    return path.digest + path.base_name[HASH_PART_LENGTH + 1 :].encode("ascii")
+
+
+def path_of_key(key: bytes) -> StorePath:
+    """The path whose row has this key."""
+    return StorePath.trusted(f"{nixbase32.encode(key[:DIGEST_SIZE])}-{key[DIGEST_SIZE:].decode('ascii')}")
 
 
 def root_of(value: bytes) -> int:

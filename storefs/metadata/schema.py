@@ -9,12 +9,12 @@ it a new tree; an *inode* belongs to one file system object and is never given o
     meta          b"version"              u32: SCHEMA_VERSION
     meta          b"next-inode"           u64: the next inode to give out
     meta          b"next-id"              u64: the next path id, or serial number, to give out
-    paths         digest                  PATH_HEADER, then name, deriver, content address, signatures (see records.py)
+    paths         digest, name            PATH_HEADER, then deriver, content address, signatures (see records.py)
     ids           path id                 the base name, ASCII
     references    path id                 u64 path ids of what the path refers to, itself included, ascending
     referrers     path id                 (sorted duplicates) u64 path id of a path that refers to it, itself excluded
-    outputs       digest of an output     (sorted duplicates) u64 path id of a valid derivation that makes it
-    makes         path id of a derivation the digests of its outputs, one after the other
+    outputs       digest, name            (sorted duplicates) u64 path id of a valid derivation that makes this path
+    makes         path id of a derivation the base names of its outputs, separated by spaces
     dirs          inode                   directory record (see trees.py)
     nodes         inode                   node record of a file or symbolic link (see trees.py)
     files         content + executable    u64 inode: the node that every tree uses for this content; the key is the
@@ -87,8 +87,8 @@ NUMBER = Struct("<Q")  # counts, inodes and path ids as values
 DIGEST_SIZE = 20  # bytes of a hash part
 
 # path id, root inode, NAR size, registration time, SHA-256 of the NAR,
-# flags, length of the name, of the deriver's base name (0: unknown), of the content address, of the signatures
-PATH_HEADER = Struct("<4Q32sBBBxHI")
+# flags, length of the deriver's base name (0: unknown), of the content address, of the signatures
+PATH_HEADER = Struct("<4Q32sBBHI")
 FLAG_ULTIMATE = 1
 
 INLINE_LIMIT = 16384  # bytes: contents up to this size live in their node record, larger ones are blob files

@@ -18,9 +18,9 @@ from storefs.formats.hashes import Hash, new_hashlib
 from storefs.formats.path_info import InvalidPathError
 from storefs.gc.sweep import mark_orphans, sweep_blobs
 from storefs.metadata import path_infos, trees
+from storefs.metadata.nar_reader import TreeDamagedError
 from storefs.metadata.records import CorruptRecordError
 from storefs.metadata.schema import KEY, KEY_NEXT_INODE, NUMBER
-from storefs.metadata.tree_reader import TreeDamagedError
 from storefs.metadata.tree_release import begin_release
 
 TYPE_CHECKING = False

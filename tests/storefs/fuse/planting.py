@@ -9,9 +9,10 @@ import stat
 from storefs.castore.blobs import BlobStore
 from storefs.castore.digest import digest_bytes
 from storefs.formats import nixbase32
+from storefs.formats.store_path import StorePath
 from storefs.metadata import trees
 from storefs.metadata.environment import open_environment
-from storefs.metadata.records import PathRecord
+from storefs.metadata.records import PathRecord, path_key
 from storefs.metadata.schema import INLINE_LIMIT, KEY, KEY_NEXT_INODE, NUMBER
 
 
@@ -42,8 +43,8 @@ class Garden:
             planter = _Planter(env, txn, self.blobs, 16 if value is None else NUMBER.unpack(value)[0])
             root, _, _ = planter.add(os.fsencode(tree))
             txn.put(KEY_NEXT_INODE, NUMBER.pack(planter.next), db=env.meta)
-            record = PathRecord(1, root, 0, 1, bytes(32), False, name, "", "", ())
-            txn.put(nixbase32.decode(base[:32]), record.encode(), db=env.paths)
+            record = PathRecord(1, root, 0, 1, bytes(32), False, "", "", ())
+            txn.put(path_key(StorePath(base)), record.encode(), db=env.paths)
 
         env.update(work)
         return base
@@ -57,7 +58,7 @@ class Garden:
     def unregister(self, base: str) -> int:
         """Make a path invalid, as a collector's first commit does, and return its root's inode."""
         root = self.root_of(base)
-        self.environment.update(lambda txn: txn.delete(nixbase32.decode(base[:32]), db=self.environment.paths))
+        self.environment.update(lambda txn: txn.delete(path_key(StorePath(base)), db=self.environment.paths))
         return root
 
     def fell(self, root: int) -> None:

@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from storefs.errors import StoreError
+from storefs.formats.hashes import hash_bytes
+from storefs.formats.path_info import PathInfo
+from storefs.formats.store_path import StorePath
+from storefs.metadata import trees
+from storefs.metadata.schema import KEY
+from storefs.stores.local import LocalStore
+from storefs.stores.verify import is_intact, verify_paths, verify_store
+from tests.store_invariants import check_invariants, check_nothing_is_left
+
+
+def add(store: LocalStore, name: str, content: bytes, references: tuple[StorePath, ...] = ()) -> StorePath:
+    path = StorePath.from_digest(hash_bytes("sha1", name.encode()).digest, name)
+    with store.intake() as intake:
+        tree = intake.add_bytes(content)
+        intake.register([(tree, PathInfo(path, tree.nar_hash, tree.nar_size, references))])
+    return path
+
+
+def blob_file(store: LocalStore, path: StorePath) -> Path:
+    with store.environment.snapshot() as txn:
+        node = txn.get(KEY.pack(store.root_inode(path)), db=store.environment.nodes)
+    assert node is not None
+    return Path(store.blobs.path(trees.node_payload(node)))
+
+
+def tamper(store: LocalStore, path: StorePath) -> None:
+    """Change one byte of a path that is one large file."""
+    file = blob_file(store, path)
+    content = bytearray(file.read_bytes())
+    content[7] ^= 1
+    file.chmod(0o600)
+    file.write_bytes(content)
+    file.chmod(0o444)
+
+
+def put_again(store: LocalStore, path: StorePath, content: bytes) -> None:
+    """What a repair does, whatever it got the contents from."""
+    info = store.path_info(path)
+    with store.intake(repair=True) as intake:
+        intake.register([(intake.add_bytes(content), info)], replace=True)
+
+
+def test_a_whole_store_is_whole(local_store: LocalStore) -> None:
+    add(local_store, "small", b"x")
+    add(local_store, "large", os.urandom(5000))
+    for check_contents in (False, True):
+        result = verify_store(local_store, check_contents=check_contents)
+        assert (result.unfixed, result.repaired) == ([], [])
+
+
+def test_every_path_is_checked_and_named(local_store: LocalStore, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = [add(local_store, f"p{number}", os.urandom(5000)) for number in range(3)]
+    tamper(local_store, paths[0])
+    tamper(local_store, paths[2])
+    assert verify_paths(local_store, paths) == [paths[0], paths[2]]
+    shown = capsys.readouterr().err
+    assert f"{paths[0]}' was modified! expected hash 'sha256:" in shown
+    assert f"the contents of '{local_store.directory.print(paths[2])}' are damaged" in shown
+    assert str(paths[1]) not in shown
+    assert [is_intact(local_store, path) for path in paths] == [False, True, False]
+    assert verify_store(local_store, check_contents=False).unfixed == []
+    assert verify_store(local_store, check_contents=True).unfixed == sorted(
+        [paths[0], paths[2]], key=lambda p: p.digest
+    )
+
+
+def test_contents_that_two_paths_share_are_reported_for_both(local_store: LocalStore) -> None:
+    content = os.urandom(5000)
+    one, two = add(local_store, "one", content), add(local_store, "two", content)
+    tamper(local_store, one)
+    assert set(verify_store(local_store, check_contents=True).unfixed) == {one, two}
+
+
+def test_a_path_whose_contents_are_gone_is_forgotten(
+    local_store: LocalStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = add(local_store, "x", os.urandom(5000))
+    other = add(local_store, "y", os.urandom(5000))
+    blob_file(local_store, path).unlink()
+    assert verify_store(local_store, check_contents=False).unfixed == []
+    assert (
+        f"path '{local_store.directory.print(path)}' disappeared, removing from database..." in capsys.readouterr().err
+    )
+    assert list(local_store.all_valid_paths()) == [other]
+
+
+def test_referrers_decide_what_is_forgotten(local_store: LocalStore, capsys: pytest.CaptureFixture[str]) -> None:
+    lib = add(local_store, "lib", os.urandom(5000))
+    app = add(
+        local_store, "app", os.urandom(5000), (lib, StorePath.from_digest(hash_bytes("sha1", b"app").digest, "app"))
+    )
+    blob_file(local_store, lib).unlink()
+    assert verify_store(local_store, check_contents=False).unfixed == [lib]
+    assert "lib' disappeared, but it still has valid referrers!" in capsys.readouterr().err
+    assert local_store.is_valid(lib)
+    blob_file(local_store, app).unlink()
+    assert verify_store(local_store, check_contents=False).unfixed == []
+    assert list(local_store.all_valid_paths()) == []
+
+
+def test_a_wrong_size_is_noticed_without_reading(local_store: LocalStore) -> None:
+    path = add(local_store, "x", os.urandom(5000))
+    file = blob_file(local_store, path)
+    file.chmod(0o600)
+    os.truncate(file, 100)
+    verify_store(local_store, check_contents=False)
+    assert not local_store.is_valid(path)
+
+
+def test_repair_is_asked_for_what_is_damaged(local_store: LocalStore) -> None:
+    contents = {add(local_store, name, content): content for name in "abc" if (content := os.urandom(5000))}
+    damaged, gone, good = contents
+    tamper(local_store, damaged)
+    blob_file(local_store, gone).unlink()
+    asked = []
+
+    def repair(path: StorePath) -> None:
+        asked.append(path)
+        put_again(local_store, path, contents[path])
+
+    result = verify_store(local_store, check_contents=True, repair=repair)
+    assert set(result.repaired) == set(asked) == {damaged, gone}
+    assert result.unfixed == []
+    assert verify_store(local_store, check_contents=True).unfixed == []
+    assert all(is_intact(local_store, path) for path in (damaged, gone, good))
+    check_invariants(local_store)
+    check_nothing_is_left(local_store)
+
+
+def test_what_can_not_be_repaired_is_reported_and_kept(local_store: LocalStore, expects_warnings: list[object]) -> None:
+    path = add(local_store, "x", os.urandom(5000))
+    tamper(local_store, path)
+
+    def repair(path: StorePath) -> None:
+        raise StoreError("nobody has it")
+
+    assert verify_store(local_store, check_contents=True, repair=repair).unfixed == [path]
+    assert local_store.is_valid(path)
+    assert len(expects_warnings) == 1
+
+
+def test_a_missing_size_is_filled_in(local_store: LocalStore, capsys: pytest.CaptureFixture[str]) -> None:
+    path = add(local_store, "x", b"x" * 100)
+    info = local_store.path_info(path)
+    local_store.update_path_info(info.replace(nar_size=0))
+    verify_store(local_store, check_contents=True)
+    assert local_store.path_info(path).nar_size == info.nar_size
+    assert f"updating size field on '{local_store.directory.print(path)}' to {info.nar_size}" in capsys.readouterr().err
+
+
+def test_readers_see_the_old_or_the_new_bytes_while_a_path_is_repaired(local_store: LocalStore) -> None:
+    content = os.urandom(5000)
+    path = add(local_store, "x", content)
+    small = add(local_store, "y", b"y" * 30)
+    for _ in range(20):
+        tamper(local_store, path)
+        inode = local_store.root_inode(path)
+        before = local_store.reader.read(inode)
+        put_again(local_store, path, content)
+        put_again(local_store, small, b"y" * 30)
+        assert before != content
+        assert local_store.read_path(path) == content
+        assert local_store.read_path(small) == b"y" * 30
+    check_invariants(local_store)
+
+
+def test_blobs_that_nothing_names_are_removed(local_store: LocalStore) -> None:
+    add(local_store, "x", os.urandom(5000))
+    orphan = Path(local_store.blobs.path(bytes(32)))
+    orphan.parent.mkdir(exist_ok=True)
+    orphan.write_bytes(b"left by nobody")
+    verify_store(local_store, check_contents=False)
+    assert not orphan.exists()
+    check_nothing_is_left(local_store)
+
+
+@pytest.mark.parametrize("table", ["dirs", "nodes", "paths"])
+def test_damaged_rows_are_an_error_and_no_traceback(local_store: LocalStore, scratch: Path, table: str) -> None:
+    (scratch / "tree" / "sub").mkdir(parents=True)
+    (scratch / "tree" / "sub" / "file").write_bytes(b"x")
+    path = StorePath("0" * 32 + "-x")
+    with local_store.intake() as intake:
+        tree = intake.add_tree(f"{scratch}/tree")
+        intake.register([(tree, PathInfo(path, tree.nar_hash, tree.nar_size))])
+    env = local_store.environment
+    database = getattr(env, table)
+    with env.snapshot() as txn:
+        key, value = next(iter(txn.cursor(database).iternext()))
+    env.update(lambda txn: txn.put(key, value[:60], db=database))
+    with pytest.raises(StoreError):
+        verify_paths(local_store, [path])
+        raise StoreError("it was reported")
