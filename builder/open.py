@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import asynccontextmanager, contextmanager
 
 from builder.fetching import LazyFetcher, has_substituters
 from builder.local_builder import LocalBuilder
 from builder.machine import LocalMachine
 from builder.progress import Progress
+from storefs import logs
 from storefs.errors import UsageError
 from storefs.stores.local import LocalStore
 
@@ -31,13 +33,13 @@ def open_builder_now(
     Args:
         config: directories and settings.
         store: where outputs go; a local one, or a daemon's, which then builds.
-        progress: is told what happens; plain lines if None.
+        progress: is told what happens; the display that fits if None.
 
     Raises:
         UsageError: nobody can build into this store.
         OSError: the scratch directory can't be made.
     """
-    shown = progress or Progress()
+    shown = progress or default_progress()
     try:
         if isinstance(store, LocalStore):
             with LocalMachine(config, store, shown) as machine, LazyFetcher(config, store) as fetcher:
@@ -51,6 +53,17 @@ def open_builder_now(
         yield DaemonBuilder(store, shown)
     finally:
         shown.close()
+
+
+def default_progress() -> Progress:
+    """Return the display that `--log-format`, -L, -Q and standard error ask for: lines, JSON, or a live view."""
+    sink = logs.sink
+    is_terminal = sys.stderr is not None and sys.stderr.isatty()
+    if sink.json or sink.format in {"raw", "raw-with-logs"} or not is_terminal:
+        return Progress(sink.build_logs is not False)
+    from builder.live_view import LiveProgress  # noqa: PLC0415  only terminals pay for it
+
+    return LiveProgress(sink.build_logs is not False or sink.format == "bar-with-logs")
 
 
 def _other_machines(machine: LocalMachine) -> RemoteMachines | None:

@@ -125,8 +125,17 @@ def _dispatch(argv: list[str], environ: Mapping[str, str] | None) -> int:
     logs.sink.level = _verbosity(invocation)
     invocation.config = load_config(environ, invocation.settings, invocation.value("--store"))
     logs.sink.colour = not invocation.config.variable("NO_COLOR") and sys.stderr is not None and sys.stderr.isatty()
-    logs.sink.json = invocation.value("--log-format") == "internal-json"
+    logs.sink.format = invocation.value("--log-format")
+    logs.sink.json = logs.sink.format == "internal-json"
+    logs.sink.build_logs = _build_logs(program, invocation)
     return run(invocation)
+
+
+def _build_logs(program: str, invocation: Invocation) -> bool:
+    """Whether the output of builders is shown: by the older commands unless -Q is given, by the others with -L."""
+    if invocation.flag("--no-build-output"):
+        return False
+    return invocation.flag("--print-build-logs") or program not in {"verglas", "nix"}
 
 
 def _verbosity(invocation: Invocation) -> int:

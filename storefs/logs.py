@@ -15,14 +15,19 @@ ERROR, WARNING, NOTICE, INFO, TALKATIVE, CHATTY, DEBUG, VOMIT = range(8)
 
 
 class _Sink:
-    """Where lines go; one per process, changed by `storefs.cli` from the command line alone."""
+    """Where lines go; one per process, changed by `storefs.cli` from the command line alone.
 
-    __slots__ = ("colour", "emit", "json", "level")
+    `format` and `build_logs` are what `--log-format`, `-L` and `-Q` ask of the display of builds.
+    """
+
+    __slots__ = ("build_logs", "colour", "emit", "format", "json", "level")
 
     def __init__(self) -> None:
         self.level = INFO
         self.colour = False
         self.json = False
+        self.format: str | None = None
+        self.build_logs: bool | None = None
         self.emit = _write
 
 
