@@ -15,7 +15,7 @@ from profiles.closure_diff import ClosureDiff, diff_closures
 from profiles.closures import closure_sizes
 from profiles.elements import NotPlainError, parse_manifest
 from profiles.generations import current_link, declaration_dir
-from profiles.lock import Lock, parse_lock, read_lock
+from profiles.lock import Lock, lock_path, parse_lock, read_lock
 from profiles.manifest import parse_declaration, read_declaration
 from profiles.resolve import Everything, Resolution, resolve, selected_names
 from profiles.store_reader import StoreReader
@@ -195,7 +195,7 @@ def declaration_of(generation: Generation, home: str) -> tuple[Declaration, Lock
     if texts is None:
         return None
     path = f"{declaration_dir(generation.path)}/profile.yaml"
-    return parse_declaration(texts[0], path, home), parse_lock(texts[1], path.replace(".yaml", ".lock"))
+    return parse_declaration(texts[0], path, home), parse_lock(texts[1], lock_path(path))
 
 
 def is_profile_new(place: Place) -> bool:

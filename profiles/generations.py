@@ -308,6 +308,8 @@ def _acquire(path: str, text: str, waiting: Callable[[str], object] | None) -> i
                 fcntl.flock(fd, fcntl.LOCK_EX)
             if os.fstat(fd).st_size == 0:
                 return fd
+            if os.path.exists(path) and os.path.samestat(os.stat(path), os.fstat(fd)):
+                raise GenerationError(f"'{path}' is in the way: it should be an empty lock file; move it away")
         except BaseException:
             os.close(fd)
             raise

@@ -89,9 +89,11 @@ class Lock:
 
 
 def lock_path(manifest_path: str) -> str:
-    """Return where the lock file of a profile.yaml is: `profile.lock`, beside it."""
-    stem = manifest_path.removesuffix(".yaml").removesuffix(".yml")
-    return stem + ".lock"
+    """Return where the lock file of a declaration is: `profile.yaml.lock`, beside it.
+
+    Not `profile.lock`: that is what Nix locks while it changes a profile called `profile`.
+    """
+    return manifest_path + ".lock"
 
 
 def read_lock(path: str) -> Lock:

@@ -5,7 +5,8 @@ makes it live. A process killed at any moment leaves the old generation live or 
 a declared profile lies what made it:
 
     profile-7-link -> /nix/store/...-user-environment
-    profile-7-declaration/profile.yaml, profile.lock, source-NAME -> the channel's expressions (kept by these links)
+    profile-7-declaration/profile.yaml, profile.yaml.lock
+    profile-7-declaration/source-NAME -> the expressions of a channel, kept by this link
 
 Used by the `verglas profile` commands; `nix-env` has its own way to an environment and shares `commit`.
 """
@@ -78,7 +79,7 @@ def is_live(profile: str, text: bytes, lock_text: bytes | None, system: str) -> 
     if not link or lock_text is None:
         return False
     folder = declaration_dir(os.path.join(os.path.dirname(profile), link))
-    if _read(f"{folder}/profile.yaml") != text or _read(f"{folder}/profile.lock") != lock_text:
+    if _read(f"{folder}/profile.yaml") != text or _read(f"{folder}/profile.yaml.lock") != lock_text:
         return False
     first, *inputs = (_read(f"{folder}/inputs") or b"").decode("utf-8", "surrogateescape").splitlines() or [""]
     return first == system and all(_is_unchanged(line) for line in inputs)
@@ -95,7 +96,7 @@ def record_of(declaration: Declaration, resolution: Resolution, lock_text: bytes
     text = "\n".join(inputs) + "\n"
     return {
         "profile.yaml": declaration.text,
-        "profile.lock": lock_text,
+        "profile.yaml.lock": lock_text,
         "inputs": text.encode("utf-8", "surrogateescape"),
     }
 
@@ -217,9 +218,9 @@ def run_hooks(commands: tuple[str, ...], profile: str, generation: Generation, c
 
 
 def declared_text(generation: Generation) -> tuple[bytes, bytes] | None:
-    """Return the profile.yaml and the profile.lock that made a generation, None if it was not made from any."""
+    """Return the profile.yaml and the profile.yaml.lock that made a generation, None if it was not made from any."""
     folder = declaration_dir(generation.path)
-    text, lock = _read(f"{folder}/profile.yaml"), _read(f"{folder}/profile.lock")
+    text, lock = _read(f"{folder}/profile.yaml"), _read(f"{folder}/profile.yaml.lock")
     return None if text is None or lock is None else (text, lock)
 
 

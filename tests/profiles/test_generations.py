@@ -194,6 +194,14 @@ def test_stale_lock_file_is_not_trusted(profile: str) -> None:
     assert done.is_set()
 
 
+def test_file_that_is_no_lock_is_not_touched(profile: str) -> None:
+    os.makedirs(os.path.dirname(profile))
+    Path(profile + ".lock").write_text("precious")
+    with pytest.raises(GenerationError, match="is in the way"), locked(profile):
+        pass
+    assert Path(profile + ".lock").read_text() == "precious"
+
+
 def test_default_profile_is_linked_once(scratch: Path) -> None:
     user = "per-user/joe/profile" if os.geteuid() else "default"
     assert default_profile(str(scratch), "/state", "joe") == f"/state/profiles/{user}"

@@ -33,9 +33,8 @@ def test_reads_back_what_it_prints() -> None:
 
 
 def test_missing_lock_is_empty(scratch: Path) -> None:
-    assert read_lock(str(scratch / "profile.lock")) == Lock()
-    assert lock_path("/x/profile.yaml") == "/x/profile.lock"
-    assert lock_path("/x/other.yml") == "/x/other.lock"
+    assert read_lock(str(scratch / "profile.yaml.lock")) == Lock()
+    assert lock_path("/x/profile.yaml") == "/x/profile.yaml.lock"
 
 
 @pytest.mark.parametrize(
@@ -51,6 +50,6 @@ def test_missing_lock_is_empty(scratch: Path) -> None:
 )
 def test_faults_name_the_file_and_the_way_out(text: bytes, reason: str) -> None:
     with pytest.raises(BadLockError, match=reason) as caught:
-        parse_lock(text, "/x/profile.lock")
-    assert str(caught.value).startswith("lock file '/x/profile.lock'")
+        parse_lock(text, "/x/profile.yaml.lock")
+    assert str(caught.value).startswith("lock file '/x/profile.yaml.lock'")
     assert str(caught.value).endswith("remove it to resolve the profile anew")
