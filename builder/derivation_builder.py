@@ -11,18 +11,19 @@ import os
 
 from builder import progress as told
 from builder.build_log import open_build_log
-from builder.build_process import CANCELLED, SILENT, TOO_LONG, Limits, run_builder
+from builder.build_process import Limits, run_builder
 from builder.confinement import BUILTINS, Confinement, is_sandboxed
+from builder.diagnosis import diagnose
 from builder.environment import BadAttributeError, BuildAttributes, BuildEnvironment, build_environment
-from builder.failures import FAILED, TIMED_OUT, BuildError, CancelledError, InputRejectedError
+from builder.failures import BuildError, InputRejectedError
 from builder.locks import try_lock
 from builder.outputs import Produced, compare_outputs, register_outputs
 from builder.sandbox.plan import Plan
-from builder.sandbox.spawn import SandboxSetupError, Spawner
+from builder.sandbox.spawn import Spawner
 from builder.scratch import make_build_directory, remove_tree
 from builder.users import acquire_user
 from storefs import logs
-from storefs.api import BuildMode, BuildStatus
+from storefs.api import BuildMode
 from storefs.formats.derivation import FIXED, INPUT_ADDRESSED
 from storefs.formats.hashes import Hash
 from storefs.records import record
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
     from storefs.formats.derivation import Derivation
     from storefs.formats.path_info import PathInfo
     from storefs.formats.store_path import StorePath
-
-_LITTLE_SPACE = 8 << 20  # bytes; with less, a failure may be the disk's and is not held against the derivation
 
 
 @record(frozen=True, slots=True)
@@ -207,7 +206,15 @@ class _Build:
             )
             ending = self._run_process(spawner, plan, activity, user)
             if not ending.ok:
-                raise self._failure(ending)
+                raise diagnose(
+                    ending,
+                    self._config,
+                    name=self._request.name,
+                    drv_path=self._shown,
+                    build_dir=self._build_dir,
+                    logs_shown=self._machine.progress.show_logs,
+                    networked=self._networked,
+                )
             keep = frozenset() if mode is BuildMode.CHECK else frozenset(self._kept())
             produced = Produced(
                 derivation=self._derivation,
@@ -309,39 +316,6 @@ class _Build:
             if log is not None:
                 log.close()
 
-    def _failure(self, ending: Ending) -> BuildError:
-        config, name = self._config, self._request.name
-        if ending.killed_for is CANCELLED:
-            return CancelledError(f"{name} was cancelled")
-        if ending.killed_for is SILENT:
-            limit = config.integer("max-silent-time")
-            text = f"{name} timed out after {limit} seconds of silence"
-            return BuildError(text, BuildStatus.TIMED_OUT, TIMED_OUT)
-        if ending.killed_for is TOO_LONG:
-            text = f"{name} timed out after {config.integer('timeout')} seconds"
-            return BuildError(text, BuildStatus.TIMED_OUT, TIMED_OUT)
-        if ending.killed_for is not None:
-            limit = config.integer("max-build-log-size")
-            text = f"{name} killed after writing more than {limit} bytes of log output"
-            return BuildError(text, BuildStatus.LOG_LIMIT_EXCEEDED)
-        if ending.setup_failure is not None and not ending.setup_failure.startswith("executing"):
-            raise SandboxSetupError(
-                f"while setting up the build environment of '{self._shown}': {ending.setup_failure}"
-            )
-        tail = ending.tail
-        text = f"builder for '{self._shown}' {ending.describe()}"
-        if ending.setup_failure is not None:
-            tail = [*tail, f"error: {ending.setup_failure}"]
-        if tail and (not self._machine.progress.show_logs or ending.setup_failure is not None):
-            lines = "".join(f"> {line}\n" for line in tail)
-            text += f";\nlast {len(tail)} log lines:\n{lines}For full logs, run 'nix log {self._shown}'."
-        full = _is_full(config.state_dir) or _is_full(self._build_dir)
-        if full:
-            text += "\nnote: build failure may have been caused by lack of free disk space"
-        if full or self._networked:
-            return BuildError(text, BuildStatus.TRANSIENT_FAILURE)
-        return BuildError(text, BuildStatus.PERMANENT_FAILURE, FAILED)
-
     def _sign(self, info: PathInfo) -> PathInfo:
         files = self._config.words("secret-key-files")
         if not files:
@@ -409,11 +383,3 @@ _VERBS = {
     BuildMode.CHECK: "checking outputs of",
     BuildMode.REPAIR: "repairing outputs of",
 }
-
-
-def _is_full(path: str) -> bool:
-    try:
-        space = os.statvfs(path)
-    except OSError:
-        return False
-    return space.f_bavail * space.f_bsize < _LITTLE_SPACE

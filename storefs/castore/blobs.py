@@ -16,7 +16,8 @@ import errno
 import fcntl
 import os
 
-from storefs.castore.digest import DIGEST_SIZE, digest_pieces
+from storefs.castore.digest import digest_pieces
+from storefs.castore.left_overs import remove_area
 from storefs.durable import sync_directory, sync_file_system
 from storefs.errors import StoreError
 
@@ -367,31 +368,6 @@ class IntakeArea:
                 os.close(reading)
         except OSError as error:
             raise write_error(path, error) from error
-
-
-def digests_in_area(path: str) -> list[bytes]:
-    """What an addition that was killed had published or relied on."""
-    result = []
-    for name in os.listdir(path):
-        if len(name) == 2 * DIGEST_SIZE:
-            try:
-                result.append(bytes.fromhex(name))
-            except ValueError:
-                continue
-    return result
-
-
-def remove_area(path: str) -> int:
-    """Remove an area's directory with all its links and return the bytes that only it held."""
-    freed = 0
-    with os.scandir(path) as entries:
-        for entry in entries:
-            status = entry.stat(follow_symlinks=False)
-            if status.st_nlink == 1:
-                freed += status.st_blocks * 512
-            os.unlink(entry.path)
-    os.rmdir(path)
-    return freed
 
 
 def write_error(path: str, error: OSError) -> BlobError:

@@ -6,7 +6,7 @@ an addition that relies on it holds a link of its own and puts it back before it
 
 from __future__ import annotations
 
-from storefs.castore.blobs import digests_in_area, remove_area
+from storefs.castore.left_overs import digests_in_area, remove_area
 from storefs.metadata import trees
 from storefs.metadata.schema import KEY, NUMBER
 
