@@ -10,7 +10,7 @@ import cython
 
 from evaluator.core import nodes, show
 from evaluator.core.lexer import AlreadyDefined, SyntaxProblem
-from evaluator.errors import ParseError, UndefinedVarError
+from evaluator.errors import ParseError, StackOverflow, UndefinedVarError
 
 if not cython.compiled:
     from evaluator.core.parser import (
@@ -499,4 +499,7 @@ def parse(state, source, base_path, names):
 def evaluate(expression):
     """Return the forced value of an `Expression`."""
     node: Node = expression.node
-    return node.eval(expression.env)
+    try:
+        return node.eval(expression.env)
+    except RecursionError:  # only uncompiled code has that limit
+        raise StackOverflow() from None
