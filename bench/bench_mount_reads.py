@@ -1,0 +1,118 @@
+"""The mount beside ext4 and squashfuse_ll: large files, parallel readers, processor time and memory of the server.
+
+Needs root; 10 minutes, 4 GB of disk. Cold as in `bench_mount`.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from typing import TYPE_CHECKING
+
+from bench.mounted_trees import drop_caches, find, mounted_trees
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bench.harness import Bench
+    from bench.mounted_trees import Trees
+
+RANDOM_READS = """
+import os, random, sys
+fd = os.open(sys.argv[1], os.O_RDONLY)
+pages = os.fstat(fd).st_size // 4096
+generator = random.Random(int(sys.argv[3]))
+for _ in range(int(sys.argv[2])):
+    os.pread(fd, 4096, 4096 * generator.randrange(pages))
+"""
+STAT_ALL = """
+import os, sys
+for name in sys.stdin.buffer.read().split(b"\\0"):
+    os.lstat(name)
+"""
+
+
+def run(bench: Bench) -> None:
+    with mounted_trees(bench, "large") as trees:
+        measure_large(bench, trees)
+    with mounted_trees(bench, "system", "tiny", peer=False) as trees:
+        measure_parallel(bench, trees)
+        measure_server(bench, trees)
+
+
+def measure_large(bench: Bench, trees: Trees) -> None:
+    reads = "500" if bench.quick else "20000"
+    for title, work in (
+        ("sequential", lambda path: ["cat", f"{path}/file"]),
+        ("random 4K", lambda path: ["python3", "-c", RANDOM_READS, f"{path}/file", reads, "3"]),
+    ):
+        action = work(trees.ours("large"))
+        if title == "sequential":
+            action = ["sh", "-c", f"cat '{trees.ours('large')}/file' | cat > /dev/null"]
+        peers = {
+            "ext4": (trees.directory("large"), drop_caches, ("--passthrough",), "with passthrough"),
+            "squashfuse_ll": (trees.peer("large"), trees.cold_peer, (), "without passthrough"),
+        }
+        for peer, (path, prepare, options, how) in peers.items():
+            other = work(path)
+            if title == "sequential":
+                other = ["sh", "-c", f"cat '{path}/file' | cat > /dev/null"]
+            bench.compare(
+                f"cold {title} {how}, to {peer}",
+                ours=action,
+                before_ours=trees.cold_ours(*options),
+                peer=other,
+                before_peer=prepare,
+                pairs=3,
+                limit=1.2,
+                warm_up=False,
+            )
+
+
+def measure_parallel(bench: Bench, trees: Trees) -> None:
+    """Two readers of different halves of a tree at once, against one after the other."""
+    halves: list[list[str]] = [[], []]
+    for index, folder in enumerate(sorted(trees.directory("system").glob("usr/*/*"))):
+        halves[index % 2].append(f"'{trees.ours('system') / folder.relative_to(trees.directory('system'))}'")
+    commands = [f"tar cf - {' '.join(half)} | cat > /dev/null" for half in halves]
+    bench.compare(
+        "two cold readers at once, to one after the other",
+        ours=["sh", "-c", f"({commands[0]}) & ({commands[1]}) & wait"],
+        before_ours=trees.cold_ours(),
+        peer=["sh", "-c", f"{commands[0]}; {commands[1]}"],
+        before_peer=trees.cold_ours(),
+        pairs=3,
+        limit=1.05,
+        warm_up=False,
+    )
+
+
+def measure_server(bench: Bench, trees: Trees) -> None:
+    """Processor time of a look-up, and memory after a walk, of both transports."""
+    names = list_files(trees.plain / "tiny")  # directory by directory, as programs look them up
+    for transport, lookup_limit, memory_limit in (("kernel", 10, 20), ("pyfuse3", 15, 150)):
+        trees.mount_ours("--transport", transport)
+        paths = b"\0".join(os.fsencode(trees.ours("tiny")) + b"/" + name for name in names[:30_000])
+        before = trees.status()
+        subprocess.run(["python3", "-c", STAT_ALL], input=paths, check=True)
+        after = trees.status()
+        lookups = count(after, "requests lookup") - count(before, "requests lookup")
+        seconds = float(str(after["cpu seconds"])) - float(str(before["cpu seconds"]))
+        bench.record(f"look-up, {transport}", 1e6 * seconds / lookups, "us of processor time", limit=lookup_limit)
+        subprocess.run(find(trees.ours("tiny")), stdout=subprocess.DEVNULL, check=True)
+        memory = float(str(trees.status()["anonymous KiB"])) / 1024
+        bench.record(f"memory after a walk, {transport}", memory, "MiB anonymous", limit=memory_limit)
+
+
+def count(status: dict[str, object], name: str) -> int:
+    counters = status["counters"]
+    assert isinstance(counters, dict)
+    return int(counters.get(name, 0))
+
+
+def list_files(tree: Path) -> list[bytes]:
+    found = []
+    top = os.fsencode(tree)
+    for folder, _, names in os.walk(top):
+        found += [os.path.relpath(os.path.join(folder, name), top) for name in names]
+    return found
