@@ -1,7 +1,7 @@
 """The effects of the language over an injected store.
 
-`StoreIO` implements `EvalIO`: store paths are computed here, written through a `Store`, and read back through it whether
-the store is mounted or not. What takes long (building, downloading) is handed to `Services`, which `session.py`
+`StoreIO` implements `EvalIO`: store paths are computed here, written through a `Store`, and read back through it
+whether the store is mounted or not. What takes long (building, downloading) is handed to `Services`, which `session.py`
 provides. The store is opened when it is first needed: most evaluations that only print something never need it.
 
 Derivations and texts are written in batches, since a transaction for each would cost more than evaluating them.
@@ -148,7 +148,20 @@ class StoreIO(EvalIO):
             return inside[0].file_type(inside[1], inside[2])
         if path in self._texts:
             return "regular"
-        return super().file_type(path)
+        kind = super().file_type(path)
+        if kind is None:
+            folder, _, name = path.rpartition("/")
+            real = self._behind_links(folder)
+            if real is not None and (inside := self._inside(f"{real}/{name}")) is not None:
+                return inside[0].file_type(inside[1], inside[2])
+        return kind
+
+    def _behind_links(self, path: str) -> str | None:
+        """Where a path outside of the store leads in it, through a profile say; asked when this machine has no answer,
+        because the store is mounted nowhere. None if it leads elsewhere.
+        """
+        real = os.path.realpath(path)
+        return self.resolve(real) if real.startswith(self._prefix) and not path.startswith(self._prefix) else None
 
     def read_file(self, path: str) -> bytes:
         """See `EvalIO`."""
@@ -162,19 +175,42 @@ class StoreIO(EvalIO):
         text = self._texts.get(path)
         if text is not None and text.content is not None:
             return text.content
-        return super().read_file(path)
+        try:
+            return super().read_file(path)
+        except FileNotFoundError:
+            behind = self._behind_links(path)
+            if behind is None:
+                raise
+            return self.read_file(behind)
 
     def read_link(self, path: str) -> str:
         """See `EvalIO`."""
         inside = self._inside(path)
-        return inside[0].read_link(inside[1], inside[2]) if inside is not None else super().read_link(path)
+        if inside is not None:
+            return inside[0].read_link(inside[1], inside[2])
+        try:
+            return super().read_link(path)
+        except FileNotFoundError:
+            folder, _, name = path.rpartition("/")
+            behind = self._behind_links(folder)
+            if behind is None:
+                raise
+            return self.read_link(f"{behind}/{name}")
 
     def list_dir(self, path: str) -> dict[str, str]:
         """See `EvalIO`."""
         inside = self._inside(path)
         if inside is not None:
             inside = self._inside(self.resolve(path))
-        return inside[0].list_dir(inside[1], inside[2]) if inside is not None else super().list_dir(path)
+        if inside is not None:
+            return inside[0].list_dir(inside[1], inside[2])
+        try:
+            return super().list_dir(path)
+        except FileNotFoundError:
+            behind = self._behind_links(path)
+            if behind is None:
+                raise
+            return self.list_dir(behind)
 
     def is_executable(self, path: str) -> bool:
         """See `EvalIO`."""
