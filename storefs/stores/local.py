@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from storefs.config import Config
     from storefs.formats.derivation import Derivation
     from storefs.formats.derivation_hash import DerivationHash
+    from storefs.gc.automatic import AutomaticCollection
     from storefs.gc.collector import Collector
     from storefs.gc.temp_roots import TempRoots
     from storefs.metadata.environment import Environment, Transaction
@@ -74,6 +75,8 @@ class LocalStore:
         self._reader: TreeReader | None = None
         self._temp_roots: TempRoots | None = None
         self._making_temp_roots = allocate_lock()
+        self._automatic: AutomaticCollection | None = None
+        self._collecting = collecting
         # What a path's derivation hashes to follows from its contents, which the path itself is a hash of.
         self._derivation_hashes: dict[StorePath, DerivationHash] = {}
         if not collecting and not self.environment.read_only:
@@ -248,6 +251,7 @@ class LocalStore:
         """
         from storefs.stores.local_intake import LocalIntake  # noqa: PLC0415
 
+        self.collect_if_low()
         return LocalIntake(
             self.environment,
             self.blobs,
@@ -326,6 +330,16 @@ class LocalStore:
         hasher = DerivationHasher(self.directory, read, self._derivation_hashes)
         for path, derivation in derivations.items():
             check_output_paths(derivation, self.directory, hasher, path)
+
+    def collect_if_low(self) -> None:
+        """Collect garbage if the disk has less room than the setting `min-free` asks for; mostly does nothing."""
+        if not self.config.integer("min-free") or self._collecting:
+            return
+        if self._automatic is None:
+            from storefs.gc.automatic import AutomaticCollection  # noqa: PLC0415
+
+            self._automatic = AutomaticCollection(self.config, self.collector)
+        self._automatic.run_if_low()
 
     def collector(self) -> Collector:
         """What collects this store and lists its roots; pair with its ``close``."""
