@@ -1,0 +1,27 @@
+"""Every program and verb with its table, for what is generated from them: completions and manual pages.
+
+Imports all commands, so it is for those two only.
+"""
+
+from __future__ import annotations
+
+from storefs.cli import load_verb, verb_names
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from storefs.options import Command
+
+
+def all_commands() -> dict[str, dict[str, Command]]:
+    """Return program -> verb -> table; a program without verbs has the one verb ''."""
+    programs: dict[str, dict[str, Command]] = {"verglas": {}, "nix": {}}
+    for name in verb_names():
+        command = load_verb(name)[0]
+        if name.startswith("nix_"):
+            programs[name.replace("_", "-")] = {"": command}
+            continue
+        spoken = command.name.removeprefix("verglas ").removeprefix("nix ")
+        programs["verglas"][spoken] = command
+        if not spoken.startswith("profile "):
+            programs["nix"][spoken] = command
+    return programs
