@@ -1,0 +1,62 @@
+"""Eight processes work on one store at once: adding, asking, rooting, collecting, verifying; nobody sees an error."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from storefs.config import load_config
+from storefs.stores.local import LocalStore
+from storefs.stores.verify import verify_store
+from tests.store_invariants import check_invariants, check_nothing_is_left
+
+HERE = Path(__file__).parent
+JOBS = ("add", "add", "add", "same", "query", "collect", "collect", "verify")
+
+
+def run_together(environ: dict[str, str], seconds: float, jobs: tuple[str, ...] = JOBS) -> list[str]:
+    """Run the jobs in processes of their own; returns what each of them did, and fails where one complained."""
+    path = f"{HERE.parents[1]}:{':'.join(part for part in sys.path if 'site-packages' in part)}"
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-S", str(HERE / "worker.py"), job, str(number), str(seconds)],
+            env=environ | {"PYTHONPATH": path},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number, job in enumerate(jobs)
+    ]
+    told = []
+    for job, process in zip(jobs, processes, strict=True):
+        out, err = process.communicate(timeout=seconds + 120)
+        assert process.returncode == 0, f"{job}: {err}"
+        assert "error" not in err, f"{job}: {err}"
+        assert "warning" not in err, f"{job}: {err}"
+        told.append(f"{job}: {out.strip()}")
+    return told
+
+
+@pytest.mark.slow
+def test_a_few_seconds_of_everything(environ: dict[str, str], request: pytest.FixtureRequest) -> None:
+    told = run_together(environ, 60 if request.config.getoption("--deep") else 3)
+    assert all(int(line.split()[1]) > 0 for line in told), told
+    with LocalStore(load_config(environ), map_size=1 << 20) as store:
+        check_invariants(store)
+        assert verify_store(store, check_contents=True).unfixed == []
+        collector = store.collector()
+        collector.collect()
+        collector.close()
+        check_invariants(store)
+        check_nothing_is_left(store)
+        assert list(store.all_valid_paths()) == []
+
+
+@pytest.mark.slow
+def test_the_same_contents_are_added_while_they_are_collected(environ: dict[str, str]) -> None:
+    run_together(environ, 3, ("same", "same", "same", "collect", "collect"))
+    with LocalStore(load_config(environ), map_size=1 << 20) as store:
+        check_invariants(store)
