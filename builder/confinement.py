@@ -36,6 +36,25 @@ BUILTINS = {
 }
 
 
+def require_fit_machine(config: Config, derivation: Derivation, attributes: BuildAttributes, shown: str) -> None:
+    """Refuse what this machine can't build: another system, a feature it lacks, an unknown builtin.
+
+    Raises:
+        BuildError: with both sides of the mismatch.
+    """
+    system = config.text("system")
+    platforms = {system, *config.words("extra-platforms")}
+    features = set(config.words("system-features"))
+    required = attributes.required_features()
+    if (derivation.system not in platforms and not derivation.is_builtin) or not features.issuperset(required):
+        raise BuildError(
+            f"a '{derivation.system}' with features {{{', '.join(required)}}} is required to build "
+            f"'{shown}', but I am a '{system}' with features {{{', '.join(sorted(features))}}}"
+        )
+    if derivation.is_builtin and derivation.builder not in BUILTINS:
+        raise BuildError(f"unsupported builtin builder '{derivation.builder.removeprefix('builtin:')}'")
+
+
 def is_sandboxed(
     config: Config, derivation: Derivation, attributes: BuildAttributes, *, networked: bool, shown: str
 ) -> bool:

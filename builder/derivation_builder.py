@@ -12,12 +12,13 @@ import os
 from builder import progress as told
 from builder.build_log import open_build_log
 from builder.build_process import Limits, run_builder
-from builder.confinement import BUILTINS, Confinement, is_sandboxed
+from builder.confinement import Confinement, is_sandboxed, require_fit_machine
 from builder.diagnosis import diagnose
 from builder.environment import BadAttributeError, BuildAttributes, BuildEnvironment, build_environment
-from builder.failures import BuildError, InputRejectedError
+from builder.failures import BuildError, InputRejectedError, NotDeterministicError
 from builder.locks import try_lock
-from builder.outputs import Produced, compare_outputs, register_outputs
+from builder.outputs import Produced, compare_outputs, hash_outputs, register_outputs
+from builder.request import BusyError
 from builder.sandbox.plan import Plan
 from builder.sandbox.spawn import Spawner
 from builder.scratch import make_build_directory, remove_tree
@@ -26,44 +27,22 @@ from storefs import logs
 from storefs.api import BuildMode
 from storefs.formats.derivation import FIXED, INPUT_ADDRESSED
 from storefs.formats.hashes import Hash
-from storefs.records import record
 from storefs.stores.closure import closure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import TypeVar
 
     from builder.build_process import Ending
     from builder.cancellation import Cancellation
     from builder.machine import LocalMachine
+    from builder.request import Request
     from builder.users import BuildUser
-    from storefs.formats.derivation import Derivation
     from storefs.formats.path_info import PathInfo
     from storefs.formats.store_path import StorePath
 
-
-@record(frozen=True, slots=True)
-class Request:
-    """One derivation to build.
-
-    Attributes:
-        drv_path, derivation: which.
-        inputs: store paths that it needs, all valid; their closure is what the builder sees.
-        mode: what to do with outputs that are valid.
-        name: as in "building of '/nix/store/...-x.drv!out' from .drv file", for messages.
-        corrupt: with REPAIR, the outputs whose contents are bad.
-    """
-
-    drv_path: StorePath
-    derivation: Derivation
-    inputs: frozenset[StorePath]
-    mode: BuildMode
-    name: str
-    corrupt: frozenset[StorePath] = frozenset()
-
-
-class BusyError(Exception):
-    """Somebody else builds this now, or every build user is taken. Not a failure: try again later."""
+    T = TypeVar("T")
 
 
 def build_derivation(machine: LocalMachine, request: Request, cancellation: Cancellation) -> dict[str, PathInfo]:
@@ -128,32 +107,68 @@ class _Build:
 
     def run(self) -> dict[str, PathInfo]:
         """Build, as often as `repeat` says."""
-        self._require_fit_machine()
+        require_fit_machine(self._config, self._derivation, self._attributes, self._shown)
         for path in self._outputs.values():
             self._store.add_temp_root(path)
         user = acquire_user(self._config, sandboxed=self._sandboxed)
         if user is None:
             raise BusyError(f"waiting for UID to build '{self._shown}'")
         with user:
-            infos = self._run_once(user)
+            infos = self._run_rounds(user)
         hook = self._config.text("post-build-hook")
         if hook and self._request.mode is BuildMode.NORMAL:
             self._run_post_build_hook(hook, infos)
         return infos
 
-    def _require_fit_machine(self) -> None:
-        config, derivation = self._config, self._derivation
-        system = config.text("system")
-        platforms = {system, *config.words("extra-platforms")}
-        features = set(config.words("system-features"))
-        required = self._attributes.required_features()
-        if (derivation.system not in platforms and not derivation.is_builtin) or not features.issuperset(required):
-            raise BuildError(
-                f"a '{derivation.system}' with features {{{', '.join(required)}}} is required to build "
-                f"'{self._shown}', but I am a '{system}' with features {{{', '.join(sorted(features))}}}"
+    def _run_rounds(self, user: BuildUser) -> dict[str, PathInfo]:
+        """Build as often as `repeat` says; only the last round is registered, if all gave the same."""
+        rounds = self._config.integer("repeat") + 1 if self._request.mode is BuildMode.NORMAL else 1
+        before: dict[str, Hash] = {}
+        for number in range(1, rounds):
+            found = self._run_once(user, f" (round {number}/{rounds})", self._hash_round)
+            self._compare_rounds(before, found)
+            before = found
+
+        def finish(produced: Produced) -> dict[str, PathInfo]:
+            if self._request.mode is BuildMode.CHECK:
+                return compare_outputs(self._store, produced, lambda new, old: self._keep_difference(new, old, user))
+            return register_outputs(
+                self._store, produced, self._sign, lambda found: self._compare_rounds(before, found)
             )
-        if derivation.is_builtin and derivation.builder not in BUILTINS:
-            raise BuildError(f"unsupported builtin builder '{derivation.builder.removeprefix('builtin:')}'")
+
+        infos = self._run_once(user, f" (round {rounds}/{rounds})" if rounds > 1 else "", finish)
+        if self._request.mode is BuildMode.CHECK:
+            return infos
+        return infos | {name: self._store.path_info(self._outputs[name]) for name in self._kept()}
+
+    def _hash_round(self, produced: Produced) -> dict[str, Hash]:
+        """Hash the outputs of a round that is not the last, and keep them for whoever wants to see differences."""
+        found = hash_outputs(self._store, produced)
+        if self._config.boolean("keep-failed") or self._config.boolean("run-diff-hook"):
+            for name in found:
+                self._set_aside(f"{produced.folder}/{produced.scratch[name].base_name}", self._outputs[name])
+        return found
+
+    def _set_aside(self, host_path: str, path: StorePath) -> str:
+        """Move an output to where people look for what differs; return its new place."""
+        folder = f"{self._config.verglas_dir}/checks"
+        os.makedirs(folder, exist_ok=True)
+        kept = f"{folder}/{path.base_name}.check"
+        if os.path.lexists(kept):
+            remove_tree(kept)
+        os.rename(host_path, kept)
+        return kept
+
+    def _compare_rounds(self, before: Mapping[str, Hash], found: Mapping[str, Hash]) -> None:
+        for name, nar_hash in found.items():
+            if before.get(name, nar_hash) != nar_hash:
+                path = self._directory.print(self._outputs[name])
+                kept = f"{self._config.verglas_dir}/checks/{self._outputs[name].base_name}.check"
+                beside = f"'{kept}' from previous round" if os.path.lexists(kept) else "previous round"
+                error = NotDeterministicError(f"output '{path}' of '{self._shown}' differs from {beside}", exit_code=1)
+                if self._config.boolean("enforce-determinism"):
+                    raise error
+                self._machine.progress.error(str(error))
 
     def _scratch_paths(self, sandboxed: bool) -> tuple[dict[str, StorePath], dict[str, str]]:
         """Decide where each output is built, and which hash parts must be replaced for that.
@@ -173,7 +188,8 @@ class _Build:
                 rewrites[path.hash_part] = scratch[name].hash_part
         return scratch, rewrites
 
-    def _run_once(self, user: BuildUser) -> dict[str, PathInfo]:
+    def _run_once(self, user: BuildUser, label: str, finish: Callable[[Produced], T]) -> T:
+        """Run the builder once and return what `finish` makes of what it left."""
         machine, mode = self._machine, self._request.mode
         sandboxed = self._sandboxed
         activity = None
@@ -202,7 +218,7 @@ class _Build:
             if logs.enabled(logs.DEBUG):
                 logs.debug(f"sandbox of '{self._shown}':\n{plan}")
             activity = machine.progress.start(
-                told.BUILD, self._derivation.name, f"{_VERBS[mode]} '{self._shown}'", [self._shown, "", 1, 1]
+                told.BUILD, self._derivation.name, f"{_VERBS[mode]} '{self._shown}'{label}", [self._shown, "", 1, 1]
             )
             ending = self._run_process(spawner, plan, activity, user)
             if not ending.ok:
@@ -228,12 +244,9 @@ class _Build:
                 move=(sandboxed and not self._networked) or not user.foreign,
                 repair=mode is BuildMode.REPAIR,
             )
-            if mode is BuildMode.CHECK:
-                infos = compare_outputs(self._store, produced, lambda new, old: self._keep_difference(new, old, user))
-            else:
-                infos = register_outputs(self._store, produced, self._sign)
+            made = finish(produced)
             ok = True
-            return infos | {name: self._store.path_info(self._outputs[name]) for name in keep}
+            return made
         finally:
             self._remove_build_directory(ok)
             remove_tree(scratch_dir)
@@ -333,13 +346,7 @@ class _Build:
         config = self._config
         if not config.boolean("run-diff-hook") and not config.boolean("keep-failed"):
             return None
-        folder = f"{config.verglas_dir}/checks"
-        os.makedirs(folder, exist_ok=True)
-        kept = f"{folder}/{old.base_name}.check"
-        remove_tree(kept)
-        if os.path.lexists(kept):
-            os.unlink(kept)
-        os.rename(new, kept)
+        kept = self._set_aside(new, old)
         from builder.hooks import run_diff_hook  # noqa: PLC0415
 
         original = f"{config.physical_store_dir}/{old.base_name}"

@@ -10,10 +10,11 @@ from __future__ import annotations
 import time
 
 from builder.cancellation import Cancellation
-from builder.derivation_builder import BusyError, Request, build_derivation
+from builder.derivation_builder import build_derivation
 from builder.failures import BuildError
 from builder.goals import GoalGraph, Phase
 from builder.repair import repair
+from builder.request import BusyError, Request
 from builder.scheduler import Run
 from storefs.api import BuildMode, BuildResult, BuildStatus, Missing
 from storefs.errors import StoreError

@@ -87,9 +87,18 @@ class _Output:
 
 
 def register_outputs(
-    store: LocalStore, produced: Produced, sign: Callable[[PathInfo], PathInfo]
+    store: LocalStore,
+    produced: Produced,
+    sign: Callable[[PathInfo], PathInfo],
+    approve: Callable[[Mapping[str, Hash]], None],
 ) -> dict[str, PathInfo]:
     """Register the outputs of a build in one transaction and return what was registered.
+
+    Args:
+        store: where.
+        produced: what.
+        sign: adds signatures to what is registered.
+        approve: is told the NAR hashes before anything is registered, and may raise.
 
     Raises:
         OutputRejectedError: an output is missing, suspicious, part of a cycle, or breaks a demand; nothing is valid.
@@ -99,11 +108,23 @@ def register_outputs(
     with store.intake(repair=produced.repair) as intake:
         outputs, mismatch = _take_in(store, produced, intake)
         infos = {output.name: output.info(produced.drv_path) for output in outputs}
+        approve({name: info.nar_hash for name, info in infos.items()})
         check_outputs(infos, produced.attributes, produced.derivation.name, store.directory, store.path_info)
         intake.register([(output.tree, sign(infos[output.name])) for output in outputs], replace=produced.repair)
     if mismatch is not None:
         raise mismatch
     return infos
+
+
+def hash_outputs(store: LocalStore, produced: Produced) -> dict[str, Hash]:
+    """Return the NAR hashes of what a build left, for comparing rounds. Registers nothing.
+
+    Raises:
+        OutputRejectedError: an output is missing, suspicious, or part of a cycle.
+    """
+    with store.intake() as intake:
+        outputs, _ = _take_in(store, produced, intake)
+    return {output.name: output.tree.nar_hash for output in outputs}
 
 
 def compare_outputs(

@@ -11,12 +11,12 @@ from contextlib import contextmanager
 
 from builder import progress as told
 from builder.build_log import LineSplitter, open_build_log
-from builder.derivation_builder import BusyError
 from builder.environment import BuildAttributes
 from builder.failures import FAILED, TIMED_OUT, BuildError, CancelledError
 from builder.locks import try_lock
 from builder.machines import best_of, parse_machines
 from builder.remote_stores import open_remote
+from builder.request import BusyError
 from storefs.api import BuildStatus
 from storefs.errors import StoreError
 from storefs.formats.derivation import Derivation
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
     from builder.build_log import BuildLog
     from builder.cancellation import Cancellation
-    from builder.derivation_builder import Request
     from builder.locks import FileLocks
     from builder.machine import LocalMachine
     from builder.machines import Machine
     from builder.progress import Activity, Progress
     from builder.remote_stores import RemoteBuildStore
+    from builder.request import Request
     from storefs.formats.path_info import PathInfo
     from storefs.formats.store_path import StorePath
 

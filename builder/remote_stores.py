@@ -239,8 +239,9 @@ class _ChrootMachine:
         return self._store.nar(path)
 
     def build(self, path: StorePath, derivation: Derivation) -> RemoteResult:
-        from builder.derivation_builder import Request, build_derivation  # noqa: PLC0415
+        from builder.derivation_builder import build_derivation  # noqa: PLC0415
         from builder.failures import BuildError  # noqa: PLC0415
+        from builder.request import Request  # noqa: PLC0415
         from storefs.api import BuildMode  # noqa: PLC0415
 
         name = f"building of '{self._store.directory.print(path)}'"

@@ -16,9 +16,10 @@ from _queue import Empty, SimpleQueue  # `queue` imports `threading`, which a sm
 from _thread import start_new_thread
 
 from builder.cancellation import Cancellation
-from builder.derivation_builder import BusyError, Request, build_derivation
+from builder.derivation_builder import build_derivation
 from builder.failures import BuildError, CancelledError, combined_exit_code
 from builder.goals import Goal, GoalGraph, Phase
+from builder.request import BusyError, Request
 from storefs.api import BuildMode, BuildResult, BuildStatus
 from storefs.errors import StoreError
 

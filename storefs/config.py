@@ -204,7 +204,19 @@ def load_config(
         _read_file(config, path, required=False)
     for name, value in parse_lines(environ.get("NIX_CONFIG", ""), "NIX_CONFIG"):
         config._set(name, value, "NIX_CONFIG")
-    return config.with_settings(options) if options else config
+    parameters = _settings_of(store_uri or environ.get("NIX_REMOTE") or "")
+    return config.with_settings([*options, *parameters]) if options or parameters else config
+
+
+def _settings_of(store_uri: str) -> list[tuple[str, str]]:
+    """Return the settings among the parameters of a store that is opened here, as in `/dir?system-features=kvm`."""
+    base, _, query = store_uri.partition("?")
+    if not query or not base.startswith(("/", "local")):
+        return []
+    from urllib.parse import unquote  # noqa: PLC0415  3 ms, for few
+
+    pairs = [part.partition("=") for part in query.split("&")]
+    return [(name, unquote(value)) for name, _, value in pairs if canonical_name(name) not in {None, "store"}]
 
 
 def _user_files(config: Config) -> list[str]:

@@ -182,6 +182,22 @@ def test_check_keeps_the_difference_for_whoever_wants_to_see_it(bench: Workbench
     assert (first, second, drv) == (bench.shown(random), kept, bench.store.directory.print(random))
 
 
+def test_a_build_is_repeated_as_often_as_is_asked(bench: Workbench) -> None:
+    steady = bench.derive("steady", "echo building; echo steady > $out")
+    bench.build_one(steady, repeat="2")
+    assert bench.told.lines == ["building"] * 3
+    assert [text.rpartition("' ")[2] for text in bench.told.started] == [f"(round {n}/3)" for n in (1, 2, 3)]
+    random = bench.derive("random", "read id < /proc/sys/kernel/random/uuid; echo $id > $out")
+    result = bench.fail(random, repeat="1")
+    assert result.exit_code == 1
+    assert result.message.endswith("differs from previous round")
+    assert not bench.store.is_valid(bench.out(random))
+    kept = bench.fail(random, repeat="1", keep_failed="true").message.rsplit("'", 2)[1]
+    assert Path(kept).is_file()
+    assert bench.build(random, repeat="1", enforce_determinism="false")[0].ok
+    assert bench.store.is_valid(bench.out(random))
+
+
 def test_repair_builds_what_is_damaged(bench: Workbench) -> None:
     # Larger than what lives in the database, so that there is a file to damage.
     script = "mkdir $good; for i in 1 2 3; do printf '%100000d' $i > $good/$i; printf '%100000d' 1$i > $out; done"
