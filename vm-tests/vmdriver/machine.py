@@ -197,11 +197,11 @@ class Machine(Units):
 
     def wait_for_open_port(self, port: int, addr: str = "localhost", timeout: int = TIMEOUT) -> None:
         """Wait until something listens on a TCP port."""
-        self.wait_until(f"nc -z {shlex.quote(addr)} {port}", timeout, succeeds=True)
+        self.wait_until(_connects(addr, port), timeout, succeeds=True)
 
     def wait_for_closed_port(self, port: int, addr: str = "localhost", timeout: int = TIMEOUT) -> None:
         """Wait until nothing listens on a TCP port."""
-        self.wait_until(f"nc -z {shlex.quote(addr)} {port}", timeout, succeeds=False)
+        self.wait_until(_connects(addr, port), timeout, succeeds=False)
 
     # Files
 
@@ -391,3 +391,9 @@ class Machine(Units):
         if self._agent is None:
             raise MachineError(self.name, "is not running")
         return self._agent
+
+
+def _connects(addr: str, port: int) -> str:
+    """The shell command that succeeds if something listens; not every busybox has `nc -z`."""
+    target = f"{shlex.quote(addr)} {port}"
+    return f"nc -z {target} 2>/dev/null || nc -w 1 {target} </dev/null >/dev/null 2>&1"

@@ -199,4 +199,6 @@ class Qemu:
                     f"stream,id=vlan{vlan},server=off,addr.type=unix,addr.path={switches[vlan].path}",
                 ]
                 command += ["-device", f"virtio-net-pci,netdev=vlan{vlan},mac={address},romfile="]
-        return command + hardware.extra
+        # However this process ends, QEMU ends with it: util-linux's setpriv sets PR_SET_PDEATHSIG.
+        guard = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
+        return guard + command + hardware.extra

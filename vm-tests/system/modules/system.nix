@@ -8,8 +8,7 @@ let
   activate = pkgs.writeScript "activate" ''
     # Makes this system the running one. May be run at boot and at any time after.
     export PATH=${pkgs.tools}/bin
-    system=$(dirname "$(readlink -f "$0")")
-    [ -e "$system/etc" ] || system=$1
+    system=$(readlink -f "$(dirname "$0")")
     mkdir -p /run /etc /root /home /var/log /tmp
     ln -sfn "$system" /run/current-system.new && mv -T /run/current-system.new /run/current-system
     # what an earlier generation put into /etc and this one does not have goes
@@ -28,7 +27,7 @@ let
   init = pkgs.writeScript "stage-2-init" ''
     export PATH=${pkgs.tools}/bin
     echo "starting system ${config.system.name}"
-    "$1/activate" "$1"
+    "$1/activate"
     export PATH=/run/current-system/sw/bin:/usr/bin:/usr/sbin
     export HOME=/root TERM=linux
     systemctl start-all
@@ -38,8 +37,7 @@ let
   switch = pkgs.writeScript "switch-to-configuration" ''
     # switch, boot, test, dry-activate: as in NixOS. "boot" only records; the profile's link is what boots.
     export PATH=${pkgs.tools}/bin
-    system=$(dirname "$(dirname "$(readlink -f "$0")")")
-    [ -e "$system/activate" ] || system=$2
+    system=$(readlink -f "$(dirname "$0")/..")
     old=$(readlink -f /run/current-system)
     changed() { [ "$(readlink -f "$old/services/$1")" != "$(readlink -f "$system/services/$1")" ]; }
     case $1 in
@@ -61,7 +59,7 @@ let
     done
     ctl=/run/current-system/sw/bin/systemctl
     [ "$stop" ] && echo "stopping:$stop" && $ctl stop $stop
-    "$system/activate" "$system"
+    "$system/activate"
     [ "$start" ] && echo "starting:$start" && $ctl start $start
     exit 0
   '';
