@@ -136,7 +136,7 @@ class Batch:
                 and len(self._jobs) < limit
                 and not (
                     server.url.scheme == "https"
-                    and any(not each.is_ready or each.protocol.room for each in server.connections)
+                    and any(not each.is_ready or each.protocol.multiplexes for each in server.connections)
                 )
             ):
                 try:

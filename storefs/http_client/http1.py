@@ -26,6 +26,8 @@ class Http1:
         reusable: another exchange may follow on this connection.
     """
 
+    multiplexes = False
+
     __slots__ = ("_absolute", "_buffer", "_exchange", "_left", "_state", "out", "reusable")
 
     def __init__(self, absolute: bool = False) -> None:

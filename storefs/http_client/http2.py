@@ -33,12 +33,14 @@ _WINDOW = 8 << 20  # bytes in flight per stream; h2's own 64 KiB would cap a str
 class Http2:
     """The protocol on one connection; attributes as in `Http1`."""
 
+    multiplexes = True
+
     __slots__ = ("_connection", "_exchanges", "_limit", "out", "reusable")
 
     def __init__(self) -> None:
         self._connection = H2Connection(H2Configuration(client_side=True, header_encoding="latin-1"))
-        self._connection.local_settings.update({SettingCodes.ENABLE_PUSH: 0, SettingCodes.INITIAL_WINDOW_SIZE: _WINDOW})
         self._connection.initiate_connection()
+        self._connection.update_settings({SettingCodes.ENABLE_PUSH: 0, SettingCodes.INITIAL_WINDOW_SIZE: _WINDOW})
         self._connection.increment_flow_control_window(_WINDOW)
         self._exchanges: dict[int, Exchange] = {}
         self._limit = 100  # until the server states its own
