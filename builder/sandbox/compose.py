@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import os
 
+from builder.sandbox import flags
 from builder.sandbox import plan as steps
-from builder.sandbox import syscalls
 from builder.sandbox.seccomp import build_filter
 from storefs.records import record
 
@@ -93,15 +93,15 @@ def sandbox_plan(
 ) -> Plan:
     """Compose the plan of a sandboxed build."""
     namespaces = (
-        syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID | syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWUTS
-    ) | syscalls.CLONE_NEWCGROUP
+        flags.CLONE_NEWNS | flags.CLONE_NEWPID | flags.CLONE_NEWIPC | flags.CLONE_NEWUTS
+    ) | flags.CLONE_NEWCGROUP
     uid, gid = around.inner_ids
     before: list[Step] = []
     if not around.privileged:
-        namespaces |= syscalls.CLONE_NEWUSER
+        namespaces |= flags.CLONE_NEWUSER
         before.append(steps.map_user(uid, around.uid, gid, around.gid))
     if not around.networked:
-        namespaces |= syscalls.CLONE_NEWNET
+        namespaces |= flags.CLONE_NEWNET
         before.append(steps.loopback())
     file_tree = [
         steps.private_mounts(),
@@ -142,10 +142,10 @@ def open_plan(
 
     A namespace for processes is part of it, because nothing else ends everything that a build has started.
     """
-    namespaces = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID
+    namespaces = flags.CLONE_NEWNS | flags.CLONE_NEWPID
     before: list[Step] = []
     if not around.privileged:
-        namespaces |= syscalls.CLONE_NEWUSER
+        namespaces |= flags.CLONE_NEWUSER
         before.append(steps.map_user(around.uid, around.uid, around.gid, around.gid))
     scratch = around.scratch
     layer = steps.overlay_store(
@@ -209,12 +209,12 @@ def _etc(around: Surroundings, uid: int, gid: int) -> list[Step]:
 
 
 def _personality(around: Surroundings) -> list[Step]:
-    bits = syscalls.ADDR_NO_RANDOMIZE
+    bits = flags.ADDR_NO_RANDOMIZE
     machine = os.uname().machine
     if (around.system == "i686-linux" and machine == "x86_64") or around.system in {"armv7l-linux", "armv6l-linux"}:
-        bits |= syscalls.PER_LINUX32
+        bits |= flags.PER_LINUX32
     if around.impersonate_26 and around.system in {"i686-linux", "x86_64-linux"}:
-        bits |= syscalls.UNAME26
+        bits |= flags.UNAME26
     return [steps.personality(bits)]
 
 

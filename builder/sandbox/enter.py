@@ -30,7 +30,7 @@ import select
 import struct
 import sys
 
-from builder.sandbox import syscalls
+from builder.sandbox import flags, syscalls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -211,11 +211,11 @@ class Sandbox:
 
     def private_mounts(self) -> None:
         """See plan.private_mounts."""
-        syscalls.mount("none", "/", flags=syscalls.MS_PRIVATE | syscalls.MS_REC)
+        syscalls.mount("none", "/", flags=flags.MS_PRIVATE | flags.MS_REC)
 
     def root_directory(self, host: str) -> None:
         """See plan.root_directory."""
-        syscalls.mount("tmpfs", host, "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, "mode=0755")
+        syscalls.mount("tmpfs", host, "tmpfs", flags.MS_NOSUID | flags.MS_NODEV, "mode=0755")
         self._root = host
 
     def directory(self, path: str, mode: int) -> None:
@@ -242,7 +242,7 @@ class Sandbox:
             raise
         target = self._root + path
         _mount_point(target, folder)
-        syscalls.mount(source, target, flags=syscalls.MS_BIND | syscalls.MS_REC)
+        syscalls.mount(source, target, flags=flags.MS_BIND | flags.MS_REC)
         if read_only:
             _make_read_only([target])
 
@@ -260,7 +260,7 @@ class Sandbox:
                 os.mkdir(target)
             else:
                 os.close(os.open(target, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o444))
-            syscalls.mount(source, target, flags=syscalls.MS_BIND)
+            syscalls.mount(source, target, flags=flags.MS_BIND)
             mounted.append(target)
         try:
             syscalls.set_read_only(top, recursive=True)
@@ -277,29 +277,29 @@ class Sandbox:
         """See plan.proc."""
         target = self._root + path
         os.makedirs(target, exist_ok=True)
-        flags = syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
-        syscalls.mount("proc", target, "proc", flags)
+        safe = flags.MS_NOSUID | flags.MS_NODEV | flags.MS_NOEXEC
+        syscalls.mount("proc", target, "proc", safe)
         if guarded:
             for name in ("sys", "sysrq-trigger", "irq", "bus", "fs"):
                 part = f"{target}/{name}"
                 if os.path.exists(part):
-                    syscalls.mount(part, part, flags=syscalls.MS_BIND | syscalls.MS_REC)
-                    _make_read_only([part], flags)
+                    syscalls.mount(part, part, flags=flags.MS_BIND | flags.MS_REC)
+                    _make_read_only([part], safe)
 
     def tmpfs(self, path: str, options: str) -> None:
         """See plan.tmpfs."""
         os.makedirs(self._root + path, exist_ok=True)
-        syscalls.mount("tmpfs", self._root + path, "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, options)
+        syscalls.mount("tmpfs", self._root + path, "tmpfs", flags.MS_NOSUID | flags.MS_NODEV, options)
 
     def terminals(self) -> None:
         """See plan.terminals."""
         target = self._root + "/dev/pts"
         os.makedirs(target, exist_ok=True)
         try:
-            syscalls.mount("devpts", target, "devpts", syscalls.MS_NOSUID, "newinstance,mode=0620,ptmxmode=0666")
+            syscalls.mount("devpts", target, "devpts", flags.MS_NOSUID, "newinstance,mode=0620,ptmxmode=0666")
             os.symlink("/dev/pts/ptmx", self._root + "/dev/ptmx")
         except OSError:
-            syscalls.mount("/dev/pts", target, flags=syscalls.MS_BIND | syscalls.MS_REC)
+            syscalls.mount("/dev/pts", target, flags=flags.MS_BIND | flags.MS_REC)
             self.bind("/dev/ptmx", "/dev/ptmx", False, False)
 
     def pivot_root(self) -> None:
@@ -352,7 +352,7 @@ class Sandbox:
 
     def user_namespace(self, inner_uid: int, outer_uid: int, inner_gid: int, outer_gid: int) -> None:
         """See plan.user_namespace."""
-        syscalls.unshare(syscalls.CLONE_NEWUSER)
+        syscalls.unshare(flags.CLONE_NEWUSER)
         syscalls.set_dumpable()
         self.map_user(inner_uid, outer_uid, inner_gid, outer_gid)
 
@@ -383,8 +383,8 @@ def _make_read_only(targets: list[str], keep: int = 0) -> None:
         try:
             syscalls.set_read_only(target, recursive=True)
         except OSError:
-            flags = syscalls.MS_REMOUNT | syscalls.MS_BIND | syscalls.MS_RDONLY | keep
-            syscalls.mount("none", target, flags=flags | syscalls.MS_NOSUID | syscalls.MS_NODEV)
+            remount = flags.MS_REMOUNT | flags.MS_BIND | flags.MS_RDONLY | flags.MS_NOSUID | flags.MS_NODEV
+            syscalls.mount("none", target, flags=remount | keep)
 
 
 def _escaped(path: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import marshal
 
-from builder.sandbox import syscalls
+from builder.sandbox import flags
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -190,13 +190,13 @@ def drop_capabilities() -> Step:
 
 
 _FLAG_NAMES = {
-    syscalls.CLONE_NEWUSER: "user",
-    syscalls.CLONE_NEWNS: "mount",
-    syscalls.CLONE_NEWPID: "pid",
-    syscalls.CLONE_NEWNET: "net",
-    syscalls.CLONE_NEWIPC: "ipc",
-    syscalls.CLONE_NEWUTS: "uts",
-    syscalls.CLONE_NEWCGROUP: "cgroup",
+    flags.CLONE_NEWUSER: "user",
+    flags.CLONE_NEWNS: "mount",
+    flags.CLONE_NEWPID: "pid",
+    flags.CLONE_NEWNET: "net",
+    flags.CLONE_NEWIPC: "ipc",
+    flags.CLONE_NEWUTS: "uts",
+    flags.CLONE_NEWCGROUP: "cgroup",
 }
 
 

@@ -13,14 +13,7 @@ import fcntl
 import os
 import struct
 
-MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
-MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 0x20, 0x1000, 0x4000, 0x40000
-MNT_DETACH = 2
-
-CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS = 0x20000, 0x2000000, 0x4000000
-CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x8000000, 0x10000000, 0x20000000, 0x40000000
-
-PER_LINUX32, UNAME26, ADDR_NO_RANDOMIZE = 0x8, 0x20000, 0x40000
+from builder.sandbox import flags
 
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_CAPBSET_DROP = 1, 4, 24
 _PR_SET_SECUREBITS, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT = 28, 38, 47
@@ -66,7 +59,7 @@ def mount(source: str, target: str, kind: str = "", flags: int = 0, options: str
 
 def unmount(target: str) -> None:
     """umount2(2), detaching: what is still used goes away with its last user."""
-    _check(_libc.umount2(os.fsencode(target), MNT_DETACH), f"unmounting '{target}'")
+    _check(_libc.umount2(os.fsencode(target), flags.MNT_DETACH), f"unmounting '{target}'")
 
 
 def set_read_only(target: str, *, recursive: bool, value: bool = True) -> None:
