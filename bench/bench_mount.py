@@ -1,4 +1,4 @@
-"""The mount beside an ext4 directory and squashfuse_ll: walking and reading trees. Needs root, 20 minutes, 6 GB of disk.
+"""The mount beside ext4 and squashfuse_ll: walking and reading trees. Needs root, 20 minutes, 6 GB of disk.
 
 Cold means that every cache is dropped and both servers are started afresh, since what they map stays in memory
 otherwise. Trees: files of this system (`system`), many tiny files (`tiny`).

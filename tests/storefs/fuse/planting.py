@@ -33,10 +33,10 @@ class Garden:
     def base_name(name: str) -> str:
         return f"{nixbase32.encode(hashlib.sha256(name.encode()).digest()[:20])}-{name}"
 
-    def plant(self, name: str, tree: str | bytes) -> str:
+    def plant(self, name: str, tree: str | bytes, base: str = "") -> str:
         """Make a host tree visible under a store path and return its base name. Replaces one that is there."""
         env = self.environment
-        base = self.base_name(name)
+        base = base or self.base_name(name)
 
         def work(txn):
             value = txn.get(KEY_NEXT_INODE, db=env.meta)
