@@ -61,10 +61,26 @@ def find_qemu() -> str:
 def kvm_works(kernel: Path) -> bool:
     """Return whether KVM really runs a guest: a /dev/kvm can be there and hang one for ever (nested machines).
 
-    Boots `kernel` without a root file system; its panic ends it at once where KVM works. Blocks for at most 8 s.
+    Boots `kernel` without a root file system; its panic ends it at once where KVM works. Blocks for at most 8 s, once
+    after the host was booted: the answer is kept in the user's cache. VMDRIVER_KVM=0 or 1 answers it beforehand.
     """
+    told = os.environ.get("VMDRIVER_KVM")
+    if told:
+        return told == "1"
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
         return False
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    known = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / f"vmdriver/kvm-{boot}"
+    if known.exists():
+        return known.read_text() == "works"
+    works = _boots_with_kvm(kernel)
+    with contextlib.suppress(OSError):
+        known.parent.mkdir(parents=True, exist_ok=True)
+        known.write_text("works" if works else "hangs")
+    return works
+
+
+def _boots_with_kvm(kernel: Path) -> bool:
     command = [find_qemu(), "-accel", "kvm", "-m", "128", "-kernel", str(kernel), "-display", "none", "-no-reboot"]
     command += ["-nodefaults", "-append", "panic=-1 quiet"]
     try:
