@@ -64,6 +64,7 @@ class Goal:
         status: how it ended.
         failure: why it failed.
         failed_needs: how many of `needs` failed.
+        refetched: its fetch lacked something it refers to, and was put off once until inputs are there.
         retry: when a busy goal may be tried again is the scheduler's business; this is what it last said.
     """
 
@@ -80,6 +81,7 @@ class Goal:
     failure: BuildError | None = None
     failed_needs: int = 0
     told_busy: str = ""
+    refetched: bool = False
 
     def outputs(self) -> dict[str, StorePath]:
         """The wanted outputs, by name."""
@@ -145,6 +147,13 @@ class GoalGraph:
         """Turn a goal whose fetch failed into one that is built."""
         goal.phase = Phase.BUILD
         self._expand([goal])
+
+    def refetch(self, goal: Goal) -> None:
+        """Let a goal's fetch wait for what a build of it would need: something it refers to is among that (row B10)."""
+        goal.refetched = True
+        self.rebuild(goal)
+        if goal.phase is Phase.BUILD:
+            goal.phase = Phase.FETCH
 
     def derivation(self, path: StorePath) -> Derivation:
         """The derivation at a valid path; read once."""

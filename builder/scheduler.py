@@ -242,10 +242,16 @@ class Run:
 
     def _after_failed_fetch(self, goal: Goal, error: StoreError) -> bool:
         """Build what could not be fetched, where that is allowed."""
+        from storefs.stores.substitution import SubstitutionError  # noqa: PLC0415  it is loaded: it was raised
+
         if goal.derivation is None or self._cancellation.cancelled:
             return False
+        incomplete = isinstance(error, SubstitutionError) and error.missing and error.path not in goal.paths()
+        if incomplete and not goal.refetched:
+            self._extend(goal, lambda: self._graph.refetch(goal))
+            return True
         self._machine.progress.error(str(error))
-        if not self._fallback:
+        if not self._fallback and not incomplete:
             shown = self._store.directory.print(goal.path)
             goal.failure = BuildError(
                 f"some substitutes for the outputs of derivation '{shown}' failed (usually happens due to networking "
@@ -255,8 +261,13 @@ class Run:
             goal.phase = Phase.FAILED
             self._settle_failure(goal)
             return True
+        self._extend(goal, lambda: self._graph.rebuild(goal))
+        return True
+
+    def _extend(self, goal: Goal, change: Callable[[], None]) -> None:
+        """Let a change give a goal more needs, and start on those."""
         before = set(self._graph.goals)
-        self._graph.rebuild(goal)
+        change()
         for path, added in self._graph.goals.items():
             if path not in before and added.phase is Phase.FAILED:
                 self._settle_failure(added)
@@ -264,7 +275,6 @@ class Run:
                 self._ready.append(added)
         if goal.phase is Phase.FAILED:
             self._settle_failure(goal)
-        return True
 
     def _release(self, goal: Goal) -> None:
         """Start looking at the goals that waited for this one."""
@@ -308,6 +318,6 @@ class Run:
 
 
 def _can_start(goal: Goal) -> bool:
-    if goal.phase is Phase.FETCH:
+    if goal.phase is Phase.FETCH and not goal.refetched:
         return True
-    return goal.phase is Phase.BUILD and all(need.phase is Phase.DONE for need in goal.needs)
+    return goal.phase in (Phase.FETCH, Phase.BUILD) and all(need.phase is Phase.DONE for need in goal.needs)
