@@ -55,10 +55,14 @@ def make_directory(path: str, scratch: str) -> None:
     while not os.path.isdir(nearest):
         nearest = os.path.dirname(nearest)
     try:
+        folder = os.getcwd()
         if nearest == "/":
-            _rebuild_root(scratch)
+            _rebuild(nearest, scratch)
+            # The new root is put over the old one, which is then taken away beneath it: no directory is needed for it.
+            syscalls.pivot_root_onto(scratch)
         else:
             _rebuild(nearest, nearest)
+        os.chdir(folder)  # the same directory, by the mounts that are visible now
         os.makedirs(path)
     except OSError as error:
         raise SystemRefusedError(f"making '{path}' in a namespace", error) from error
@@ -106,11 +110,3 @@ def _show(source: str, target: str) -> None:
         syscalls.bind(source, target, recursive=True)
     except PermissionError:
         pass  # what this user can't reach anyway, it need not see
-
-
-def _rebuild_root(scratch: str) -> None:
-    folder = os.getcwd()
-    _rebuild("/", scratch)
-    # The new root is put over the old one, and the old one then taken away beneath it: no directory is needed for it.
-    syscalls.pivot_root_onto(scratch)
-    os.chdir(folder)
