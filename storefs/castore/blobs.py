@@ -3,9 +3,11 @@
     <verglas_dir>/blobs/ab/cdef...      mode 0444; complete from the moment the name exists
     <verglas_dir>/tmp/<pid>-<n>/        an intake area: what one running addition has written or counts on
 
-An area's directory is locked (flock) by its process while it lives, so a collector can tell left-overs from work.  In
-it stands a hard link to every blob that the addition relies on, its own and those that were there before: whatever a
-collector unlinks meanwhile, the addition can put back (`IntakeArea.ensure`) before it commits.
+Contents stay in the area until the addition registers; only then do they get their names in ``blobs``, so an addition
+that fails leaves nothing there. An area's directory is locked (flock) by its process while it lives, so a collector can
+tell left-overs from work. In it stands a hard link to every blob that the addition relies on, its own and those that
+were there before: whatever a collector takes away meanwhile, the addition puts back (`IntakeArea.ensure`) before it
+commits.
 
 Knows nothing of trees, paths or the database.  For castore/ingest.py, the stores and gc/sweep.py.
 """
@@ -23,7 +25,7 @@ from storefs.errors import StoreError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     Buffer = bytes | bytearray | memoryview
 
@@ -93,7 +95,9 @@ class BlobStore:
         Only with the write lock of the database held, see `storefs.metadata.schema`.
         """
         try:
-            os.rename(self.path(digest), f"{area.path}/{digest.hex()}")
+            # A name of its own: the area may hold a link to the very same file, and rename(2) between two links to one
+            # file does nothing.
+            os.rename(self.path(digest), area.temporary_name())
         except FileNotFoundError:
             pass
 
@@ -176,7 +180,7 @@ class BlobStore:
 class IntakeArea:
     """The working directory of one addition.  Used in one thread at a time; ends with `close`."""
 
-    __slots__ = ("_counter", "_damaged", "_fd", "_links", "_repair", "_store", "path")
+    __slots__ = ("_counter", "_damaged", "_fd", "_links", "_repair", "_store", "path", "published")
 
     def __init__(self, store: BlobStore, path: str, repair: bool) -> None:
         self._store = store
@@ -184,6 +188,7 @@ class IntakeArea:
         self._counter = 0
         self._links: dict[bytes, str] = {}
         self._damaged: set[bytes] = set()
+        self.published: set[bytes] = set()  # digests that got their names, which no committed row may name yet
         self.path = path
         self._fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         fcntl.flock(self._fd, fcntl.LOCK_EX)
@@ -214,34 +219,27 @@ class IntakeArea:
         if not self._adopt_existing(digest, len(content)):
             link = self._link_name(digest)
             self._write(link, content)
-            self._publish(digest, link)
+            self._links[digest] = link
 
-    def publish(self, digest: bytes, temporary: str) -> None:
-        """Make the complete file ``temporary``, which lies in the area, the blob called ``digest``."""
+    def keep(self, digest: bytes, temporary: str) -> None:
+        """Make the complete file ``temporary``, which lies in the area, the contents with this digest."""
         if digest in self._links:
             os.unlink(temporary)
             return
         # The name tells a collector what a killed process was about to add.
         link = self._link_name(digest)
         os.rename(temporary, link)
-        self._publish(digest, link)
+        self._links[digest] = link
 
-    def _publish(self, digest: bytes, temporary: str) -> None:
-        self._links[digest] = temporary
-        if digest in self._damaged:
-            self._replace(digest, temporary)
-        else:
-            self._link(temporary, self._store.path(digest))
-
-    def publish_written(self, digest: bytes, temporary: str, size: int) -> None:
-        """Like `publish`, but an equal blob that is there already is used instead."""
+    def keep_written(self, digest: bytes, temporary: str, size: int) -> None:
+        """Like `keep`, but an equal blob that is there already is used instead."""
         if self._adopt_existing(digest, size):
             os.unlink(temporary)
         else:
-            self.publish(digest, temporary)
+            self.keep(digest, temporary)
 
-    def publish_moved(self, digest: bytes, source: str, size: int) -> None:
-        """Make the file ``source`` of somewhere else a blob by renaming it, or by copying where that is impossible."""
+    def keep_moved(self, digest: bytes, source: str, size: int) -> None:
+        """Take the file ``source`` of somewhere else by renaming it, or by copying where that is impossible."""
         if self._adopt_existing(digest, size):
             return
         temporary = self.temporary_name()
@@ -254,7 +252,16 @@ class IntakeArea:
             if error.errno != errno.EXDEV:
                 raise write_error(source, error) from error
             self._copy(source, temporary)
-        self.publish(digest, temporary)
+        self.keep(digest, temporary)
+
+    def publish(self, digests: Iterable[bytes]) -> None:
+        """Give these contents their names among the blobs, and those that take the place of damaged ones theirs."""
+        for digest in self._damaged.union(digests):
+            if digest in self._damaged:
+                self._replace(digest, self._links[digest])
+            else:
+                self._link(self._links[digest], self._store.path(digest))
+            self.published.add(digest)
 
     def ensure(self, digest: bytes) -> bool:
         """Whether the blob's name had to be restored because a collector removed it meanwhile."""

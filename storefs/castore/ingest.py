@@ -278,7 +278,7 @@ class _Ingest:
             for piece in self._pieces(size, stream):
                 digester.update(piece)
             digest = digester.finish()
-            self._area().publish_moved(digest, os.fsdecode(event.path), size)
+            self._area().keep_moved(digest, os.fsdecode(event.path), size)
             return digest
         temporary = self._area().temporary_name()
         try:
@@ -294,7 +294,7 @@ class _Ingest:
         except OSError as error:
             raise write_error(temporary, error) from error
         digest = digester.finish()
-        self._area().publish_written(digest, temporary, size)
+        self._area().keep_written(digest, temporary, size)
         return digest
 
     def _whole(self, size: int, stream: Iterable[Event]) -> bytes:

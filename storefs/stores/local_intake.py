@@ -17,7 +17,7 @@ from storefs.formats.derivation import BadDerivationError, parse_derivation
 from storefs.formats.nar import BadNarError, parse_nar
 from storefs.formats.path_info import InvalidPathError
 from storefs.metadata import path_infos
-from storefs.metadata.schema import INLINE_LIMIT, NUMBER
+from storefs.metadata.schema import INLINE_LIMIT
 from storefs.metadata.tree_release import begin_release
 from storefs.metadata.tree_writer import TreeWriter
 from storefs.stores.mismatch import HashMismatchError
@@ -83,9 +83,13 @@ class LocalIntake:
         if self._contents_or_none is not None:
             self._contents_or_none.close()
             self._contents_or_none = None
-        if self._area_or_none is not None:
-            self._area_or_none.close()
+        area = self._area_or_none
+        if area is not None:
             self._area_or_none = None
+            try:
+                self._withdraw_unnamed(area)
+            finally:
+                area.close()
 
     def add_tree(
         self,
@@ -131,7 +135,9 @@ class LocalIntake:
         outputs = [_output_paths(derivations.get(info.path)) for _, info in trees]
         area = self._area_or_none
         if area is not None:
-            area.sync(self._unnamed(area.digests))
+            unnamed = self._unnamed(area.digests)
+            area.publish(unnamed)
+            area.sync([*area.published.difference(unnamed), *unnamed])
         registered = self._env.update(lambda txn: self._write(txn, trees, outputs, replace))
         if self._on_registered is not None:
             self._on_registered(registered)
@@ -161,6 +167,19 @@ class LocalIntake:
         """Those blobs that no committed row names: nobody has promised yet that they are durable."""
         with self._env.snapshot() as txn:
             return [digest for digest in digests if not self._is_named(txn, digest)]
+
+    def _withdraw_unnamed(self, area: IntakeArea) -> None:
+        """Take back blobs that got their names for nothing: registering failed, or the paths were valid already."""
+        if not area.published or not self._unnamed(list(area.published)):
+            return
+
+        def work(txn: Transaction) -> None:
+            # Changes no row, and so succeeds on a full disk too; the transaction is for its lock.
+            for digest in area.published:
+                if not self._is_named(txn, digest):
+                    self._blobs.withdraw(digest, area)
+
+        self._env.update(work)
 
     def _is_named(self, txn: Transaction, digest: bytes) -> bool:
         files = self._env.files
@@ -206,10 +225,6 @@ class LocalIntake:
         if area is not None:
             restored = [digest for digest in writer.blobs if area.ensure(digest)]
             area.sync(restored)
-            # What was taken in for paths that turned out to be valid already is left to the collector.
-            for digest in area.digests:
-                if not self._is_named(txn, digest):
-                    txn.put(digest, NUMBER.pack(self._blobs.size(digest) or 0), db=env.dead_blobs)
         return result
 
     def _valid_id(self, txn: Transaction, path: StorePath) -> int:
