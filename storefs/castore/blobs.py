@@ -263,6 +263,11 @@ class IntakeArea:
                 self._link(self._links[digest], self._store.path(digest))
             self.published.add(digest)
 
+    def read(self, digest: bytes) -> bytes:
+        """Contents that this addition relies on."""
+        with open(self._links[digest], "rb") as file:
+            return file.read()
+
     def ensure(self, digest: bytes) -> bool:
         """Whether the blob's name had to be restored because a collector removed it meanwhile."""
         path = self._store.path(digest)

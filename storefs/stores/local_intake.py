@@ -160,7 +160,7 @@ class LocalIntake:
         if self._contents.is_inline(node.size):
             content = self._contents.inline(node.digest)
         else:
-            content = b"".join(self._blobs.read(node.digest))
+            content = self._open_area().read(node.digest)
         return parse_derivation(content, self._directory, path.name.removesuffix(".drv"))
 
     def _unnamed(self, digests: list[bytes]) -> list[bytes]:
