@@ -1,8 +1,8 @@
 """Restricted and pure evaluation: the effects of another `EvalIO`, as far as they are allowed.
 
-In restricted mode (`--restrict-eval`) an expression sees the search path, the files that the command line names and what
-it made itself; in pure mode (`--pure-eval`) not even the search path. Semantics: `checkSourcePath` and `checkURI` in
-eval.cc of Nix 2.8. Made by `session.py`, seen by nobody else: the language only knows an `EvalIO`.
+In restricted mode (`--restrict-eval`) an expression sees the search path, the files that the command line names and
+what it made itself; in pure mode (`--pure-eval`) not even the search path. Semantics: `checkSourcePath` and `checkURI`
+in eval.cc of Nix 2.8. Made by `session.py`, seen by nobody else: the language only knows an `EvalIO`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class RestrictedIO(EvalIO):
         self._allowed.append(os.path.normpath(path))
 
     def _is_allowed(self, path: str) -> bool:
-        return any(path == allowed or allowed == "/" or path.startswith(allowed + "/") for allowed in self._allowed)
+        return any(allowed in {path, "/"} or path.startswith(allowed + "/") for allowed in self._allowed)
 
     def check(self, path: str) -> str:
         """Return `path` with its links resolved if it may be read.

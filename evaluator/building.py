@@ -40,7 +40,7 @@ class BuildPlan:
 
 
 def evaluate_operands(session: Session, invocation: Invocation, default: str = "default.nix") -> list[object]:
-    """Return the values of the operands: files, expressions with `-E`, `-` for standard input. Runs in the evaluation."""
+    """Return the values of the operands: files, expressions (`-E`), `-` for standard input. Runs in the evaluation."""
     operands = list(invocation.operands)
     values = []
     if "-" in operands:

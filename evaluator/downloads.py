@@ -1,8 +1,8 @@
 """Downloading during evaluation: `fetchurl`, `fetchTarball`, `-I nixpkgs=https://...`.
 
-What a URL gave is remembered for the setting `tarball-ttl` (an hour), in the user's cache directory, so that an expression
-can be evaluated again and again without a network. Archives are unpacked here, with nothing outside of them touched.
-Blocking; called by `session.py` only.
+What a URL gave is remembered for the setting `tarball-ttl` (an hour), in the user's cache directory, so that an
+expression can be evaluated again and again without a network. Archives are unpacked here, with nothing outside of them
+touched. Blocking; called by `session.py` only.
 """
 
 from __future__ import annotations

@@ -289,7 +289,7 @@ class GitRequest:
 
 
 class GitTree:
-    """What was fetched: the store path, its NAR hash, the commit (None for a dirty tree), its date and its ancestors."""
+    """What was fetched: store path, NAR hash, commit (None for a dirty tree), its date, and how many are before it."""
 
     __slots__ = ("last_modified", "nar_hash", "path", "rev", "rev_count")
 

@@ -1,8 +1,9 @@
 """The thread that evaluates: compiled recursion needs a deep stack, and the main thread's cannot be made deeper.
 
-Evaluation runs on its own thread with a stack of 1 GiB (address space, mapped as it is used); the main thread waits, and
-meanwhile does what only it can do: it takes SIGINT, and it runs what the evaluation asks to be run outside of itself
-(builds, under trio). `_thread` is used directly because importing `threading` costs as much as a small evaluation.
+Evaluation runs on its own thread with a stack of 1 GiB (address space, mapped as it is used); the main thread waits,
+and meanwhile does what only it can do: it takes SIGINT, and it runs what the evaluation asks to be run outside of
+itself (builds, under trio). `_thread` is used directly because importing `threading` costs as much as a small
+evaluation.
 """
 
 from __future__ import annotations
@@ -112,7 +113,7 @@ class EvalThread:
         self._answered.release()
 
     def outside(self, function: Callable[[], T]) -> T:
-        """Called by the evaluation: run `function` in the thread that waits for it, and return or raise what it does."""
+        """Called by the evaluation: run `function` in the thread that waits for it, and return its result."""
         if not self._running:
             return function()
         self._answered.acquire(False)

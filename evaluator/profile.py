@@ -1,9 +1,9 @@
 """Where an evaluation spends its time: folded stacks and a flame graph of them.
 
 Every call of a Nix function is timed, so the whole takes some times longer than usual and cheap functions look dearer
-than they are; the proportions between large parts are right. `PREFIX.folded` has lines `outer;inner microseconds`, which
-other tools read; `PREFIX.svg` is a picture that needs nothing else: a click enlarges a part, and every part says what it
-is. Semantics of the format: Brendan Gregg, "The Flame Graph", CACM 59(6), 2016.
+than they are; the proportions between large parts are right. `PREFIX.folded` has lines `outer;inner microseconds`,
+which other tools read; `PREFIX.svg` is a picture that needs nothing else: a click enlarges a part, and every part says
+what it is. Semantics of the format: Brendan Gregg, "The Flame Graph", CACM 59(6), 2016.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _WIDTH = 1200
 _ROW = 18
 _NARROWEST = 0.3  # pixels; a narrower part can't be seen
+_DEEPEST = 300  # levels; what is above them counts for the last one
 
 
 class _Node:
@@ -88,24 +89,25 @@ class _Part:
 
 
 def _named(root: _Node, names: dict[Lambda, str], positions: Positions) -> _Part:
-    """The same tree with names; functions that look alike are one. Without recursion: stacks are deep."""
+    """The same tree with names. Functions that look alike are one, and so are the levels of a recursion."""
     top = _Part("all")
     order = [top]
-    todo = [(root, top)]
+    todo = [(root, top, 0)]
     while todo:
-        node, part = todo.pop()
+        node, part, depth = todo.pop()
         part.own += node.own
         for code, child in node.children.items():
             name = names.get(code)
             if name is None:
-                place = positions.resolve(code.pos)
+                place = positions.resolve(code.pos)  # type: ignore[attr-defined]
                 where = place.where() if place is not None else "?"
-                name = names[code] = f"{code.name or 'lambda'} ({where})".replace(";", ",")
-            below = part.children.get(name)
+                name = f"{code.name or 'lambda'} ({where})".replace(";", ",")  # type: ignore[attr-defined]
+                names[code] = name
+            below = part if name == part.name or depth >= _DEEPEST else part.children.get(name)
             if below is None:
                 below = part.children[name] = _Part(name)
                 order.append(below)
-            todo.append((child, below))
+            todo.append((child, below, depth + (below is not part)))
     for part in reversed(order):
         part.total = part.own + sum(child.total for child in part.children.values())
     return top
@@ -140,8 +142,9 @@ def _picture(top: _Part) -> str:
         # The hue says which function, so one function has one colour wherever it is.
         hue = sum(part.name.encode("utf-8", "replace")) % 50 + 10
         shown = _escape(part.name[: max(0, int(width / 6.5))]) if width > 30 else ""
+        title = f"{label}: {part.total / 1e6:.2f} ms, {share:.1f}%"
         boxes.append(
-            f'<g data-x="{left:.2f}" data-w="{width:.2f}"><title>{label}: {part.total / 1e6:.2f} ms, {share:.1f}%</title>'
+            f'<g data-x="{left:.2f}" data-w="{width:.2f}"><title>{title}</title>'
             f'<rect x="{left:.2f}" y="{depth * _ROW}" width="{width:.2f}" height="{_ROW - 1}" '
             f'fill="hsl({hue},80%,65%)"/><text x="{left + 3:.2f}" y="{depth * _ROW + 13}">{shown}</text></g>'
         )
@@ -157,9 +160,8 @@ def _picture(top: _Part) -> str:
 
 
 # A click makes a part as wide as the picture; a click on the lowest part shows everything again.
-_SCRIPT = (
-    """
-const groups = [...document.querySelectorAll('g')], width = %d;
+_SCRIPT = """
+const groups = [...document.querySelectorAll('g')], width = WIDTH;
 for (const clicked of groups) clicked.addEventListener('click', () => {
   const from = +clicked.dataset.x, scale = width / clicked.dataset.w;
   for (const g of groups) {
@@ -169,12 +171,11 @@ for (const clicked of groups) clicked.addEventListener('click', () => {
     const rect = g.querySelector('rect'), text = g.querySelector('text'), left = Math.max(x, 0);
     rect.setAttribute('x', left); rect.setAttribute('width', Math.min(x + w, width) - left);
     text.setAttribute('x', left + 3);
-    text.textContent = w > 30 ? g.querySelector('title').textContent.slice(0, Math.floor(Math.min(w, width) / 6.5)) : '';
+    const room = Math.floor(Math.min(w, width) / 6.5);
+    text.textContent = w > 30 ? g.querySelector('title').textContent.slice(0, room) : '';
   }
 });
-"""
-    % _WIDTH
-)  # noqa: UP031  braces are JavaScript's here
+""".replace("WIDTH", str(_WIDTH))
 
 
 def profiled(session: Session, prefix: str, evaluate: Callable[[], int]) -> int:

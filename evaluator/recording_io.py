@@ -1,8 +1,8 @@
 """Effects that are written down: what the result cache needs to know of an evaluation.
 
 Stands outermost, between the language and the other `EvalIO`s. Everything that was looked at becomes an observation
-(`result_cache.py` says of what form), once each. Effects whose answer may be another tomorrow for reasons that nobody can
-check (a download without a hash, a git branch, the clock) make the result impossible to remember.
+(`result_cache.py` says of what form), once each. Effects whose answer may be another tomorrow for reasons that nobody
+can check (a download without a hash, a git branch, the clock) make the result impossible to remember.
 """
 
 from __future__ import annotations

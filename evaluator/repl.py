@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import os
 import sys
+from functools import partial
 
 from evaluator.core.calls import coerce, force_attrs, force_deep
 from evaluator.core.json_text import value_to_json
@@ -27,7 +28,10 @@ if TYPE_CHECKING:
     from evaluator.session import Session
 
     class Reader(Protocol):
-        def read(self, prompt: str) -> str | None: ...
+        """Where lines come from."""
+
+        def read(self, prompt: str) -> str | None:
+            """Return the next line, None at the end."""
 
 
 HELP = """The following commands are available:
@@ -76,11 +80,11 @@ class Repl:
                 continue
             if line is None:
                 if pending:
-                    self.guarded(lambda text=pending: self.line(text, final=True))
+                    self.guarded(partial(self.line, pending, final=True))
                 return
             text = f"{pending}\n{line}" if pending else line
             try:
-                pending = text if self.guarded(lambda text=text: self.line(text, final=False)) else ""
+                pending = text if self.guarded(partial(self.line, text, final=False)) else ""
             except Quit:
                 return
             self.out.flush()
@@ -169,6 +173,10 @@ class Repl:
         self.scope.update(attrs)
         self.out.write(f"Added {len(attrs)} variables.\n")
 
+    def add_expression(self, text: str) -> None:
+        """Put the attributes of an expression of the command line into scope."""
+        self.add_attributes(self.session.evaluate_expression(text))
+
     def load(self, path: str) -> None:
         """Put the attributes of a file into scope."""
         if not path:
@@ -221,7 +229,7 @@ class Repl:
 
         value = self.evaluate(text)
         if isinstance(value, Func):
-            place = self.session.state.positions.resolve(value.code.pos)
+            place = self.session.state.positions.resolve(value.code.pos)  # type: ignore[attr-defined]
             file, line = (place.file, place.line) if place is not None else ("", 0)
         elif isinstance(value, (Path, str, ContextString)):
             file, line = coerce(self.session.state, value, set(), False, False), 1
@@ -306,7 +314,7 @@ class _Printer:
             parts = [f"{show_name(name)} = {self.text(forced[name], level + 1)}; " for name in sorted(forced)]
             return "{ " + "".join(parts) + "}"
         if isinstance(forced, Func):
-            place = self.session.state.positions.resolve(forced.code.pos)
+            place = self.session.state.positions.resolve(forced.code.pos)  # type: ignore[attr-defined]
             return f"«lambda @ {place.where()}»" if place is not None else "«lambda»"
         if isinstance(forced, PrimOp):
             return "«primop-app»" if forced.args else "«primop»"

@@ -16,7 +16,6 @@ import marshal
 import os
 import stat
 import time
-
 from _blake2 import blake2b
 
 from evaluator.nix_path import nix_path

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from evaluator.eval_io import EvalIO
 
+
 class SearchPath:
     """Elements in the order in which they are tried.
 

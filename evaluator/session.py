@@ -94,7 +94,9 @@ class Session:
         if config.boolean("parse-cache"):
             from evaluator.parse_cache import ParseCache  # noqa: PLC0415  only who wants it
 
-            self.state.parse_cache = ParseCache(config.xdg("cache") + "/verglas/parse")
+            self.state.parse_cache = ParseCache(  # type: ignore[assignment]
+                config.xdg("cache") + "/verglas/parse"
+            )
         self.arguments = arguments
         self._auto_args: dict[str, object] | None = None
         if self._restricted is not None:
@@ -247,7 +249,6 @@ class Session:
         from builder.reports import require_success  # noqa: PLC0415  most evaluations build nothing
 
         require_success(results, self.store_io.directory)
-
 
     def shell_attributes(self, attributes: Mapping[str, object]) -> str:
         """Return structured attributes as the shell text that a builder finds in `.attrs.sh`."""

@@ -1,6 +1,7 @@
 """The environment that `nix-shell` gives: dependencies built, variables as a builder would have them, setup sourced.
 
-Semantics: nix-build.cc of Nix 2.8. The shell sees the store at its real path, in a mount namespace of its own if need be.
+Semantics: nix-build.cc of Nix 2.8. The shell sees the store at its real path, in a mount namespace of its own if need
+be.
 """
 
 from __future__ import annotations

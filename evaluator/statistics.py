@@ -1,8 +1,8 @@
 """NIX_SHOW_STATS and NIX_COUNT_CALLS: what an evaluation did, as JSON on standard error.
 
-The keys are those of Nix 2.8, so that scripts can compare the two. Counters that mean nothing here (bytes of values that
-Python's allocator rounds up, symbols, a garbage collector that is off) are left out and not invented. All but the time
-are the same in every run of one expression.
+The keys are those of Nix 2.8, so that scripts can compare the two. Counters that mean nothing here (bytes of values
+that Python's allocator rounds up, symbols, a garbage collector that is off) are left out and not invented. All but the
+time are the same in every run of one expression.
 """
 
 from __future__ import annotations

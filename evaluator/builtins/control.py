@@ -1,4 +1,4 @@
-"""What a program says while it is evaluated: `trace`, `traceVerbose`, `warn`, and what it may ask of its surroundings."""
+"""What a program says while it is evaluated (`trace`, `traceVerbose`, `warn`) and asks of its surroundings."""
 
 from __future__ import annotations
 

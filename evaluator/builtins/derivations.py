@@ -16,7 +16,7 @@ def prim_placeholder(state: EvalState, output: object) -> str:
     return hash_placeholder(force_string_no_context(output))
 
 
-def prim_outputOf(state: EvalState, drv: object, output: object) -> object:
+def prim_outputOf(state: EvalState, drv: object, output: object) -> object:  # noqa: N802
     """`outputOf drv output`: refused; building derivations that are made by derivations is not supported."""
     context: set[str] = set()
     text = coerce(state, drv, context, False, False, CALL_SITE)

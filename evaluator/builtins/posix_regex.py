@@ -1,7 +1,8 @@
 """POSIX extended regular expressions as `builtins.match` and `builtins.split` need them.
 
-The dialect and its choices are those of C++'s `std::regex::extended`, which Nix uses: bytes, not characters; `.` is every
-byte; no back references; in a full match the first branch that leads to the end wins, in a search the longest one does.
+The dialect and its choices are those of C++'s `std::regex::extended`, which Nix uses: bytes, not characters; `.` is
+every byte; no back references; in a full match the first branch that leads to the end wins, in a search the longest one
+does.
 
 Two engines. Most patterns are translated to Python's `re`. Where a backtracking engine could need exponential time
 (an ambiguous loop such as `(a|a)*` or `(a*)*`), or would pick another branch than the longest, a simulation of
@@ -22,6 +23,7 @@ from evaluator.builtins.regex_syntax import (
     Bytes,
     Group,
     Node,
+    RegexTooComplexError,
     Sequence,
     parse_regex,
 )
@@ -96,7 +98,9 @@ class _Shape:
         if isinstance(node, Group):
             return self._visit(node.body)
         if isinstance(node, Sequence):
-            nullable, first, last = True, [], []
+            nullable = True
+            first: list[int] = []
+            last: list[int] = []
             for item in node.items:
                 item_nullable, item_first, item_last = self._visit(item)
                 self._join(last, item_first)
@@ -162,7 +166,7 @@ def _diagonal_cycle(graph: dict[tuple[int, int], list[tuple[int, int]]]) -> bool
     low: dict[tuple[int, int], int] = {}
     on_stack: set[tuple[int, int]] = set()
     stack: list[tuple[int, int]] = []
-    for root in graph:
+    for root in list(graph):
         if root in index:
             continue
         work = [(root, iter(graph[root]))]
@@ -185,7 +189,7 @@ def _diagonal_cycle(graph: dict[tuple[int, int], list[tuple[int, int]]]) -> bool
                 if work:
                     low[work[-1][0]] = min(low[work[-1][0]], low[node])
                 if low[node] == index[node]:
-                    component = []
+                    component: list[tuple[int, int]] = []
                     while not component or component[-1] != node:
                         component.append(stack.pop())
                         on_stack.discard(component[-1])

@@ -52,7 +52,7 @@ def prim_match(state: EvalState, pattern: object, text: object) -> object:
 
 
 def prim_split(state: EvalState, pattern: object, text: object) -> list[object]:
-    """`split regex s`: the parts of *s* between matches of *regex*, and between them the list of each match's groups."""
+    """`split regex s`: what is between the matches of *regex* in *s*, and in between each match's list of groups."""
     regex = _compiled(state, force_string_no_context(pattern))
     subject = force_string(text)
     encoded = subject.encode("utf-8", "surrogateescape")

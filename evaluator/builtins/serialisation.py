@@ -142,8 +142,7 @@ def _from_toml(value: object, dates: bool) -> object:
 
 def _date_text(value: datetime.datetime | datetime.date | datetime.time) -> str:
     # Three digits of a second's fraction or six; the parser of the standard library drops more.
-    precise = not isinstance(value, datetime.date) or isinstance(value, datetime.datetime)
-    if precise and value.microsecond:
+    if isinstance(value, (datetime.datetime, datetime.time)) and value.microsecond:
         text = value.isoformat(timespec="microseconds" if value.microsecond % 1000 else "milliseconds")
     else:
         text = value.isoformat()

@@ -102,4 +102,4 @@ def _print_json(session: Session, plan: BuildPlan, paths: list[str]) -> None:
     built: dict[str, dict[str, str]] = {}
     for (drv_path, output), path in zip(plan.wanted, paths, strict=False):
         built.setdefault(session.store_io.directory.print(drv_path), {})[output] = path
-    print(json.dumps([{"drvPath": drv_path, "outputs": outputs} for drv_path, outputs in built.items()]))  # noqa: T201
+    print(json.dumps([{"drvPath": drv_path, "outputs": outputs} for drv_path, outputs in built.items()]))

@@ -6,6 +6,8 @@ history is kept in the user's data directory.
 
 from __future__ import annotations
 
+from functools import partial
+
 from evaluator.eval_options import EVALUATION
 from evaluator.session import open_session
 from storefs.options import Command, Option
@@ -35,9 +37,9 @@ def run(invocation: Invocation) -> int:
     session = open_session(invocation)
     repl = Repl(session)
     for file in [*invocation.values("--file"), *invocation.operands]:
-        repl.guarded(lambda file=file: repl.load(file))
+        repl.guarded(partial(repl.load, file))
     for expression in invocation.values("--expr"):
-        repl.guarded(lambda text=expression: repl.add_attributes(session.evaluate_expression(text)))
+        repl.guarded(partial(repl.add_expression, expression))
     reader = LineReader(session.config, repl.complete)
     try:
         repl.loop(reader)

@@ -42,7 +42,7 @@ def run(invocation: Invocation) -> int:
     if invocation.flag("--recursive"):
         wanted = sorted({path for root in wanted for path in session.store_io.closure(root) if path.endswith(".drv")})
     shown = {path: describe(session, session.store_io.derivation(path)) for path in wanted}
-    print(json.dumps(shown, indent=2, ensure_ascii=False))  # noqa: T201
+    print(json.dumps(shown, indent=2, ensure_ascii=False))
     return 0
 
 

@@ -1,13 +1,14 @@
 """`derivationStrict`: from a set of attributes to the text of a `.drv` and the store paths that follow from it.
 
-The one purpose of the language, and the most expensive builtin: a package set calls it twenty thousand times, so it works
-on text from end to end instead of on the values of `storefs.formats.derivation`, whose reader and writer it must agree
-with. Order, escapes, hashes and errors are those of primops.cc and derivations.cc of Nix 2.8; Dolstra's thesis, sections
-5.1 and 5.4, tells why. `derivation` itself is Nix code, `corepkgs/derivation.nix`.
+The one purpose of the language, and the most expensive builtin: a package set calls it twenty thousand times, so it
+works on text from end to end instead of on the values of `storefs.formats.derivation`, whose reader and writer it must
+agree with. Order, escapes, hashes and errors are those of primops.cc and derivations.cc of Nix 2.8; Dolstra's thesis,
+sections 5.1 and 5.4, tells why. `derivation` itself is Nix code, `corepkgs/derivation.nix`.
 """
 
-import cython
 from _hashlib import openssl_sha256  # hashlib itself takes 3 ms to import
+
+import cython
 
 from evaluator.core.json_text import value_to_json, write_string
 from evaluator.errors import NO_POS, EvalError, NixError
@@ -176,10 +177,8 @@ def _structured_attribute(state: object, recipe: _Recipe, key: str, value: objec
 @cython.cfunc
 def _require_feature(state: object, feature: str):
     if feature not in state.settings.experimental_features:
-        raise EvalError(
-            f"experimental Nix feature '{feature}' is disabled; use '--extra-experimental-features {feature}' to override",
-            NO_POS,
-        )
+        way_out = f"use '--extra-experimental-features {feature}' to override"
+        raise EvalError(f"experimental Nix feature '{feature}' is disabled; {way_out}", NO_POS)
 
 
 @cython.cfunc

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from evaluator.core.calls import force_deep
 from evaluator.evaluation import EvalSettings, open_evaluation, to_python
 from evaluator.print_value import show_value
-from evaluator.core.calls import force_deep
 from evaluator.store_io import Services, StoreIO
 
 if TYPE_CHECKING:

@@ -29,7 +29,11 @@ in rec {
   fail = make { name = "fail"; args = [ "-c" "echo oops >&2; exit 3" ]; };
   imported = import (make { name = "e.nix"; args = [ "-c" "echo '1 + 41' > $out" ]; });
   read = builtins.readFile pkg2;
-  user = make { name = "user"; man = (import pkg.drvPath).man; args = [ "-c" "read line < $man; echo got $line > $out" ]; };
+  user = make {
+    name = "user";
+    man = (import pkg.drvPath).man;
+    args = [ "-c" "read line < $man; echo got $line > $out" ];
+  };
 }
 """
 

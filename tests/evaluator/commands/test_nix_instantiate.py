@@ -165,7 +165,8 @@ def test_flame_graph(run: Runner, scratch: Path) -> None:
 
 @pytest.mark.slow
 def test_an_interrupted_evaluation_ends_soon_and_says_so(environ: dict[str, str]) -> None:
-    long = "let l = builtins.genList (x: x) 5000000; f = a: b: a + builtins.foldl' (c: d: c + d) 0 l; in builtins.foldl' f 0 l"
+    fold = "builtins.foldl' (a: b: a + b) 0 l"
+    long = f"let l = builtins.genList (x: x) 5000000; in builtins.foldl' (a: b: a + {fold}) 0 l"
     words = [str(BIN / "nix-instantiate"), "--eval", "-E", f"builtins.trace 1 ({long})"]
     with subprocess.Popen(words, env=environ, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
         assert process.stderr is not None
