@@ -1,6 +1,15 @@
 # C-level shape of values.py; see there for what everything means.
 cimport cython
 
+# Errors of Nix programs pass through millions of these functions; a Python traceback of them would need gigabytes and
+# help nobody. Cython's code that adds a frame to the traceback gives up when it gets none. Run the core uncompiled
+# (tests/lang/uncompiled.py) to see where one of its own bugs is.
+cdef extern from *:
+    """
+    #include <frameobject.h>
+    #define PyFrame_New(thread, code, globals, locals) ((PyFrameObject *)0)
+    """
+
 
 cdef class Node:
     cdef object eval(self, list env)
