@@ -1,0 +1,138 @@
+"""Builds and binary caches together: what is fetched, what is built, and what happens when a cache misbehaves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from storefs.formats.store_path import StoreDir
+from tests.conftest import Runner
+from tests.http_server import Fault, HttpServer
+
+pytestmark = [pytest.mark.slow, pytest.mark.root, pytest.mark.fuse]
+
+EXPRESSION = """
+let
+  mk = name: attrs: derivation ({ inherit name; system = builtins.currentSystem; builder = "/bin/sh"; } // attrs);
+  dep = mk "dep" { args = [ "-c" "echo dep > $out" ]; };
+  top = mk "top" { args = [ "-c" "echo ${dep} > $out" ]; };
+  mo = mk "mo" { outputs = [ "out" "man" ]; args = [ "-c" "echo o > $out; echo m > $man" ]; };
+  users = mk "users" { args = [ "-c" "echo ${mo} ${mo.man} > $out" ]; };
+in { inherit dep top mo users; }
+"""
+
+BUILD_ONLY = "sandbox = false\nsubstituters =\nbuild-users-group =\n"
+
+
+class Shop:
+    """A cache with everything that the expression builds, and a fresh store that may fetch from it."""
+
+    def __init__(self, scratch: Path, run: Runner) -> None:
+        self._run = run
+        self.scratch = scratch
+        (scratch / "default.nix").write_text(EXPRESSION)
+        names = ("dep", "top", "mo", "mo.man")
+        wanted = [word for name in names for word in ("-A", name)]
+        built = run("nix-build", "--no-out-link", *wanted, NIX_CONFIG=BUILD_ONLY).stdout.split()
+        self.paths = dict(zip(names, built, strict=True))
+        run("verglas", "push", f"file://{scratch}/cache", *self.paths.values())
+        self.cache = scratch / "cache"
+        self.uri = f"file://{scratch}/cache"
+        self._stores = 0
+
+    def close(self) -> None:
+        """Unmount what builds have mounted."""
+        self._run("verglas", "umount", "--lazy", status=None)
+        for number in range(1, self._stores + 1):
+            self._run("verglas", "umount", "--lazy", status=None, NIX_STATE_DIR=f"{self.scratch}/fresh{number}")
+
+    def narinfo(self, name: str) -> Path:
+        return self.cache / f"{Path(self.paths[name]).name[:32]}.narinfo"
+
+    def fresh(self, *arguments: str, uri: str | None = None, status: int = 0, **settings: str) -> tuple[str, str]:
+        """Build in a store of its own; returns standard output and error."""
+        self._stores += 1
+        config = f"sandbox = false\nrequire-sigs = false\nsubstituters = {uri or self.uri}\nbuild-users-group =\n"
+        config += "".join(f"{name} = {value}\n" for name, value in settings.items())
+        state = f"{self.scratch}/fresh{self._stores}"
+        done = self._run(
+            "nix-build", "--no-out-link", *arguments, status=status, NIX_STATE_DIR=state, NIX_CONFIG=config
+        )
+        self.state = state
+        return done.stdout, done.stderr
+
+    def has(self, name: str) -> bool:
+        done = self._run("nix-store", "--check-validity", self.paths[name], status=None, NIX_STATE_DIR=self.state)
+        return done.returncode == 0
+
+
+@pytest.fixture
+def shop(scratch: Path, run: Runner) -> Iterator[Shop]:
+    shop = Shop(scratch, run)
+    try:
+        yield shop
+    finally:
+        shop.close()
+
+
+def test_everything_is_fetched_and_nothing_built(shop: Shop) -> None:
+    out, err = shop.fresh("-A", "top")
+    assert out.strip() == shop.paths["top"]
+    assert "copying path" in err and "building" not in err
+
+
+def test_only_the_wanted_output_is_fetched(shop: Shop) -> None:
+    _, plan = shop.fresh("-A", "mo.man", "--dry-run")
+    assert shop.paths["mo.man"] in plan and shop.paths["mo"] + "\n" not in plan
+    out, _ = shop.fresh("-A", "mo.man")
+    assert out.strip() == shop.paths["mo.man"]
+    assert shop.has("mo.man") and not shop.has("mo")
+
+
+def test_two_outputs_wanted_by_one_build_both_arrive(shop: Shop) -> None:
+    _, err = shop.fresh("-A", "users")
+    assert shop.has("mo") and shop.has("mo.man")
+    assert err.count("copying path") == 2
+    assert "mo.drv'..." not in err
+
+
+def test_reference_that_no_cache_has_is_built_and_the_rest_fetched(shop: Shop) -> None:
+    shop.narinfo("dep").unlink()
+    out, err = shop.fresh("-A", "top")
+    assert out.strip() == shop.paths["top"]
+    assert "-dep.drv'..." in err and "-top.drv'..." not in err
+    assert f"copying path '{shop.paths['top']}'" in err
+
+
+def test_damaged_substitute_fails_with_a_hint_unless_told_to_fall_back(shop: Shop) -> None:
+    for nar in (shop.cache / "nar").iterdir():
+        nar.write_bytes(b"garbage")
+    _, err = shop.fresh("-A", "mo", status=1)
+    assert "some substitutes for the outputs of derivation" in err and "try '--fallback'" in err
+    out, err = shop.fresh("-A", "mo", "--fallback")
+    assert out.strip() == shop.paths["mo"]
+    assert "building" in err
+
+
+def test_empty_and_dead_caches_do_not_break_a_build(shop: Shop) -> None:
+    with HttpServer({"/nix-cache-info": f"StoreDir: {StoreDir(f'{shop.scratch}/store').path}\n".encode()}) as server:
+        out, err = shop.fresh("-A", "top", uri=server.url)
+        assert out.strip() == shop.paths["top"]
+        assert err.count("building") == 2
+        asked = [target for target in server.targets if target.endswith(".narinfo")]
+        assert len(asked) == len(set(asked)) == 2
+    with HttpServer() as gone:
+        dead = gone.url
+    out, err = shop.fresh("-A", "top", uri=dead)
+    assert out.strip() == shop.paths["top"]
+    assert err.count("warning: unable to download") == 1
+
+
+def test_failing_cache_is_left_alone_and_the_next_one_serves(shop: Shop) -> None:
+    with HttpServer({}) as server:
+        server.faults["*"] = Fault(status=500)
+        _, err = shop.fresh("-A", "top", uri=f"{server.url} {shop.uri}", **{"download-attempts": "1"})
+        assert len(server.log) == 1
+    assert "building" not in err
