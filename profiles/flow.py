@@ -15,8 +15,9 @@ from profiles.closure_diff import ClosureDiff, diff_closures
 from profiles.closures import closure_sizes
 from profiles.elements import NotPlainError, parse_manifest
 from profiles.generations import current_link, declaration_dir
-from profiles.lock import Lock, lock_path, parse_lock, read_lock
+from profiles.lock import Lock, parse_lock, read_lock
 from profiles.manifest import parse_declaration, read_declaration
+from profiles.profile_options import lock_path
 from profiles.resolve import Everything, Resolution, resolve, selected_names
 from profiles.store_reader import StoreReader
 from profiles.switch import (

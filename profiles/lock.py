@@ -88,14 +88,6 @@ class Lock:
         return None
 
 
-def lock_path(manifest_path: str) -> str:
-    """Return where the lock file of a declaration is: `profile.yaml.lock`, beside it.
-
-    Not `profile.lock`: that is what Nix locks while it changes a profile called `profile`.
-    """
-    return manifest_path + ".lock"
-
-
 def read_lock(path: str) -> Lock:
     """Read a lock file; a missing one is empty.
 

@@ -6,7 +6,6 @@ import os
 import pwd
 
 from profiles.generations import default_profile
-from profiles.lock import lock_path
 from storefs.options import Option
 
 TYPE_CHECKING = False
@@ -35,6 +34,14 @@ class Place:
         self.manifest = manifest
         self.lock = lock_path(manifest)
         self.profile = profile
+
+
+def lock_path(manifest_path: str) -> str:
+    """Return where the lock file of a declaration is: `profile.yaml.lock`, beside it.
+
+    Not `profile.lock`: that is what Nix locks while it changes a profile called `profile`.
+    """
+    return manifest_path + ".lock"
 
 
 def place_of(invocation: Invocation) -> Place:

@@ -7,7 +7,6 @@ border. A local store is asked for single directories; any other kind for whole 
 from __future__ import annotations
 
 from evaluator.eval_io import EvalIO
-from evaluator.store_files import StoreFiles
 from storefs.stores.local import LocalStore
 
 TYPE_CHECKING = False
@@ -39,7 +38,7 @@ class StoreReader(EvalIO):
     def __init__(self, store: Store) -> None:
         super().__init__(store.directory.path, {})
         self._store = store
-        self._looker: Looker = _LocalLooker(store) if isinstance(store, LocalStore) else StoreFiles(store)
+        self._looker: Looker = _LocalLooker(store) if isinstance(store, LocalStore) else _looker_at_archives(store)
         self._valid: dict[str, StorePath | None] = {}
         self._prefix = store.directory.path + "/"
 
@@ -78,6 +77,12 @@ class StoreReader(EvalIO):
             path = self.resolve(path)
             inside = self._inside(path)
         return super().list_dir(path) if inside is None else self._looker.list_dir(*inside)
+
+
+def _looker_at_archives(store: Store) -> Looker:
+    from evaluator.store_files import StoreFiles  # noqa: PLC0415  not for a local store
+
+    return StoreFiles(store)
 
 
 class _LocalLooker:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from evaluator.errors import NixAssertionError
-from profiles.nix_env.query import compare_with, is_shown
+from profiles.nix_env.query import assertion_error, compare_with, is_shown
 from profiles.package_names import PackageName
 
 TYPE_CHECKING = False
@@ -40,7 +39,7 @@ def as_xml(facts: Facts, wanted: Wanted) -> str:
         try:
             if is_shown(package, facts, wanted):
                 lines += _xml_item(package, facts, wanted)
-        except NixAssertionError:
+        except assertion_error():
             continue
     return "\n".join([*lines, "</items>"]) + "\n"
 
@@ -109,7 +108,7 @@ def as_json(facts: Facts, wanted: Wanted) -> str:
         try:
             if not package.failed:
                 answer[package.attr_path] = _json_value(package, wanted)
-        except NixAssertionError:
+        except assertion_error():
             continue
     if not answer:
         return "{}\n"

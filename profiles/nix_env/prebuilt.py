@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection
 
     from storefs.api import Store
     from storefs.config import Config
     from storefs.formats.store_path import StorePath
-
-
-@runtime_checkable
-class Asker(Protocol):
-    """A store that asks substituters itself: the client of a daemon."""
-
-    def substitutable_paths(self, paths: Iterable[StorePath]) -> set[StorePath]:
-        """Return those of `paths` that a substituter has."""
 
 
 def ask_store(config: Config, store: Store | None, paths: Collection[str]) -> tuple[set[str], set[str]]:
@@ -37,8 +28,10 @@ def ask_store(config: Config, store: Store | None, paths: Collection[str]) -> tu
 
 
 def _substitutable(config: Config, store: Store, paths: list[StorePath]) -> set[StorePath]:
-    if isinstance(store, Asker):
-        return store.substitutable_paths(paths)
+    ask_daemon = getattr(store, "substitutable_paths", None)
+    if ask_daemon is not None:
+        answer: set[StorePath] = ask_daemon(paths)
+        return answer
     if not (config.boolean("substitute") and config.words("substituters")):
         return set()
     from storefs.stores.cache_uri import Caches  # noqa: PLC0415  who may fetch nothing need not load an HTTP client

@@ -9,7 +9,6 @@ from profiles.nix_env.query import Facts, Wanted, gather, rows
 from profiles.nix_env.selection import filter_by_selectors, installed_elements
 from profiles.profile_options import profile_of
 from storefs.errors import UsageError
-from storefs.stores.open import open_store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -84,6 +83,8 @@ class _Installed:
 
     def _store(self) -> Store:
         if self._opened is None:
+            from storefs.stores.open import open_store  # noqa: PLC0415  a mounted profile is read without it
+
             self._opened = open_store(self._invocation.config)
         return self._opened
 
@@ -93,7 +94,8 @@ class _Installed:
         from profiles.nix_env.expressions import packages_of_value  # noqa: PLC0415
 
         # A process opens a store once, and the evaluation wants it.
-        getattr(self._opened, "close")()  # noqa: B009  every store that is opened has it, the interface does not
+        if self._opened is not None:
+            getattr(self._opened, "close")()  # noqa: B009  what is opened has it, the interface does not
         session = open_session(self._invocation)
         self._opened = session.store
         return session.run(lambda: [each.element() for each in packages_of_value(session, session.evaluate_file(path))])

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 
-from evaluator.builtins.versions import compare_versions
 from profiles.elements import NotPlainError, parse_manifest
 from profiles.package_names import PackageName, Selector, selectors
-from profiles.store_reader import StoreReader
 from storefs import logs
 from storefs.errors import StoreError
 
@@ -18,6 +16,7 @@ if TYPE_CHECKING:
 
     from profiles.available import Available
     from profiles.elements import Element
+    from profiles.store_reader import StoreReader
     from storefs.api import Store
 
     AnyPackage = Available | Element
@@ -45,16 +44,35 @@ def installed_elements(
     """
     if not os.path.lexists(profile):
         return []
-    reader = StoreReader(store())
+    text = _mounted_manifest(profile)
+    return _parsed(text, profile, evaluate) if text is not None else _from_store(profile, store(), evaluate)
+
+
+def _mounted_manifest(profile: str) -> bytes | None:
+    """The manifest as this machine sees it, where the store is mounted: no database has to be opened."""
+    try:
+        with open(f"{profile}/manifest.nix", "rb", buffering=0) as file:
+            return file.read()
+    except OSError:
+        return None
+
+
+def _parsed(text: bytes, profile: str, evaluate: Callable[[str], list[Element]]) -> list[Element]:
+    try:
+        return parse_manifest(text.decode("utf-8", "surrogateescape"))
+    except NotPlainError:
+        return evaluate(f"{profile}/manifest.nix")
+
+
+def _from_store(profile: str, store: Store, evaluate: Callable[[str], list[Element]]) -> list[Element]:
+    from profiles.store_reader import StoreReader  # noqa: PLC0415  a mounted store is read without it
+
+    reader = StoreReader(store)
     if _exists(reader, f"{profile}/manifest.json"):
         raise StoreError(f"profile '{profile}' is incompatible with 'nix-env'; please use 'nix profile' instead")
     if not _exists(reader, f"{profile}/manifest.nix"):
         return []
-    text = reader.read_file(f"{profile}/manifest.nix").decode("utf-8", "surrogateescape")
-    try:
-        return parse_manifest(text)
-    except NotPlainError:
-        return evaluate(f"{profile}/manifest.nix")
+    return _parsed(reader.read_file(f"{profile}/manifest.nix"), profile, evaluate)
 
 
 def _exists(reader: StoreReader, path: str) -> bool:
@@ -107,6 +125,8 @@ def _no_match(selector: Selector, names: list[PackageName]) -> NoMatchError:
 
 
 def _newest(packages: Sequence[P], names: list[PackageName], matches: list[int], this_system: str) -> list[int]:
+    from evaluator.builtins.versions import compare_versions  # noqa: PLC0415  queries do not compare
+
     best: dict[str, int] = {}
     multiple: set[str] = set()
     for index in matches:

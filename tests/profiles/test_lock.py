@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from profiles.elements import Element
-from profiles.lock import BadLockError, Lock, LockedChannel, LockedPackage, lock_path, parse_lock, print_lock, read_lock
+from profiles.lock import BadLockError, Lock, LockedChannel, LockedPackage, parse_lock, print_lock, read_lock
+from profiles.profile_options import lock_path
 
 NEW = LockedChannel("path", "/pkgs", "", "/nix/store/b-source", "sha256-B", "", 2)
 OLD = LockedChannel("path", "/pkgs", "", "/nix/store/a-source", "sha256-A", "", 1)
