@@ -25,7 +25,7 @@ from storefs.errors import StoreError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     Buffer = bytes | bytearray | memoryview
 
@@ -180,7 +180,207 @@ class BlobStore:
 class IntakeArea:
     """The working directory of one addition.  Used in one thread at a time; ends with `close`."""
 
-    __slots__ = ("_counter", "_damaged", "_fd", "_links", "_repair", "_store", "path", "published")
+    __slots__ = ("_counter", "_damaged", "_fd", "_fresh", "_links", "_repair", "_store", "path", "published")
+
+    def __init__(self, store: BlobStore, path: str, repair: bool) -> None:
+        self._store = store
+        self._repair = repair
+        self._counter = 0
+        self._links: dict[bytes, str] = {}
+        self._damaged: set[bytes] = set()
+        self._fresh: set[bytes] = set()  # what was written or moved here, and not found among the blobs
+        self.published: set[bytes] = set()  # digests that got their names, which no committed row may name yet
+        self.path = path
+        self._fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fcntl.flock(self._fd, fcntl.LOCK_EX)
+
+    def is_ours(self) -> bool:
+        """Whether the name still leads to the directory that is locked."""
+        try:
+            return os.path.samestat(os.stat(self.path), os.fstat(self._fd))
+        except FileNotFoundError:
+            return False
+
+    def abandon(self) -> None:
+        """Let go of a directory that is not ours."""
+        os.close(self._fd)
+
+    @property
+    def digests(self) -> list[bytes]:
+        """Every blob that this addition relies on."""
+        return list(self._links)
+
+    def temporary_name(self) -> str:
+        """A fresh name in the area."""
+        self._counter += 1
+        return f"{self.path}/{self._counter}"
+
+    def put(self, digest: bytes, content: Buffer) -> None:
+        """Make ``content`` a blob."""
+        if not self._adopt_existing(digest, len(content)):
+            link = self._link_name(digest)
+            self._write(link, content)
+            self._keep_link(digest, link)
+
+    def keep(self, digest: bytes, temporary: str) -> None:
+        """Make the complete file ``temporary``, which lies in the area, the contents with this digest."""
+        if digest in self._links:
+            os.unlink(temporary)
+            return
+        # The name tells a collector what a killed process was about to add.
+        link = self._link_name(digest)
+        os.rename(temporary, link)
+        self._keep_link(digest, link)
+
+    def keep_written(self, digest: bytes, temporary: str, size: int) -> None:
+        """Like `keep`, but an equal blob that is there already is used instead."""
+        if self._adopt_existing(digest, size):
+            os.unlink(temporary)
+        else:
+            self.keep(digest, temporary)
+
+    def keep_moved(self, digest: bytes, source: str, size: int) -> None:
+        """Take the file ``source`` of somewhere else by renaming it, or by copying where that is impossible."""
+        if self._adopt_existing(digest, size):
+            return
+        temporary = self.temporary_name()
+        try:
+            os.chmod(source, BLOB_MODE)
+            if os.geteuid() == 0:
+                os.chown(source, 0, 0)
+            os.rename(source, temporary)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise write_error(source, error) from error
+            self._copy(source, temporary)
+        self.keep(digest, temporary)
+
+    def publish(self) -> None:
+        """Give what was taken in its names among the blobs; it takes the place of damaged ones."""
+        for digest in self._fresh - self.published:
+            if digest in self._damaged:
+                self._replace(digest, self._links[digest])
+            else:
+                self._link(self._links[digest], self._store.path(digest))
+            self.published.add(digest)
+
+    def read(self, digest: bytes, piece_size: int = READ_SIZE) -> Iterator[bytes]:
+        """Yield the contents in pieces; raises BlobError."""
+        fd = self.open(digest)
+        try:
+            while piece := os.read(fd, piece_size):
+                yield piece
+        except OSError as error:
+            raise BlobError(f"the contents '{self.path(digest)}' can't be read: {error.strerror}") from error
+        finally:
+            os.close(fd)
+
+    def size(self, digest: bytes) -> int | None:
+        """The size of the blob file, None where there is none."""
+        try:
+            return os.stat(self.path(digest), follow_symlinks=False).st_size
+        except FileNotFoundError:
+            return None
+
+    def is_intact(self, digest: bytes) -> bool:
+        """Whether the file is there and has the contents that its name promises; reads all of it."""
+        try:
+            return digest_pieces(self.read(digest)) == digest
+        except BlobError:
+            return False
+
+    def withdraw(self, digest: bytes, area: IntakeArea) -> None:
+        """Take a blob that no committed node names out of the store, into ``area``, whose end frees its bytes.
+
+        Only with the write lock of the database held, see `storefs.metadata.schema`.
+        """
+        try:
+            # A name of its own: the area may hold a link to the very same file, and rename(2) between two links to one
+            # file does nothing.
+            os.rename(self.path(digest), area.temporary_name())
+        except FileNotFoundError:
+            pass
+
+    def all_digests(self) -> Iterator[tuple[bytes, os.stat_result]]:
+        """Yield what is there, named or not, with its status; foreign files are skipped."""
+        try:
+            folders = sorted(os.listdir(self.directory))
+        except FileNotFoundError:
+            return
+        for folder in folders:
+            try:
+                names = sorted(os.listdir(f"{self.directory}/{folder}"))
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            for name in names:
+                try:
+                    digest = bytes.fromhex(folder + name)
+                    status = os.lstat(f"{self.directory}/{folder}/{name}")
+                except (ValueError, FileNotFoundError):
+                    continue
+                yield digest, status
+
+    def new_area(self, repair: bool = False) -> IntakeArea:
+        """Begin an addition; with ``repair`` blobs that are there already are read and replaced if damaged.
+
+        Raises BlobError.
+        """
+        while True:
+            self._area_count += 1
+            path = f"{self.temporary}/{os.getpid()}-{self._area_count}"
+            try:
+                os.mkdir(path, 0o700)
+            except FileNotFoundError:
+                os.makedirs(self.temporary, exist_ok=True)
+                continue
+            except FileExistsError:
+                continue  # left over by a killed process that had our number
+            except OSError as error:
+                raise write_error(path, error) from error
+            try:
+                area = IntakeArea(self, path, repair)
+            except FileNotFoundError:
+                continue  # a collector took the directory for a left-over before it was locked
+            if area.is_ours():
+                return area
+            area.abandon()
+
+    def stale_areas(self) -> Iterator[str]:
+        """Yield the directories of additions whose processes are gone; each is locked while it is out."""
+        for path, alive in self._areas():
+            if not alive:
+                yield path
+
+    def additions_run(self) -> bool:
+        """Whether any addition is under way, whose blobs may not be named yet."""
+        return any(alive for _, alive in self._areas())
+
+    def _areas(self) -> Iterator[tuple[str, bool]]:
+        try:
+            names = os.listdir(self.temporary)
+        except FileNotFoundError:
+            return
+        for name in names:
+            path = f"{self.temporary}/{name}"
+            try:
+                fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            except OSError:
+                continue
+            try:
+                try:
+                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    alive = False
+                except BlockingIOError:
+                    alive = True
+                yield path, alive
+            finally:
+                os.close(fd)
+
+
+class IntakeArea:
+    """The working directory of one addition.  Used in one thread at a time; ends with `close`."""
+
+    __slots__ = ("_counter", "_damaged", "_fd", "_fresh", "_links", "_repair", "_store", "path", "published")
 
     def __init__(self, store: BlobStore, path: str, repair: bool) -> None:
         self._store = store
@@ -219,7 +419,7 @@ class IntakeArea:
         if not self._adopt_existing(digest, len(content)):
             link = self._link_name(digest)
             self._write(link, content)
-            self._links[digest] = link
+            self._keep_link(digest, link)
 
     def keep(self, digest: bytes, temporary: str) -> None:
         """Make the complete file ``temporary``, which lies in the area, the contents with this digest."""
@@ -229,7 +429,7 @@ class IntakeArea:
         # The name tells a collector what a killed process was about to add.
         link = self._link_name(digest)
         os.rename(temporary, link)
-        self._links[digest] = link
+        self._keep_link(digest, link)
 
     def keep_written(self, digest: bytes, temporary: str, size: int) -> None:
         """Like `keep`, but an equal blob that is there already is used instead."""
@@ -325,6 +525,10 @@ class IntakeArea:
             return False
         self._links[digest] = link
         return True
+
+    def _keep_link(self, digest: bytes, link: str) -> None:
+        self._links[digest] = link
+        self._fresh.add(digest)
 
     def _link_name(self, digest: bytes) -> str:
         return f"{self.path}/{digest.hex()}"

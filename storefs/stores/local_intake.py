@@ -135,9 +135,8 @@ class LocalIntake:
         outputs = [_output_paths(derivations.get(info.path)) for _, info in trees]
         area = self._area_or_none
         if area is not None:
-            unnamed = self._unnamed(area.digests)
-            area.publish(unnamed)
-            area.sync([*area.published.difference(unnamed), *unnamed])
+            area.publish()
+            area.sync(list(area.published.union(self._unnamed(area.digests))))
         registered = self._env.update(lambda txn: self._write(txn, trees, outputs, replace))
         if self._on_registered is not None:
             self._on_registered(registered)
