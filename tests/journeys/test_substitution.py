@@ -136,3 +136,13 @@ def test_failing_cache_is_left_alone_and_the_next_one_serves(shop: Shop) -> None
         _, err = shop.fresh("-A", "top", uri=f"{server.url} {shop.uri}", **{"download-attempts": "1"})
         assert len(server.log) == 1
     assert "building" not in err
+
+
+def test_build_logs_are_pushed_and_found_in_the_cache(shop: Shop, run: Runner) -> None:
+    log = shop.cache / "log"
+    (name,) = [path.name for path in log.iterdir() if path.name.endswith("-top.drv")]
+    (log / name).write_text("what the builder printed\n")
+    shop.fresh("-A", "top")
+    settings = {"NIX_STATE_DIR": shop.state, "NIX_LOG_DIR": f"{shop.scratch}/no-logs"}
+    settings["NIX_CONFIG"] = f"substituters = {shop.uri}\n"
+    assert run("verglas", "log", shop.paths["top"], **settings).stdout == "what the builder printed\n"
