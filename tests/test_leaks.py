@@ -29,7 +29,8 @@ def test_a_process_left_running_is_seen_and_ended(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(leaks, "GRACE_SECONDS", 0.0)
     before = leaks.Snapshot(())
     child = subprocess.Popen(["/bin/sleep", "1000"])
-    assert before.leaks() == [f"process {child.pid}: /bin/sleep 1000"]
+    (leak,) = before.leaks()
+    assert leak.startswith(f"process {child.pid}: ")
     assert child.wait() == -signal.SIGKILL
 
 

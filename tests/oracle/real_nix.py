@@ -11,6 +11,7 @@ import functools
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,9 @@ def why_no_real_nix() -> str | None:
     """Return why real Nix can't be asked here, None if it can."""
     if NIX_STORE is None:
         return "real Nix is not installed (Debian: apt-get install nix-bin)"
-    done = subprocess.run([NIX_STORE, "--version"], env={}, capture_output=True, text=True, check=False)
+    with tempfile.TemporaryDirectory() as folder:  # even to say its version it looks for a daemon
+        environ = {"NIX_STATE_DIR": folder, "NIX_STORE_DIR": folder, "NIX_CONF_DIR": folder, "HOME": folder}
+        done = subprocess.run([NIX_STORE, "--version"], env=environ, capture_output=True, text=True, check=False)
     if done.returncode:
         return f"real Nix does not start: {done.stderr.strip()}"
     version = done.stdout.split()[-1]
