@@ -19,7 +19,7 @@ from storefs.stores.offer_query import query
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Sequence
     from typing import Any
 
     from storefs.formats.store_path import StoreDir, StorePath
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _REST = 60.0  # seconds for which a failed cache is left alone
 _DEFAULT_PRIORITY = 50
+_SMALL = 256 << 10  # bytes of a compressed NAR that is fetched along with others
 
 
 class BadCacheError(StoreError):
@@ -68,6 +69,7 @@ class BinaryCache:
         self._own: tuple[int, bool] | None = None
         self._memory: dict[StorePath, NarInfo | bool] = {}
         self._unsaved: dict[StorePath, NarInfo | bool] = {}
+        self._small: dict[str, bytes] = {}
         self._rests_until = 0.0
         self._unusable = False
 
@@ -236,9 +238,33 @@ class BinaryCache:
         with self.open_nar(narinfo) as pieces:
             yield from pieces
 
+    def prefetch(self, narinfos: Sequence[NarInfo]) -> None:
+        """Fetch small NARs at once, so that many of them cost one round trip; `open_nar` finds them here."""
+        requests = []
+        for narinfo in narinfos:
+            if 0 < narinfo.file_size <= _SMALL:
+                request = self.transport.exchange(narinfo.url)
+                if request is not None:
+                    request.tag = narinfo.url
+                    requests.append(request)
+        client = self.client()
+        if client is None or len(requests) < 2:
+            return
+
+        def done(exchange: Exchange) -> tuple[()]:
+            if exchange.error is None and exchange.status == 200:
+                self._small[exchange.tag] = exchange.take()
+            return ()
+
+        client.many(requests, done)
+
     @contextmanager
     def open_nar(self, narinfo: NarInfo) -> Iterator[Iterator[bytes]]:
         """A context with the uncompressed pieces of a NAR. Raises StoreError, also while they are read."""
+        body = self._small.pop(narinfo.url, None)
+        if body is not None:
+            yield decompress([body], narinfo.compression)
+            return
         with self.transport.open(narinfo.url) as pieces:
             yield decompress(pieces, narinfo.compression)
 

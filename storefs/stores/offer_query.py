@@ -59,6 +59,9 @@ if TYPE_CHECKING:
         def forget(self, path: StorePath) -> None:
             """Forget an answer that turned out to be wrong."""
 
+        def prefetch(self, narinfos: Sequence[NarInfo]) -> None:
+            """Fetch small NARs at once, which `open_nar` then finds here. Failures are left to `open_nar`."""
+
         def open_nar(self, narinfo: NarInfo) -> AbstractContextManager[Iterator[bytes]]:
             """A context with the uncompressed pieces of a NAR."""
 

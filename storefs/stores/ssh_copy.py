@@ -123,6 +123,9 @@ class SshSource:
     def forget(self, path: StorePath) -> None:
         """See `offer_query.Source`."""
 
+    def prefetch(self, narinfos: Sequence[NarInfo]) -> None:
+        """See `offer_query.Source`; there is nothing to gain."""
+
     @contextmanager
     def open_nar(self, narinfo: NarInfo) -> Iterator[Iterator[bytes]]:
         """See `offer_query.Source`; the connection belongs to this NAR until it has been read."""

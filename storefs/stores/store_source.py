@@ -9,7 +9,7 @@ from storefs.formats.narinfo import NarInfo
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Sequence
 
     from storefs.api import Store
     from storefs.formats.store_path import StorePath
@@ -66,6 +66,9 @@ class StoreSource:
 
     def forget(self, path: StorePath) -> None:
         """See `offer_query.Source`."""
+
+    def prefetch(self, narinfos: Sequence[NarInfo]) -> None:
+        """See `offer_query.Source`; there is nothing to gain."""
 
     @contextmanager
     def open_nar(self, narinfo: NarInfo) -> Iterator[Iterator[bytes]]:

@@ -203,6 +203,7 @@ class Substitution:
         try:
             with self._store.intake() as intake:
                 done: list[tuple[Tree, PathInfo]] = []
+                self._prefetch(group)
                 for info in group:
                     try:
                         if not failed.isdisjoint(info.references):
@@ -231,6 +232,21 @@ class Substitution:
         finally:
             self._release(group)
         return failure
+
+    def _prefetch(self, group: Sequence[PathInfo]) -> None:
+        """Let the sources fetch the small ones among some paths at once."""
+        by_source: dict[Source, list[NarInfo]] = {}
+        for info in group:
+            source, narinfo = self._found[info.path]
+            try:
+                self._trust.check(narinfo.info, source.uri, source_is_trusted=source.is_trusted)
+            except StoreError:
+                continue  # said when it is its turn
+            by_source.setdefault(source, []).append(narinfo)
+        if self.pause_before_each is not None:
+            self.pause_before_each()
+        for source, narinfos in by_source.items():
+            source.prefetch(narinfos)
 
     def _await_references(self, done: Sequence[tuple[Tree, PathInfo]], inside: set[StorePath]) -> None:
         """Wait for what other threads are fetching and these paths refer to; those groups began earlier."""
