@@ -115,8 +115,8 @@ def runtime_image() -> Path:
     if image.exists():
         return image
     CACHE.mkdir(parents=True, exist_ok=True)
-    for old in CACHE.glob("runtime-*"):
-        old.unlink()
+    for old in sorted(CACHE.glob("runtime-*.erofs"), key=lambda path: path.stat().st_mtime)[:-2]:
+        old.unlink()  # not the newest ones, which machines of another run may have open
     with tempfile.TemporaryDirectory(prefix="vm-runtime-", dir=CACHE) as folder:
         tree = Path(folder) / "tree"
         _fill_runtime(tree)

@@ -28,8 +28,9 @@ def test() -> None:
     garbage = vm.succeed("nix-store --add /tmp/in/big").strip()
     vm.succeed("verglas mount --background")
     with subtest("no byte is left"):
-        vm.execute("cat /dev/zero >/nix/filler")
-        vm.succeed("df /nix >&2; ! echo x >/nix/more")
+        for size in ("1M", "4k", "1k"):
+            vm.execute(f"dd if=/dev/zero of=/nix/filler-{size} bs={size}")
+        assert vm.succeed("df -k /nix | tail -1 | awk '{print $4}'").strip() == "0"
     with subtest("an addition fails in one line, and readers go on"):
         vm.succeed("head -c 3000000 /dev/urandom >/tmp/in/other")
         vm.fail("nix-store --add /tmp/in/other")

@@ -25,13 +25,15 @@ CUTS = int(os.environ.get("VM_POWER_CUTS", "3"))
 # Adds files for ever; each path that was printed has been acknowledged, and the console survives the machine.
 WORK = r"""
 mkdir -p /nix/work && cd /nix/work
-(i=$(ls -d done-* 2>/dev/null | wc -l)
+(set +e
+i=0
 while :; do
   i=$((i + 1))
-  head -c 30000 /dev/urandom >file-$i
-  path=$(nix-store --add file-$i) && echo "ACK $path" >/dev/console
+  name=file-$(cut -c1-8 /proc/sys/kernel/random/uuid)
+  head -c 30000 /dev/urandom >$name
+  path=$(nix-store --add $name) && echo "ACK $path" >/dev/console
   [ $((i % 5)) = 0 ] && nix-store --gc >/dev/null 2>&1 && echo "GC" >/dev/console
-  rm file-$i
+  rm $name
 done) >/dev/null 2>&1 </dev/null &
 """
 
@@ -51,7 +53,7 @@ def test() -> None:
             before = len(vm.get_console_log())
             vm.succeed(WORK)
             for _ in range(source.randrange(2, 6)):
-                vm.wait_for_console_text("ACK /nix/store/", timeout=60)
+                vm.wait_for_console_text("ACK /nix/store/", timeout=120)
             vm.sleep(source.choice([1, 2]))
             vm.crash()
             said = vm.get_console_log()[before:]

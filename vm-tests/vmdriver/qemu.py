@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vmdriver.errors import MissingProgramError, VmTestError
-from vmdriver.qmp import Qmp
+from vmdriver.qmp import Qmp, QmpError
 
 if TYPE_CHECKING:
     from vmdriver.network import Switch
@@ -132,6 +132,10 @@ class Qemu:
             self.console = socket.socket(socket.AF_UNIX)
             self.console.connect(str(self.folder / "console"))
             self.qmp.command("cont")  # it began paused (-S), so that nothing the console says is lost
+        except (OSError, QmpError) as error:
+            said = self._log.read_text(errors="replace").strip()
+            self.close()
+            raise VmTestError(f"QEMU could not start: {said or error}") from error
         except BaseException:
             self.close()
             raise
