@@ -28,6 +28,7 @@ if not cython.compiled:
         Thunk,
         counters,
         force_thunk,
+        poll,
         show_type,
     )
 
@@ -54,6 +55,8 @@ def prim_genList(state, f, n):
     node: Node = delayed(f)
     for i in range(count):
         out.append(delay_call(node, i))
+        if i & 0xFFFF == 0:
+            poll()
     counters.list_elements += count
     return out
 

@@ -1,6 +1,6 @@
 """Run a command with the evaluator's core as plain Python, although its compiled modules lie beside it.
 
-    python tests/lang/uncompiled.py nix-instantiate --eval -E '1 + 1'
+python tests/lang/uncompiled.py nix-instantiate --eval -E '1 + 1'
 """
 
 from __future__ import annotations

@@ -1,0 +1,89 @@
+"""The parse cache gives what the parser gives, and damage to it is a miss."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from evaluator.core import parser
+from evaluator.core.lexer import SyntaxProblem
+from evaluator.core.show import show
+from evaluator.parse_cache import SMALLEST, ParseCache
+
+TEXT = (
+    b"{ pkgs, lib ? pkgs.lib, ... }@args: with lib; rec {\n"
+    + b"".join(
+        b'  package-%d = pkgs.callPackage ./p/%d { a = [ 1 2.5 "x${toString %d}" ]; f = x: x + %d; };\n' % (n, n, n, n)
+        for n in range(60)
+    )
+    + b"  inherit (pkgs) one two;\n  nested.deeply = let x = { y = ''a\n b''; }; in assert x ? y; x.y or free;\n}\n"
+)
+
+
+@pytest.fixture
+def directory(scratch):
+    return str(scratch / "cache")
+
+
+def filled(directory: str) -> str:
+    """Write the cache for TEXT; return the path of its one file."""
+    cache = ParseCache(directory)
+    cache.parse(TEXT)
+    cache.write()
+    [name] = os.listdir(directory)
+    return f"{directory}/{name}"
+
+
+def test_a_tree_from_the_cache_is_the_one_that_was_parsed(directory):
+    filled(directory)
+    tree, free, redefined, blobs = ParseCache(directory).parse(TEXT)
+    parsed = parser.parse(TEXT)
+    assert blobs is not None
+    assert len(blobs) > 1000
+    assert show(tree, "/base", None, blobs) == show(parsed[0], "/base")
+    assert (free, redefined) == parsed[1:3]
+
+
+def test_a_hit_does_not_write_again(directory):
+    path = filled(directory)
+    cache = ParseCache(directory)
+    cache.parse(TEXT)
+    os.unlink(path)
+    cache.write()
+    assert os.listdir(directory) == []
+
+
+def test_every_damaged_byte_is_a_miss(directory):
+    path = filled(directory)
+    with open(path, "rb") as file:
+        data = file.read()
+    for at in range(0, len(data), 97):
+        with open(path, "wb") as file:
+            file.write(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+        assert ParseCache(directory).parse(TEXT)[3] is None, at
+    for size in (0, 3, 11, 12, len(data) // 2, len(data) - 1):
+        with open(path, "wb") as file:
+            file.write(data[:size])
+        assert ParseCache(directory).parse(TEXT)[3] is None, size
+
+
+def test_another_text_is_a_miss(directory):
+    filled(directory)
+    assert ParseCache(directory).parse(TEXT + b"# more")[3] is None
+
+
+def test_small_texts_and_wrong_ones_are_not_kept(directory):
+    cache = ParseCache(directory)
+    cache.parse(b"1 + 1")
+    with pytest.raises(SyntaxProblem):
+        cache.parse(b"[" + b" " * SMALLEST)
+    cache.write()
+    assert cache.parse(b"1 + 1")[3] is None
+
+
+def test_a_directory_that_cannot_be_made_is_no_cache(scratch):
+    (scratch / "file").write_text("")
+    cache = ParseCache(str(scratch / "file" / "cache"))
+    assert cache.parse(TEXT)[3] is None
+    cache.write()
