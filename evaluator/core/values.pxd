@@ -2,12 +2,14 @@
 cimport cython
 
 # Errors of Nix programs pass through millions of these functions; a Python traceback of them would need gigabytes and
-# help nobody. Cython's code that adds a frame to the traceback gives up when it gets none. Run the core uncompiled
+# help nobody. Cython's code that adds a frame to the traceback gives up when it gets none. The first one is made all the
+# same, because code that handles an exception takes for granted that it has a traceback. Run the core uncompiled
 # (tests/lang/uncompiled.py) to see where one of its own bugs is.
 cdef extern from *:
     """
     #include <frameobject.h>
-    #define PyFrame_New(thread, code, globals, locals) ((PyFrameObject *)0)
+    #define PyFrame_New(thread, code, globals, locals) \\
+        ((thread)->curexc_traceback ? (PyFrameObject *)0 : PyFrame_New(thread, code, globals, locals))
     """
 
 
