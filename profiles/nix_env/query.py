@@ -5,6 +5,7 @@ Runs on the evaluation's thread where packages are available ones. Rules: `opQue
 
 from __future__ import annotations
 
+from profiles.nix_env.introsort import sort_like_libstdcxx
 from profiles.package_names import PackageName
 
 TYPE_CHECKING = False
@@ -53,7 +54,7 @@ class Facts:
     __slots__ = ("installed", "others", "packages", "substitutable", "valid")
 
     def __init__(self, packages: Sequence[AnyPackage], others: Sequence[AnyPackage]) -> None:
-        self.packages = sorted(packages, key=lambda package: _upper(package.name))
+        self.packages = sort_like_libstdcxx(packages, lambda package: _upper(package.name))
         self.others = others
         self.installed: Collection[str] = ()
         self.valid: Collection[str] = ()

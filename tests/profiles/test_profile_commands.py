@@ -262,3 +262,26 @@ def test_killed_at_any_moment_the_old_or_the_new_generation_is_whole(
     home("apply")
     assert home.names() == ["one-1.0", "two-1.0"]
     assert [name for name in os.listdir(home.scratch) if name.startswith(".tmp-")] == []
+
+
+@pytest.mark.parametrize("delay", [0.01, 0.02, 0.03, 0.05])
+@pytest.mark.parametrize("verb", ["rollback", "delete-generations"])
+def test_killed_while_switching_back_or_deleting(home: Home, environ: dict[str, str], verb: str, delay: float) -> None:
+    home.declare("one")
+    home("apply")
+    home("add", "two")
+    words = [verb] if verb == "rollback" else [verb, "1"]
+    command = [BIN / "verglas", "profile", *words]
+    with subprocess.Popen(command, env=environ, cwd=home.scratch, stdout=-3, stderr=-3) as process:
+        try:
+            process.wait(delay)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+    generations = {name for name in os.listdir(home.scratch) if name.endswith("-link") and name[0] != "."}
+    assert home.live() in generations
+    expected = ["one-1.0"] if home.live() == "profile-1-link" else ["one-1.0", "two-1.0"]
+    assert home.names() == expected
+    home("delete-generations", "old")
+    left = sorted(name for name in os.listdir(home.scratch) if name.startswith((".tmp", "profile-")))
+    number = home.live().split("-")[1]
+    assert left == [f"profile-{number}-declaration", f"profile-{number}-link"]

@@ -1,0 +1,100 @@
+"""Sorting as `std::sort` of libstdc++ does: the same order of equal elements, which is not the order they came in.
+
+`nix-env --query` sorts by name with it, and nixpkgs has many packages of equal names; with another algorithm the lines
+of equal packages would come in another order than Nix prints them. Pure. Algorithm: bits/stl_algo.h of GCC 12
+(introsort: median of three, Hoare's partition, insertion sort for what is shorter than 16).
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import TypeVar
+
+    T = TypeVar("T")
+
+_THRESHOLD = 16
+
+
+def sort_like_libstdcxx(items: Sequence[T], key: Callable[[T], bytes]) -> list[T]:
+    """Return the items in ascending order of their keys."""
+    keys = [key(item) for item in items]
+    distinct = sorted(set(keys))
+    if len(distinct) == len(keys):
+        return [item for _, item in sorted(zip(keys, items, strict=True), key=lambda pair: pair[0])]
+    rank = {each: number for number, each in enumerate(distinct)}
+    # Ranks in the high bits, places in the low ones: one list of integers to move about, compared by rank.
+    places = len(items)
+    row = [rank[each] * places + place for place, each in enumerate(keys)]
+    _Sorter(row, places).sort()
+    return [items[value % places] for value in row]
+
+
+class _Sorter:
+    """Sorts `row` in place. Elements with the same value of `element // unit` are equal."""
+
+    def __init__(self, row: list[int], unit: int) -> None:
+        self._row = row
+        self._unit = unit
+
+    def sort(self) -> None:
+        row = self._row
+        size = len(row)
+        self._introsort(0, size, 2 * (size.bit_length() - 1))
+        self._insertion_sort(0, min(size, _THRESHOLD))
+        for at in range(_THRESHOLD, size):
+            self._insert(at)
+
+    def _introsort(self, first: int, last: int, depth: int) -> None:
+        while last - first > _THRESHOLD:
+            if depth == 0:
+                # A heap sort there, to keep bad inputs from taking quadratic time; its order of equals is not imitated.
+                self._row[first:last] = sorted(self._row[first:last])
+                return
+            depth -= 1
+            cut = self._partition(first, last)
+            self._introsort(cut, last, depth)
+            last = cut
+
+    def _partition(self, first: int, last: int) -> int:
+        row, unit = self._row, self._unit
+        self._median_to(first, first + 1, first + (last - first) // 2, last - 1)
+        pivot = row[first] // unit
+        low, high = first + 1, last
+        while True:
+            while row[low] // unit < pivot:
+                low += 1
+            high -= 1
+            while pivot < row[high] // unit:
+                high -= 1
+            if low >= high:
+                return low
+            row[low], row[high] = row[high], row[low]
+            low += 1
+
+    def _median_to(self, result: int, a: int, b: int, c: int) -> None:
+        row, unit = self._row, self._unit
+        one, two, three = row[a] // unit, row[b] // unit, row[c] // unit
+        if one < two:
+            chosen = b if two < three else c if one < three else a
+        else:
+            chosen = a if one < three else c if two < three else b
+        row[result], row[chosen] = row[chosen], row[result]
+
+    def _insertion_sort(self, first: int, last: int) -> None:
+        row, unit = self._row, self._unit
+        for at in range(first + 1, last):
+            if row[at] // unit < row[first] // unit:
+                row.insert(first, row.pop(at))
+            else:
+                self._insert(at)
+
+    def _insert(self, at: int) -> None:
+        row, unit = self._row, self._unit
+        value = row[at]
+        rank = value // unit
+        while rank < row[at - 1] // unit:
+            row[at] = row[at - 1]
+            at -= 1
+        row[at] = value
