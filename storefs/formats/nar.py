@@ -200,7 +200,9 @@ def _expect_close(reader: ByteReader) -> None:
 
 
 def _show(name: bytes) -> str:
-    return name.decode("utf-8", "backslashreplace")
+    """A name from nobody knows where, fit for one line on a terminal."""
+    text = name.decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 # The pieces that NARs are made of, for code that has no time for events. An archive is ROOT_HEAD and a node; a node is

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from storefs.castore.blobs import BlobError, BlobStore
+from storefs.castore.digest import digest_bytes
+from storefs.castore.left_overs import digests_in_area, remove_area
+
+CONTENT = b"content" * 100
+DIGEST = digest_bytes(CONTENT)
+
+
+@pytest.fixture
+def blobs(scratch: Path) -> BlobStore:
+    return BlobStore(str(scratch))
+
+
+def publish(blobs: BlobStore, content: bytes = CONTENT) -> None:
+    area = blobs.new_area()
+    area.put(digest_bytes(content), content)
+    area.publish()
+    area.sync([digest_bytes(content)])
+    area.close()
+
+
+def test_contents_are_named_when_they_are_published(blobs: BlobStore) -> None:
+    area = blobs.new_area()
+    area.put(DIGEST, CONTENT)
+    assert blobs.size(DIGEST) is None
+    assert area.read(DIGEST) == CONTENT
+    area.publish()
+    assert b"".join(blobs.read(DIGEST, 10)) == CONTENT
+    assert os.stat(blobs.path(DIGEST)).st_mode & 0o777 == 0o444
+    area.close()
+    assert os.listdir(blobs.temporary) == []
+    assert os.stat(blobs.path(DIGEST)).st_nlink == 1
+    assert [digest for digest, _ in blobs.all_digests()] == [DIGEST]
+
+
+def test_equal_contents_are_kept_once(blobs: BlobStore) -> None:
+    publish(blobs)
+    inode = os.stat(blobs.path(DIGEST)).st_ino
+    publish(blobs)
+    area = blobs.new_area()
+    for _ in range(2):
+        temporary = area.temporary_name()
+        Path(temporary).write_bytes(CONTENT)
+        area.keep_written(DIGEST, temporary, len(CONTENT))
+    assert len(os.listdir(area.path)) == 1
+    area.publish()
+    area.close()
+    assert os.stat(blobs.path(DIGEST)).st_ino == inode
+
+
+def test_what_an_addition_relies_on_comes_back(blobs: BlobStore) -> None:
+    publish(blobs)
+    area = blobs.new_area()
+    area.put(DIGEST, CONTENT)
+    collector = blobs.new_area()
+    blobs.withdraw(DIGEST, collector)
+    collector.close()
+    assert blobs.size(DIGEST) is None
+    assert area.ensure(DIGEST)
+    assert not area.ensure(DIGEST)
+    area.close()
+    assert b"".join(blobs.read(DIGEST)) == CONTENT
+
+
+def test_an_addition_can_take_back_what_it_published(blobs: BlobStore) -> None:
+    area = blobs.new_area()
+    area.put(DIGEST, CONTENT)
+    area.publish()
+    blobs.withdraw(DIGEST, area)
+    assert blobs.size(DIGEST) is None
+    area.close()
+    with pytest.raises(BlobError, match="can't be read"):
+        blobs.open(DIGEST)
+
+
+def test_files_are_moved_and_not_copied(blobs: BlobStore, scratch: Path) -> None:
+    source = scratch / "built"
+    source.write_bytes(CONTENT)
+    inode = source.stat().st_ino
+    area = blobs.new_area()
+    area.keep_moved(DIGEST, str(source), len(CONTENT))
+    assert not source.exists()
+    area.publish()
+    area.close()
+    assert os.stat(blobs.path(DIGEST)).st_ino == inode
+    assert os.stat(blobs.path(DIGEST)).st_mode & 0o777 == 0o444
+
+
+def test_damaged_contents_are_replaced(blobs: BlobStore) -> None:
+    for damage, repair in ((CONTENT[:-1], False), (b"X" + CONTENT[1:], True)):
+        publish(blobs)
+        path = Path(blobs.path(DIGEST))
+        path.chmod(0o600)
+        path.write_bytes(damage)
+        assert not blobs.is_intact(DIGEST)
+        area = blobs.new_area(repair=repair)
+        area.put(DIGEST, CONTENT)
+        area.publish()
+        area.close()
+        assert blobs.is_intact(DIGEST)
+
+
+def test_areas_of_the_living_and_of_the_dead(blobs: BlobStore) -> None:
+    assert not blobs.additions_run()
+    area = blobs.new_area()
+    assert blobs.additions_run()
+    assert list(blobs.stale_areas()) == []
+    dead = f"{blobs.temporary}/4000000-1"
+    os.mkdir(dead)
+    Path(dead, DIGEST.hex()).write_bytes(CONTENT)
+    Path(dead, "3").write_bytes(CONTENT)
+    assert list(blobs.stale_areas()) == [dead]
+    assert digests_in_area(dead) == [DIGEST]
+    assert remove_area(dead) >= 2 * len(CONTENT)
+    area.close()
+    assert not blobs.additions_run()
+
+
+def test_an_area_whose_name_is_taken_gets_another(blobs: BlobStore) -> None:
+    os.makedirs(f"{blobs.temporary}/{os.getpid()}-1")
+    area = blobs.new_area()
+    assert area.path.endswith(f"{os.getpid()}-2")
+    area.close()
+
+
+def test_foreign_files_are_no_blobs(blobs: BlobStore) -> None:
+    publish(blobs)
+    (Path(blobs.directory) / "readme").touch()
+    (Path(blobs.directory) / "zz").mkdir()
+    (Path(blobs.directory) / "zz" / "x").touch()
+    assert [digest for digest, _ in blobs.all_digests()] == [DIGEST]

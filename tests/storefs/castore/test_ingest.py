@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import hashlib
+import os
+import resource
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from storefs.castore.host_tree import HostTreeError, host_events
+from storefs.castore.restore import RestoreError, restore
+from storefs.formats.byte_reader import ByteReader
+from storefs.formats.nar import Directory, EndDirectory, Regular, parse_nar, write_nar
+from storefs.formats.path_info import PathInfo
+from storefs.formats.store_path import StorePath
+from storefs.stores.local import LocalStore
+from tests.store_invariants import check_invariants
+
+PATH = StorePath("0" * 32 + "-x")
+
+
+def add(store: LocalStore, source: Path, *, move: bool = False) -> None:
+    with store.intake() as intake:
+        tree = intake.add_tree(str(source), move=move)
+        intake.register([(tree, PathInfo(PATH, tree.nar_hash, tree.nar_size))])
+
+
+def deep(top: Path, depth: int, name: str = "d") -> None:
+    """Make a chain of directories, deeper than any path can say, with a file at its end."""
+    here = os.open(top, os.O_RDONLY)
+    for _ in range(depth):
+        os.mkdir(name, dir_fd=here)
+        inner = os.open(name, os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = inner
+    os.close(os.open("file", os.O_WRONLY | os.O_CREAT, dir_fd=here))
+    os.close(here)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("depth", "name"), [(10_000, "d"), (200, "n" * 255)])
+def test_trees_deeper_than_any_path(local_store: LocalStore, scratch: Path, depth: int, name: str) -> None:
+    """The tree is made, added, written out again and removed without ever naming it as a whole."""
+    top = scratch / "top"
+    top.mkdir()
+    deep(top, depth, name)
+    add(local_store, top)
+    nar = b"".join(local_store.nar(PATH))
+    assert sum(isinstance(event, Directory) for event in parse_nar(ByteReader([nar]))) == depth + 1
+    restore(local_store.reader.events(local_store.root_inode(PATH)), str(scratch / "copy"))
+    assert b"".join(write_nar(host_events(str(scratch / "copy")))) == nar
+    subprocess.run(["rm", "-rf", scratch / "top", scratch / "copy"], check=True)  # shutil.rmtree recurses
+    collector = local_store.collector()
+    assert collector.collect().paths == [PATH]
+    collector.close()
+    check_invariants(local_store)
+
+
+@pytest.mark.slow
+def test_a_directory_of_a_hundred_thousand_entries(config: object, local_store: LocalStore) -> None:
+    count = 100_000
+    events = [Directory(b"")]
+    for number in range(count):
+        events.append(Regular(b"entry-%06d" % number, False, 0))  # type: ignore[arg-type]
+    events.append(EndDirectory())  # type: ignore[arg-type]
+    with local_store.intake() as intake:
+        tree = intake.add_events(events)
+        intake.register([(tree, PathInfo(PATH, tree.nar_hash, tree.nar_size))])
+    root = local_store.root_inode(PATH)
+    entry = local_store.reader.find(root, b"entry-054321")
+    assert entry is not None
+    assert local_store.reader.find(root, b"entry-999999") is None
+    assert len(local_store.reader.entries(root)) == count
+    collector = local_store.collector()
+    collector.collect()
+    collector.close()
+    check_invariants(local_store)
+
+
+@pytest.mark.slow
+def test_a_large_sparse_file_needs_little_memory(local_store: LocalStore, scratch: Path) -> None:
+    size = (600 << 20) + 3
+    with open(scratch / "sparse", "wb") as file:
+        file.truncate(size)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    add(local_store, scratch / "sparse", move=True)
+    digest = hashlib.sha256()
+    total = 0
+    for piece in local_store.nar(PATH):
+        digest.update(piece)
+        total += len(piece)
+    assert total == local_store.path_info(PATH).nar_size
+    assert digest.digest() == local_store.path_info(PATH).nar_hash.digest
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 << 10
+
+
+def test_files_with_two_names_are_copied_and_not_moved(local_store: LocalStore, scratch: Path) -> None:
+    source = scratch / "built"
+    source.mkdir()
+    (source / "a").write_bytes(b"x" * 5000)
+    os.link(source / "a", scratch / "outside")
+    (source / "b").write_bytes(b"y" * 5000)
+    add(local_store, source, move=True)
+    assert (scratch / "outside").read_bytes() == b"x" * 5000
+    assert not (source / "b").exists()
+    (scratch / "outside").write_bytes(b"changed")
+    check_invariants(local_store)
+
+
+def test_small_contents_wait_on_disk_when_there_are_many(
+    local_store: LocalStore, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storefs.castore.ingest._SPOOL_LIMIT", 100)
+    (scratch / "tree").mkdir()
+    for number in range(50):
+        (scratch / "tree" / f"f{number:02}").write_bytes(b"%d" % number * 10)
+    add(local_store, scratch / "tree")
+    assert b"".join(local_store.nar(PATH)) == b"".join(write_nar(host_events(f"{scratch}/tree")))
+
+
+def test_a_file_that_shrinks_while_it_is_read_is_an_error(scratch: Path) -> None:
+    file = scratch / "file"
+    file.write_bytes(b"x" * (3 << 20))
+    events = host_events(str(file))
+    next(events)
+    next(events)
+    os.truncate(file, 0)
+    with pytest.raises(HostTreeError, match="became shorter"):
+        list(events)
+
+
+def test_restoring_replaces_nothing(scratch: Path) -> None:
+    (scratch / "there").mkdir()
+    with pytest.raises(RestoreError, match="File exists"):
+        restore([Directory(b""), EndDirectory()], str(scratch / "there"))
+    with pytest.raises(RestoreError, match="No such file"):
+        restore([Directory(b""), EndDirectory()], str(scratch / "missing" / "x"))
