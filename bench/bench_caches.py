@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -124,6 +125,40 @@ def run(bench: Bench) -> None:
             limit=0.7,
             warm_up=False,
         )
+    finally:
+        cache.close()
+
+    if os.geteuid() != 0 or not os.path.exists("/dev/fuse"):
+        return
+    cache = Cache(bench, 0.02, 120, 5, 1 << 20)
+    try:
+        settings(cache.url)
+        hello = f"{cache.top}/bin/hello"
+
+        def forget_store() -> None:
+            subprocess.run(["verglas", "umount", "--lazy"], env=bench.environ, capture_output=True, check=False)
+            forget("state", "home/.cache")
+
+        def fetched() -> None:
+            _seconds(bench, ["nix-store", "-r", cache.top])
+            _seconds(bench, ["verglas", "mount", "--background"])
+            _seconds(bench, [hello])
+
+        def lazily() -> None:
+            _seconds(bench, ["verglas", "mount", "--background", "--lazy"])
+            _seconds(bench, [hello])
+
+        bench.compare(
+            "first output of a program, lazily mounted",
+            ours=lazily,
+            peer=fetched,
+            before_ours=forget_store,
+            before_peer=forget_store,
+            pairs=3,
+            limit=0.3,
+            warm_up=False,
+        )
+        forget_store()
     finally:
         cache.close()
 

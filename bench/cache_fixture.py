@@ -13,17 +13,33 @@ import json
 import random
 import sys
 
+from storefs.formats.byte_reader import ByteReader
 from storefs.formats.compression import compress
 from storefs.formats.hashes import hash_bytes
-from storefs.formats.nar import nar_of_bytes
+from storefs.formats.nar import Directory, EndDirectory, Regular, nar_of_bytes, write_nar
+from storefs.formats.nar_listing import list_nar
 from storefs.formats.narinfo import NarInfo
 from storefs.formats.path_info import PathInfo
 from storefs.formats.store_path import StoreDir, StorePath
 from tests.http_server import HttpServer
 
+SCRIPT = b"#!/bin/sh\necho hello\n"
+PROGRAM = b"".join(
+    write_nar(
+        [
+            Directory(b""),
+            Directory(b"bin"),
+            Regular(b"hello", True, len(SCRIPT)),
+            SCRIPT,
+            EndDirectory(),
+            EndDirectory(),
+        ]
+    )
+)
+
 
 def make_files(directory: StoreDir, count: int, depth: int, size: int) -> tuple[dict[str, bytes], str]:
-    """Return a cache's files and its top path: `count` paths in `depth` levels, about six references each."""
+    """Return a cache's files and its top path, a program: `count` paths in `depth` levels, six references each."""
     rng = random.Random(7)
     levels: list[list[StorePath]] = []
     for level in range(depth):
@@ -44,7 +60,7 @@ def make_files(directory: StoreDir, count: int, depth: int, size: int) -> tuple[
             references = below[index :: len(paths)]
             if below and len(references) < 6:
                 references = references + rng.sample(below, min(6 - len(references), len(below)))
-            nar = nar_of_bytes(rng.randbytes(size // 4) * 4)
+            nar = PROGRAM if level == 0 else nar_of_bytes(rng.randbytes(size // 4) * 4)
             packed = b"".join(compress([nar], "zstd"))
             info = PathInfo(path, hash_bytes("sha256", nar), len(nar), references)
             file_hash = hash_bytes("sha256", packed)
@@ -52,6 +68,7 @@ def make_files(directory: StoreDir, count: int, depth: int, size: int) -> tuple[
             files["/" + url] = packed
             narinfo = NarInfo(info, url, "zstd", file_hash, len(packed))
             files[f"/{path.hash_part}.narinfo"] = narinfo.to_text(directory).encode()
+            files[f"/{path.hash_part}.ls"] = json.dumps(list_nar(ByteReader([nar]))).encode()
     return files, directory.print(levels[0][0])
 
 

@@ -85,8 +85,9 @@ class Download:
         exchange, exchanger = self._exchange, self._exchanger
         window_begun, window_bytes = time.monotonic(), self.received
         while True:
-            piece = exchange.take()
-            if piece:
+            if exchange.pieces:
+                # One by one, as they were received: joining them would copy every byte once more.
+                piece = exchange.pieces.pop(0)
                 self.received += len(piece)
                 yield piece
                 continue

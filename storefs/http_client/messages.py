@@ -155,6 +155,8 @@ class Exchange:
 
     def take(self) -> bytes:
         """Take what has come of the body since the last call."""
+        if len(self.pieces) == 1:
+            return self.pieces.pop()
         data = b"".join(self.pieces)
         self.pieces.clear()
         return data
