@@ -1190,6 +1190,17 @@ class Add(Binary):
     @cython.cfunc
     def eval(self, env: list) -> object:
         x: object = self.a.eval(env)
+        if (
+            type(x) is not str
+            and type(x) is not int
+            and type(x) is not ContextString
+            and type(x) is not Path
+            and type(x) is not float
+        ):
+            # Turned into a string, or refused, before the other operand is looked at.
+            context: set = set()
+            text: str = coerce(self.state, x, context, False, False, self.pos)
+            return make_string(text + coerce(self.state, self.b.eval(env), context, False, False, self.pos2), context)
         return add(self.state, x, self.b.eval(env), self.pos, self.pos2)
 
     @cython.cfunc
