@@ -132,9 +132,14 @@ class _Build:
         def finish(produced: Produced) -> dict[str, PathInfo]:
             if self._request.mode is BuildMode.CHECK:
                 return compare_outputs(self._store, produced, lambda new, old: self._keep_difference(new, old, user))
-            return register_outputs(
-                self._store, produced, self._sign, lambda found: self._compare_rounds(before, found)
-            )
+
+            def before_commit(found: Mapping[str, Hash]) -> None:
+                self._compare_rounds(before, found)
+                # What was not moved is copied by now. Files that go before the commit syncs the disk are never
+                # written to it; afterwards removing them takes longer than the build.
+                remove_tree(produced.folder)
+
+            return register_outputs(self._store, produced, self._sign, before_commit)
 
         infos = self._run_once(user, f" (round {rounds}/{rounds})" if rounds > 1 else "", finish)
         if self._request.mode is BuildMode.CHECK:

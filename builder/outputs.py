@@ -90,7 +90,7 @@ def register_outputs(
     store: LocalStore,
     produced: Produced,
     sign: Callable[[PathInfo], PathInfo],
-    approve: Callable[[Mapping[str, Hash]], None],
+    before_commit: Callable[[Mapping[str, Hash]], None],
 ) -> dict[str, PathInfo]:
     """Register the outputs of a build in one transaction and return what was registered.
 
@@ -98,7 +98,7 @@ def register_outputs(
         store: where.
         produced: what.
         sign: adds signatures to what is registered.
-        approve: is told the NAR hashes before anything is registered, and may raise.
+        before_commit: is told the NAR hashes when everything is taken in and checked, and may raise.
 
     Raises:
         OutputRejectedError: an output is missing, suspicious, part of a cycle, or breaks a demand; nothing is valid.
@@ -108,8 +108,8 @@ def register_outputs(
     with store.intake(repair=produced.repair) as intake:
         outputs, mismatch = _take_in(store, produced, intake)
         infos = {output.name: output.info(produced.drv_path) for output in outputs}
-        approve({name: info.nar_hash for name, info in infos.items()})
         check_outputs(infos, produced.attributes, produced.derivation.name, store.directory, store.path_info)
+        before_commit({name: info.nar_hash for name, info in infos.items()})
         intake.register([(output.tree, sign(infos[output.name])) for output in outputs], replace=produced.repair)
     if mismatch is not None:
         raise mismatch

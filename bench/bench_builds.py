@@ -1,0 +1,153 @@
+"""Builds beside real Nix 2.8: many small ones, one alone, a large output, and a chain that is there already."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.harness import BIN, need
+
+if TYPE_CHECKING:
+    from bench.harness import Bench
+
+SHELL = "/usr/bin/busybox"
+
+EXPRESSION = """
+{ salt ? "", count ? 1, size ? 0 }:
+let
+  sh = name: script: derivation {
+    inherit name script;
+    system = builtins.currentSystem;
+    builder = "/bin/sh";
+    args = [ "-c" script ];
+    PATH = "/bin";
+  };
+  link = n: sh "link${toString n}" "echo ${if n == 0 then salt else "${link (n - 1)}"} > $out";
+in {
+  small = builtins.genList (n: sh "small${toString n}" "echo ${toString n} ${salt} > $out") count;
+  # 20 000 files: most of them small and different, and a few large ones that make up the bulk.
+  large = sh "large" ''
+    busybox mkdir -p $out/large
+    i=0
+    while [ $i -lt 200 ]; do
+      busybox mkdir $out/$i
+      j=0
+      while [ $j -lt 100 ]; do echo ${salt} $i $j > $out/$i/$j; j=$((j+1)); done
+      i=$((i+1))
+    done
+    i=0
+    while [ $i -lt 25 ]; do
+      busybox head -c 20000000 /dev/urandom > $out/large/$i
+      i=$((i+1))
+    done
+  '';
+  chain = link count;
+}
+"""
+
+
+def run(bench: Bench) -> None:
+    work = _Work(bench)
+    work.small_builds(20 if bench.quick else 300)
+    work.one_build()
+    work.large_output()
+    work.valid_chain(20 if bench.quick else 200)
+
+
+class _Work:
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+        need("nix-build", "nix-bin")
+        need("busybox", "busybox-static")
+        self._peer_bin = Path(need("nix-store", "nix-bin")).parent
+        self._file = bench.scratch / "work.nix"
+        self._file.write_text(EXPRESSION)
+        self._salts = itertools.count()
+        bench.environ["NIX_CONFIG"] += (
+            f"sandbox = true\nsandbox-paths = /bin/sh={SHELL} /bin/busybox={SHELL}\nsandbox-fallback = false\n"
+        )
+        self._peer_environ = {
+            "NIX_STORE_DIR": f"{bench.scratch}/peer/store",
+            "NIX_STATE_DIR": f"{bench.scratch}/peer/state",
+            "NIX_LOG_DIR": f"{bench.scratch}/peer/log",
+        }
+
+    def small_builds(self, count: int) -> None:
+        """Only the builds: the derivations are instantiated before."""
+        drvs: dict[Path, list[str]] = {}
+
+        def prepare(folder: Path) -> None:
+            arguments = ["-A", "small", "--arg", "count", str(count), "--argstr", "salt", f"s{next(self._salts)}"]
+            drvs[folder] = self._output(folder, "nix-instantiate", str(self._file), *arguments).split()
+
+        self._bench.compare(
+            f"{count} trivial sandboxed derivations, -j2",
+            ours=lambda: self._quiet(BIN, "nix-store", "-r", "-j2", *drvs[BIN]),
+            peer=lambda: self._quiet(self._peer_bin, "nix-store", "-r", "-j2", *drvs[self._peer_bin]),
+            before_ours=lambda: prepare(BIN),
+            before_peer=lambda: prepare(self._peer_bin),
+            pairs=3,
+            limit=1.0,
+        )
+
+    def one_build(self) -> None:
+        """The whole command, evaluation included; the salt makes it a new derivation each time."""
+
+        def build(folder: Path) -> None:
+            self._quiet(folder, "nix-build", str(self._file), "--no-out-link", "-A", "small", "--argstr", "salt",
+                        f"o{next(self._salts)}")  # fmt: skip
+
+        self._bench.compare(
+            "one trivial derivation, whole command",
+            ours=lambda: build(BIN),
+            peer=lambda: build(self._peer_bin),
+            pairs=11,
+            limit=1.5,
+        )
+
+    def large_output(self) -> None:
+        def build(folder: Path) -> None:
+            self._quiet(folder, "nix-build", str(self._file), "--no-out-link", "-A", "large", "--argstr", "salt",
+                        f"l{next(self._salts)}")  # fmt: skip
+
+        self._bench.compare(
+            "an output of 20k files and 500 MB",
+            ours=lambda: build(BIN),
+            peer=lambda: build(self._peer_bin),
+            pairs=2,
+            limit=0.7,
+            warm_up=False,
+        )
+
+    def valid_chain(self, count: int) -> None:
+        def realise(folder: Path) -> str:
+            words = ["-A", "chain", "--arg", "count", str(count)]
+            drv = self._output(folder, "nix-instantiate", str(self._file), *words).strip()
+            self._quiet(folder, "nix-store", "-r", drv)
+            return drv
+
+        ours, peer = realise(BIN), realise(self._peer_bin)
+        self._bench.compare(
+            f"a chain of {count} derivations that are valid",
+            ours=lambda: self._quiet(BIN, "nix-store", "-r", ours),
+            peer=lambda: self._quiet(self._peer_bin, "nix-store", "-r", peer),
+            pairs=11,
+            limit=1.0,
+        )
+        subprocess.run([BIN / "verglas", "umount"], env=self._bench.environ, capture_output=True, check=False)
+
+    def _environ(self, folder: Path) -> dict[str, str]:
+        return {**self._bench.environ, **(self._peer_environ if folder == self._peer_bin else {})}
+
+    def _output(self, folder: Path, program: str, *arguments: str) -> str:
+        done = subprocess.run(
+            [folder / program, *arguments], env=self._environ(folder), capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise RuntimeError(f"{folder / program} failed: {done.stderr}")
+        return done.stdout
+
+    def _quiet(self, folder: Path, program: str, *arguments: str) -> None:
+        self._output(folder, program, *arguments)
