@@ -22,6 +22,7 @@ import lmdb
 
 from storefs.errors import StoreError
 from storefs.metadata import schema
+from storefs.metadata.migrations import upgrade
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -298,6 +299,12 @@ class Environment:
             except lmdb.Error as error:
                 raise self._explain(error) from error
             setattr(self, name, handle)
+        if version is not None and version < schema.SCHEMA_VERSION:
+            if self.read_only:
+                raise DatabaseError(
+                    f"the store database '{self.path}' has format {version} and must be upgraded by its owner first"
+                )
+            self.update(lambda txn: upgrade(self, txn, schema.SCHEMA_VERSION))
 
     def _version(self) -> int | None:
         try:
