@@ -73,9 +73,13 @@ class StoreReader(EvalIO):
     def list_dir(self, path: str) -> dict[str, str]:
         """See `EvalIO`; links are followed."""
         inside = self._inside(path)
-        if inside is None or self._looker.file_type(*inside) != "directory":
-            path = self.resolve(path)
-            inside = self._inside(path)
+        if inside is not None:
+            try:
+                return self._looker.list_dir(*inside)
+            except (FileNotFoundError, NotADirectoryError):
+                pass  # perhaps there is a link on the way
+        path = self.resolve(path)
+        inside = self._inside(path)
         return super().list_dir(path) if inside is None else self._looker.list_dir(*inside)
 
 
@@ -91,9 +95,14 @@ class _LocalLooker:
     def __init__(self, store: LocalStore) -> None:
         self._store = store
         self._roots: dict[str, int] = {}
+        # Directories that were seen in a listing: whoever walks a tree asks for them next.
+        self._directories: dict[tuple[str, str], int] = {}
 
     def _find(self, path: StorePath, rest: str) -> tuple[int, str] | None:
         """The inode and the type of what is there."""
+        seen = self._directories.get((path.base_name, rest))
+        if seen is not None:
+            return seen, "directory"
         root = self._roots.get(path.base_name)
         if root is None:
             root = self._roots[path.base_name] = self._store.root_inode(path)
@@ -121,10 +130,13 @@ class _LocalLooker:
         return self._store.reader.target(self._need(path, rest, "symlink")).decode("utf-8", "surrogateescape")
 
     def list_dir(self, path: StorePath, rest: str) -> dict[str, str]:
-        entries = self._store.reader.entries(self._need(path, rest, "directory"))
-        return {
-            each.name.decode("utf-8", "surrogateescape"): _kind(each.is_directory, each.is_symlink) for each in entries
-        }
+        found = {}
+        for entry in self._store.reader.entries(self._need(path, rest, "directory")):
+            name = entry.name.decode("utf-8", "surrogateescape")
+            found[name] = kind = _kind(entry.is_directory, entry.is_symlink)
+            if kind == "directory":
+                self._directories[path.base_name, f"{rest}/{name}"] = entry.inode
+        return found
 
 
 def _kind(is_directory: bool, is_symlink: bool) -> str:
