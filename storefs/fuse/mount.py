@@ -108,15 +108,20 @@ def mount_and_serve(verglas_dir: str, target: str, options: MountOptions, ready:
                 raise
             ready()
             return
-        attachment = attach(target, verglas_dir, over=over)
-        attachment.find_device()
-        server = MountServer(verglas_dir, attachment, options)
+        # First, before anything is replaced: it may be damaged, or of a newer release.
+        environment = open_environment(f"{verglas_dir}/db")
         try:
-            server.start(ready)
-        except BaseException:
-            attachment.detach()
-            os.close(attachment.fd)
-            raise
+            attachment = attach(target, verglas_dir, over=over)
+            attachment.find_device()
+            try:
+                server = MountServer(verglas_dir, attachment, options)
+                server.start(ready)
+            except BaseException:
+                attachment.detach()
+                os.close(attachment.fd)
+                raise
+        finally:
+            environment.close()
     server.run()
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from storefs.metadata.schema import KEY_VERSION
 from storefs.stores.mount_table import Mount, is_alive, mount_at, mounts, store_mounts
 from tests.storefs.fuse.mounted_store import MountedStore
 
@@ -179,6 +180,18 @@ def test_a_failure_is_told_where_the_user_is(store: MountedStore, scratch: Path)
     assert "mount point" in store.verglas("mount", "--background", scratch / "file" / "x", status=1)
     assert "transport 'x'" in store.verglas("mount", "--transport", "x", status=1)
     assert store_mounts(store.verglas_dir) == []
+
+
+def test_a_database_of_a_newer_release_replaces_nothing(store: MountedStore, hello: Path) -> None:
+    store.mount()
+    env = store.garden.environment
+    version = env.update(lambda txn: txn.pop(KEY_VERSION, db=env.meta))
+    env.update(lambda txn: txn.put(KEY_VERSION, (99).to_bytes(4, "little"), db=env.meta))
+    assert "upgrade verglas" in store.verglas("mount", "--background", "--replace", status=1)
+    assert "upgrade verglas" in store.verglas("mount", "--background", store.folder / "second", status=1)
+    assert hello.read_text() == "hello\n"
+    assert [mount.target for mount in store_mounts(store.verglas_dir)] == [str(store.root)]
+    env.update(lambda txn: txn.put(KEY_VERSION, version, db=env.meta))
 
 
 def test_without_a_device_the_error_says_so(store: MountedStore) -> None:
