@@ -189,6 +189,7 @@ class Repl:
     def reload(self) -> None:
         """Evaluate all loaded files anew."""
         self.session.state.forget_files()
+        self.session.state.memo["search path"].forget()
         self.scope.clear()
         for path in list(self.loaded):
             self.load(path)

@@ -39,6 +39,7 @@ class SearchPath:
         self._fetch = fetch
         self._pure = pure
         self._resolved: dict[str, str | None] = {}
+        self._known: dict[str, bool] = {}
 
     def find(self, name: str, elements: Sequence[tuple[str, str]] | None = None) -> str | None:
         """Return the path that `<name>` stands for, None if there is none.
@@ -57,7 +58,7 @@ class SearchPath:
             else:
                 continue
             base = self.resolve(target)
-            if base is not None and self._io.exists(base + suffix):
+            if base is not None and self._exists(base + suffix):
                 return os.path.normpath(base + suffix)
         if name.startswith("nix/"):
             return COREPKGS + name[4:]
@@ -73,6 +74,17 @@ class SearchPath:
                 )
             raise ThrownError(f"file '{name}' was not found in the Nix search path (add it using $NIX_PATH or -I)", pos)
         return found
+
+    def forget(self) -> None:
+        """Look for files anew (the repl's :r)."""
+        self._known.clear()
+
+    def _exists(self, path: str) -> bool:
+        """Return whether something is there; asked once, for every `<nix/fetchurl.nix>` goes through all elements."""
+        known = self._known.get(path)
+        if known is None:
+            known = self._known[path] = self._io.exists(path)
+        return known
 
     def resolve(self, target: str) -> str | None:
         """Return the directory or file that an element stands for, None (and a warning, once) if it is not there."""
