@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
 
-from builder.open import open_builder_now
-from builder.reports import missing_lines, require_success
+from builder.validity import all_valid
 from storefs import logs
 from storefs.api import BuildMode, Missing
 from storefs.commands.operations.operands import to_path_and_outputs
@@ -15,6 +13,7 @@ from storefs.formats.derived_path import DerivedPath
 from storefs.gc.roots import add_indirect_root, make_root_link
 from storefs.stores.local import LocalStore
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -29,20 +28,12 @@ def realise_operands(invocation: Invocation, store: Store) -> int:
     """`nix-store --realise PATH...`: print what is valid then, and keep it with --add-root."""
     wanted = [to_path_and_outputs(store.directory, operand) for operand in invocation.operands]
     targets = [DerivedPath(path, outputs if path.is_derivation else None) for path, outputs in wanted]
-    missing = _missing(invocation, store, targets)
-    if invocation.flag("--ignore-unknown"):
-        keep = [index for index, target in enumerate(targets) if target.path not in missing.unknown]
-        wanted = [wanted[index] for index in keep]
-        targets = [targets[index] for index in keep]
-        missing = Missing(
-            missing.will_build, missing.will_substitute, frozenset(), missing.download_size, missing.nar_size
-        )
-    for line in missing_lines(missing, store):
-        logs.info(line)
-    if invocation.flag("--dry-run"):
-        return 0
-    _build(invocation, store, targets, _mode(invocation))
-    if invocation.flag("--ignore-unknown"):
+    if _mode(invocation) is not BuildMode.NORMAL or not all_valid(store, targets):
+        remaining = _realise(invocation, store, wanted, targets)
+        if remaining is None:
+            return 0
+        wanted = remaining
+    if invocation.flag("--dry-run") or invocation.flag("--ignore-unknown"):
         return 0
     root = invocation.value("--add-root")
     if root is None and any(wanted) and not invocation.flag("--no-output"):
@@ -52,6 +43,30 @@ def realise_operands(invocation: Invocation, store: Store) -> int:
             if not invocation.flag("--no-output"):
                 sys.stdout.write(line + "\n")
     return 0
+
+
+def _realise(
+    invocation: Invocation,
+    store: Store,
+    wanted: Sequence[tuple[StorePath, tuple[str, ...]]],
+    targets: Sequence[DerivedPath],
+) -> list[tuple[StorePath, tuple[str, ...]]] | None:
+    """Say what there is to do, and do it; returns what was realised, None with --dry-run."""
+    from builder.reports import missing_lines
+
+    missing = _missing(invocation, store, targets)
+    pairs = list(zip(wanted, targets, strict=True))
+    if invocation.flag("--ignore-unknown"):
+        pairs = [(each, target) for each, target in pairs if target.path not in missing.unknown]
+        missing = Missing(
+            missing.will_build, missing.will_substitute, frozenset(), missing.download_size, missing.nar_size
+        )
+    for line in missing_lines(missing, store):
+        logs.info(line)
+    if invocation.flag("--dry-run"):
+        return None
+    _build(invocation, store, [target for _, target in pairs], _mode(invocation))
+    return [each for each, _ in pairs]
 
 
 def realise_path(invocation: Invocation, store: Store, path: StorePath) -> None:
@@ -79,6 +94,8 @@ def _mode(invocation: Invocation) -> BuildMode:
 def _missing(invocation: Invocation, store: Store, targets: Sequence[DerivedPath]) -> Missing:
     if not isinstance(store, LocalStore):
         return store.missing(targets)
+    from builder.open import open_builder_now
+
     with open_builder_now(invocation.config, store) as builder:
         return builder.missing_now(targets)
 
@@ -87,6 +104,9 @@ def _build(invocation: Invocation, store: Store, targets: Sequence[DerivedPath],
     if not isinstance(store, LocalStore):
         store.build_paths(targets, mode.value)
         return
+    from builder.open import open_builder_now
+    from builder.reports import require_success
+
     with open_builder_now(invocation.config, store) as builder:
         require_success(builder.build_now(targets, mode), store.directory)
 
