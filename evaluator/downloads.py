@@ -25,7 +25,7 @@ from storefs.logs import warn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from evaluator.store_io import StoreIO
+    from evaluator.eval_io import EvalIO
     from storefs.config import Config
     from storefs.formats.hashes import Hash
 
@@ -34,7 +34,7 @@ class DownloadError(StoreError):
     """A URL could not be fetched, or what it gave is no archive."""
 
 
-def fetch_url(config: Config, io: StoreIO, url: str, name: str, *, unpack: bool, expected: Hash | None) -> str:
+def fetch_url(config: Config, io: EvalIO, url: str, name: str, *, unpack: bool, expected: Hash | None) -> str:
     """Put what `url` gives into the store and return the store path.
 
     Args:

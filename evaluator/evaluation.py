@@ -4,7 +4,8 @@ It knows the language and the interface of its effects, nothing of stores, build
 together for commands. An example, with a store in memory:
 
     from evaluator.evaluation import EvalSettings, open_evaluation
-    from evaluator.store_io import Services, StoreIO
+    from evaluator.services import Services
+    from evaluator.store_io import StoreIO
 
     io = StoreIO("/nix/store", {}, lambda: None, Services(), read_only=True)
     state = open_evaluation(io, EvalSettings())

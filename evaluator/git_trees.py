@@ -21,8 +21,7 @@ from storefs.logs import warn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from evaluator.eval_io import GitRequest
-    from evaluator.store_io import StoreIO
+    from evaluator.eval_io import EvalIO, GitRequest
     from storefs.config import Config
 
 
@@ -59,7 +58,7 @@ class _Git:
         return self.run(arguments, where=where).decode("utf-8", "surrogateescape").strip()
 
 
-def fetch_git(config: Config, io: StoreIO, request: GitRequest) -> GitTree:
+def fetch_git(config: Config, io: EvalIO, request: GitRequest) -> GitTree:
     """Put a tree into the store.
 
     Raises:
@@ -79,7 +78,7 @@ def fetch_git(config: Config, io: StoreIO, request: GitRequest) -> GitTree:
     return _revision(git, io, request, repository, rev)
 
 
-def _working_tree(git: _Git, config: Config, io: StoreIO, request: GitRequest, path: str) -> GitTree | None:
+def _working_tree(git: _Git, config: Config, io: EvalIO, request: GitRequest, path: str) -> GitTree | None:
     """Take a local repository as it is, if it differs from its last commit; None if it does not."""
     has_head = True
     try:
@@ -119,7 +118,7 @@ def _resolve(git: _Git, repository: str, ref: str, url: str) -> str:
     raise GitError(f"cannot find Git revision '{ref}' in the repository '{url}'")
 
 
-def _revision(git: _Git, io: StoreIO, request: GitRequest, repository: str, rev: str) -> GitTree:
+def _revision(git: _Git, io: EvalIO, request: GitRequest, repository: str, rev: str) -> GitTree:
     try:
         git.run(["cat-file", "-e", f"{rev}^{{commit}}"], where=repository)
     except GitError:

@@ -15,7 +15,8 @@ from evaluator.errors import NO_POS, NixError
 from evaluator.eval_thread import EvalThread
 from evaluator.evaluation import EvalSettings, open_evaluation
 from evaluator.nix_path import is_uri, nix_path, parse_element, resolve_uri
-from evaluator.store_io import Services, StoreIO
+from evaluator.services import Services
+from evaluator.store_io import StoreIO
 from storefs.errors import StoreError
 from storefs.logs import info
 
@@ -258,7 +259,7 @@ class Session:
 
 
 class _Services(Services):
-    """Building and fetching for `StoreIO`, outside of the evaluation's thread where trio is involved."""
+    """Building and fetching for `StoreIO`, outside of the evaluation's thread."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -285,13 +286,13 @@ class _Services(Services):
         target = DerivedPath(self._session.store_io.directory.parse(path))
         self._session.require_success(self._session.thread.outside(lambda: self._session.build([target])))
 
-    def download(self, io: StoreIO, url: str, name: str, *, unpack: bool, expected: Hash | None) -> str:
+    def download(self, io: EvalIO, url: str, name: str, *, unpack: bool, expected: Hash | None) -> str:
         """See `EvalIO.download`."""
         from evaluator.downloads import fetch_url  # noqa: PLC0415  only what downloads pays for HTTP
 
         return fetch_url(self._session.config, io, url, name, unpack=unpack, expected=expected)
 
-    def fetch_git(self, io: StoreIO, request: GitRequest) -> GitTree:
+    def fetch_git(self, io: EvalIO, request: GitRequest) -> GitTree:
         """See `EvalIO.fetch_git`."""
         from evaluator.git_trees import fetch_git  # noqa: PLC0415  only what uses git pays for it
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 
 from evaluator.eval_io import EvalIO
+from evaluator.texts import Text, write_texts
 from storefs.errors import StoreError
 from storefs.formats.hashes import Hash, hash_bytes, new_hashlib
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from evaluator.eval_io import GitRequest, GitTree
+    from evaluator.services import Services
     from evaluator.store_files import StoreFiles
     from storefs.api import Intake, Store, Tree
     from storefs.formats.derivation import Derivation
@@ -32,38 +34,6 @@ _BATCH_BYTES = 16 << 20
 
 class PathMismatchError(StoreError):
     """What was added does not have the hash that the expression gives for it."""
-
-
-class Services:
-    """What takes long; the session overrides it. Every method may block."""
-
-    def realise(self, outputs: Mapping[str, Iterable[str]]) -> dict[str, str]:
-        """See `EvalIO.realise`; everything it needs is in the store by then."""
-        raise StoreError(f"cannot build '{next(iter(outputs))}' during evaluation: there is no builder")
-
-    def ensure(self, path: str) -> None:
-        """See `EvalIO.ensure`; called for paths that are not valid."""
-        raise StoreError(f"path '{path}' is not valid")
-
-    def download(self, io: StoreIO, url: str, name: str, *, unpack: bool, expected: Hash | None) -> str:
-        """See `EvalIO.download`."""
-        raise StoreError(f"cannot download '{url}' in this evaluation")
-
-    def fetch_git(self, io: StoreIO, request: GitRequest) -> GitTree:
-        """See `EvalIO.fetch_git`."""
-        raise StoreError(f"cannot fetch '{request.url}' in this evaluation")
-
-
-class _Text:
-    """A text that was added: kept until it is written, afterwards only what it refers to."""
-
-    __slots__ = ("content", "digest", "outputs", "references")
-
-    def __init__(self, content: bytes | None, digest: bytes, references: list[str], outputs: list[str]) -> None:
-        self.content = content
-        self.digest = digest
-        self.references = references
-        self.outputs = outputs
 
 
 class StoreIO(EvalIO):
@@ -94,7 +64,7 @@ class StoreIO(EvalIO):
         self._files: StoreFiles | None = None
         self._opened = False
         self._prefix = self.directory.path + "/"
-        self._texts: dict[str, _Text] = {}
+        self._texts: dict[str, Text] = {}
         self._pending: list[str] = []
         self._pending_bytes = 0
         self._valid: set[str] = set()
@@ -364,7 +334,7 @@ class StoreIO(EvalIO):
         digest = hash_bytes("sha256", content)
         listed = list(references)
         path = directory.print(directory.make_text_path(name, digest, [directory.parse(each) for each in listed]))
-        self._note(path, _Text(content, digest.digest, listed, []))
+        self._note(path, Text(content, digest.digest, listed, []))
         return path
 
     def add_derivation(
@@ -373,9 +343,9 @@ class StoreIO(EvalIO):
         """See `EvalIO`."""
         if path not in self._texts:
             # When nothing is written nobody will ask for the text, and there may be a hundred thousand.
-            self._note(path, _Text(None if self.read_only else content, digest, references, outputs))
+            self._note(path, Text(None if self.read_only else content, digest, references, outputs))
 
-    def _note(self, path: str, text: _Text) -> None:
+    def _note(self, path: str, text: Text) -> None:
         if path in self._texts:
             return
         self._texts[path] = text
@@ -389,27 +359,9 @@ class StoreIO(EvalIO):
     def flush(self) -> None:
         """See `EvalIO`. One transaction for all."""
         pending, self._pending, self._pending_bytes = self._pending, [], 0
-        if not pending:
-            return
-        store = self._writable()
-        parsed = {path: self.directory.parse(path) for path in pending}
-        for store_path in parsed.values():
-            store.add_temp_root(store_path)
-        present = store.valid_paths(parsed.values())
-        with store.intake() as intake:
-            additions = []
-            for path, store_path in parsed.items():
-                text = self._texts[path]
-                content, text.content = text.content, None
-                self._valid.add(path)
-                if store_path in present or content is None:
-                    continue
-                tree = intake.add_bytes(content)
-                references = [self.directory.parse(reference) for reference in text.references]
-                ca = f"text:{Hash('sha256', text.digest).to_string('base32', True)}"
-                additions.append((tree, _path_info(store_path, tree, references, ca)))
-            if additions:
-                intake.register(additions)
+        if pending:
+            write_texts(self._writable(), {self.directory.parse(path): self._texts[path] for path in pending})
+            self._valid.update(pending)
 
     # What takes long.
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from evaluator.core.calls import force_deep
 from evaluator.evaluation import EvalSettings, open_evaluation, to_python
 from evaluator.print_value import show_value
-from evaluator.store_io import Services, StoreIO
+from evaluator.services import Services
+from evaluator.store_io import StoreIO
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -26,7 +26,8 @@ def write_cases(file: Path, cases: list[str]) -> None:
 
 def new_state(**settings):
     from evaluator.evaluation import EvalSettings, open_evaluation
-    from evaluator.store_io import Services, StoreIO
+    from evaluator.services import Services
+    from evaluator.store_io import StoreIO
 
     io = StoreIO("/nix/store", {"HOME": "/home/user"}, lambda: None, Services(), read_only=True)
     return open_evaluation(io, EvalSettings(**settings))

@@ -1,0 +1,35 @@
+"""What an evaluation may have to wait for: builds, downloads, repositories. An interface that refuses everything.
+
+`store_io` hands such effects on to one of these; `session` overrides it with what a builder and the network can do.
+"""
+
+from __future__ import annotations
+
+from storefs.errors import StoreError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from evaluator.eval_io import EvalIO, GitRequest, GitTree
+    from storefs.formats.hashes import Hash
+
+
+class Services:
+    """What takes long; the session overrides it. Every method may block."""
+
+    def realise(self, outputs: Mapping[str, Iterable[str]]) -> dict[str, str]:
+        """See `EvalIO.realise`; everything it needs is in the store by then."""
+        raise StoreError(f"cannot build '{next(iter(outputs))}' during evaluation: there is no builder")
+
+    def ensure(self, path: str) -> None:
+        """See `EvalIO.ensure`; called for paths that are not valid."""
+        raise StoreError(f"path '{path}' is not valid")
+
+    def download(self, io: EvalIO, url: str, name: str, *, unpack: bool, expected: Hash | None) -> str:
+        """See `EvalIO.download`."""
+        raise StoreError(f"cannot download '{url}' in this evaluation")
+
+    def fetch_git(self, io: EvalIO, request: GitRequest) -> GitTree:
+        """See `EvalIO.fetch_git`."""
+        raise StoreError(f"cannot fetch '{request.url}' in this evaluation")
