@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 COMMAND = Command(
     "verglas completions",
-    "print completions for a shell: bash, zsh or fish",
+    "Print completions for a shell: bash, zsh or fish",
     operands="SHELL",
     examples=(
         ("verglas completions bash > /etc/bash_completion.d/verglas", "for all users of bash"),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 COMMAND = Command(
     "verglas man-pages",
-    "write the manual pages of all commands into a directory",
+    "Write the manual pages of all commands into a directory",
     operands="DIR",
     examples=(("verglas man-pages ~/.local/share/man/man1", "where man(1) finds them"),),
 )

@@ -60,7 +60,7 @@ class PathInfo:
     registration_time: int
     ultimate: bool
 
-    def __init__(  # noqa: PLR0917  the order of the attributes above; two or three are the usual case
+    def __init__(
         self,
         path: StorePath,
         nar_hash: Hash,
