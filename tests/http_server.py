@@ -51,6 +51,7 @@ class HttpServer:
         uploads: target -> body of every PUT.
         most_at_once: the largest number of requests that were being answered at one time.
         connections: how many were accepted.
+        room: how many connections are served at once; others are closed as soon as they are accepted.
     """
 
     def __init__(self, files: dict[str, bytes] | None = None, *, delay: float = 0.0,
@@ -62,6 +63,7 @@ class HttpServer:
         self.uploads: dict[str, bytes] = {}
         self.most_at_once = 0
         self.connections = 0
+        self.room = 1 << 30
         self.delay = delay
         self._tls = tls
         self._active = 0
@@ -114,6 +116,9 @@ class HttpServer:
                 return
             with self._lock:
                 self.connections += 1
+                if len(self._open) >= self.room:
+                    sock.close()
+                    continue
                 self._open.add(sock)
                 thread = threading.Thread(target=self._serve, args=(sock,), daemon=True)
                 self._threads.append(thread)

@@ -22,23 +22,26 @@ if TYPE_CHECKING:
     from storefs.http_client.exchanger import Exchanger
     from storefs.http_client.messages import Url
 
+_MOST_REFUSALS = 20  # how often a request may meet a server that takes no more connections
+
 
 class _Job:
     """A request as the caller means it, over all its attempts and redirections."""
 
-    __slots__ = ("begun", "exchange", "failures", "redirects")
+    __slots__ = ("begun", "exchange", "failures", "redirects", "refusals")
 
     def __init__(self, exchange: Exchange) -> None:
         self.exchange = exchange
         self.failures = 0
         self.redirects = 0
+        self.refusals = 0
         self.begun = 0.0
 
 
 class _Server:
-    """One origin: its connections, what waits for them, and whether it ever answered."""
+    """One origin: its connections and how many it puts up with, what waits for them, and whether it ever answered."""
 
-    __slots__ = ("answered", "connections", "dead", "queue", "url")
+    __slots__ = ("answered", "connections", "dead", "limit", "queue", "url")
 
     def __init__(self, url: Url) -> None:
         self.url = url
@@ -46,6 +49,7 @@ class _Server:
         self.connections: list[Connection] = []
         self.answered = False
         self.dead: HttpError | None = None
+        self.limit = 1 << 30
 
 
 class Batch:
@@ -134,6 +138,7 @@ class Batch:
                 server.queue
                 and server.dead is None
                 and len(self._jobs) < limit
+                and len(server.connections) < server.limit
                 and not (
                     server.url.scheme == "https"
                     and any(not each.is_ready or each.protocol.multiplexes for each in server.connections)
@@ -196,6 +201,14 @@ class Batch:
         error = exchange.error
         if error is None:
             self._deliver(job)
+        elif not reused and not exchange.status and error.transient and self._has_others(server):
+            # A server that takes so many connections and no more: be content with those it took.
+            server.limit = max(sum(each.is_ready for each in server.connections), 1)
+            job.refusals += 1
+            if job.refusals > _MOST_REFUSALS:
+                self._deliver(job)
+            else:
+                self._again(job, retry_delay(1))
         elif isinstance(error, UnreachableError) and not server.answered:
             self._give_up(server, error)
             self._deliver(job)
@@ -204,6 +217,9 @@ class Batch:
             self._again(job, 0.0 if reused and not exchange.status and job.failures == 1 else retry_delay(job.failures))
         else:
             self._deliver(job)
+
+    def _has_others(self, server: _Server) -> bool:
+        return server.answered or any(each.is_ready for each in server.connections)
 
     def _follow(self, job: _Job) -> None:
         job.redirects += 1

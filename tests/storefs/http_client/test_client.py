@@ -325,6 +325,19 @@ def test_many_to_a_silent_server_cost_one_timeout(server: HttpServer, client: Ht
     assert len(found) == 400
 
 
+@pytest.mark.parametrize("room", [1, 10])
+def test_many_are_content_with_the_connections_that_a_server_takes(
+    server: HttpServer, client: HttpClient, room: int
+) -> None:
+    server.find = lambda target: target.encode()
+    server.room = room
+    server.delay = 0.001
+    urls = [f"{server.url}/{number}" for number in range(400)]
+    found = collect(client, urls)
+    assert all(found[url].error is None for url in urls)
+    assert len(found) == 400
+
+
 def test_many_survive_a_server_that_closes_after_each_answer(server: HttpServer, client: HttpClient) -> None:
     server.faults["*"] = Fault(raw=b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok")
     found = collect(client, [f"{server.url}/{n}" for n in range(300)])
