@@ -1,0 +1,41 @@
+"""`verglas show-config`: what all settings are."""
+
+from __future__ import annotations
+
+import sys
+
+from storefs.options import Command, Option
+from storefs.settings import DEFAULTS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from storefs.options import Invocation
+    from storefs.settings import Value
+
+COMMAND = Command(
+    "verglas show-config",
+    "Show the value of every setting",
+    options=(Option("--json", help="print an object"),),
+    description="Values come from the command line, NIX_CONFIG, the user's and the system's nix.conf, and the "
+    "defaults, in this order.",
+)
+
+
+def run(invocation: Invocation) -> int:
+    """Carry out the command."""
+    values = {name: invocation.config.setting(name) for name in sorted(DEFAULTS)}
+    if invocation.flag("--json"):
+        import json
+
+        rows = {name: {"value": list(value) if isinstance(value, tuple) else value} for name, value in values.items()}
+        sys.stdout.write(json.dumps(rows) + "\n")
+        return 0
+    for name, value in values.items():
+        sys.stdout.write(f"{name} = {_text(value)}\n")
+    return 0
+
+
+def _text(value: Value) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return " ".join(value) if isinstance(value, tuple) else str(value)

@@ -1,0 +1,82 @@
+"""Verbs with one question each: hashes in other spellings, keys, settings, the store itself, why a path is needed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from storefs.settings import DEFAULTS
+
+if TYPE_CHECKING:
+    from tests.conftest import Runner
+    from tests.oracle.real_nix import RealNix
+
+SRI = "sha256-ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0="
+BASE32 = "1b8m03r63zqhnjf7l5wnldhh7c134ap5vpj0850ymkq1iyzicy5s"
+
+
+@pytest.mark.oracle
+@pytest.mark.slow
+@pytest.mark.parametrize("base", ["base16", "base32", "base64", "sri"])
+def test_hashes_are_spelled_as_real_nix_spells_them(run: Runner, real_nix: RealNix, base: str) -> None:
+    for words in ([SRI], ["--type", "sha256", BASE32], [f"sha256:{BASE32}"]):
+        ours = run("nix", "hash", f"to-{base}", *words).stdout
+        assert ours == real_nix.run("nix", "hash", f"to-{base}", *words).decode()
+
+
+def test_hash_that_does_not_say_its_algorithm_is_refused(run: Runner) -> None:
+    failed = run("verglas", "hash", "to-sri", BASE32, status=1)
+    assert failed.stderr.startswith("error: ")
+
+
+@pytest.mark.slow
+def test_keys_fit_together_and_to_real_nix(run: Runner, real_nix: RealNix) -> None:
+    secret = run("nix", "key", "generate-secret", "--key-name", "test-1").stdout
+    assert secret.startswith("test-1:")
+    assert "\n" not in secret
+    public = run("nix", "key", "convert-secret-to-public", stdin=secret).stdout
+    assert public == real_nix.run("nix", "key", "convert-secret-to-public", stdin=secret.encode()).decode()
+    assert "'--key-name' is missing" in run("nix", "key", "generate-secret", status=1).stderr
+
+
+def test_every_setting_is_shown(run: Runner) -> None:
+    lines = run("nix", "show-config", "--option", "max-jobs", "7").stdout.splitlines()
+    assert [line.partition(" =")[0] for line in lines] == sorted(DEFAULTS)
+    assert "max-jobs = 7" in lines
+    assert "substituters = " in lines
+    assert json.loads(run("nix", "show-config", "--json").stdout)["fallback"] == {"value": False}
+
+
+def test_ping_opens_the_store(run: Runner, scratch: Path) -> None:
+    assert run("nix", "store", "ping").stdout == "Store URL: local\nVersion: 2.8.0\n"
+    failed = run("verglas", "ping", "--store", f"unix://{scratch}/nobody", status=1)
+    assert "nobody" in failed.stderr
+
+
+@pytest.fixture
+def chain(run: Runner, scratch: Path) -> list[str]:
+    """Four paths: a needs b and c, both need d."""
+    source = """
+        let text = name: content: builtins.toFile name content; d = text "d" "d"; b = text "b" "${d}";
+            c = text "c" "${d}"; a = text "a" "${b} ${c}";
+        in [ a b c d ]
+    """
+    (scratch / "chain.nix").write_text(source)
+    words = ["--eval", "--strict", "--json", "--read-write-mode", scratch / "chain.nix"]
+    paths: list[str] = json.loads(run("nix-instantiate", *words).stdout)
+    return paths
+
+
+def test_why_depends_draws_a_shortest_way_or_all(run: Runner, chain: list[str]) -> None:
+    a, b, c, d = chain
+    first, second = sorted((b, c))
+    assert run("nix", "why-depends", a, d).stdout == f"{a}\n└───{first}\n    └───{d}\n"
+    assert run("nix", "why-depends", "--all", a, d).stdout == (
+        f"{a}\n├───{first}\n│   └───{d}\n└───{second}\n    └───{d}\n"
+    )
+    nothing = run("nix", "why-depends", d, a)
+    assert nothing.stdout == ""
+    assert nothing.stderr == f"'{d}' does not depend on '{a}'\n"
