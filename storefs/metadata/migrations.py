@@ -16,15 +16,19 @@ from storefs.metadata.schema import KEY_VERSION
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from typing import Any, Protocol
 
-    from storefs.metadata.environment import Environment, Transaction
+    class Database(Protocol):
+        """What of `environment.Environment`, which calls this, is needed here; steps are given the whole."""
 
-    Step = Callable[[Environment, Transaction], None]
+        meta: Any
+
+    Step = Callable[[Any, Any], None]
 
 STEPS: Mapping[int, Step] = {}  # version 1 is the first
 
 
-def upgrade(env: Environment, txn: Transaction, version: int, steps: Mapping[int, Step] = STEPS) -> None:
+def upgrade(env: Database, txn: Any, version: int, steps: Mapping[int, Step] = STEPS) -> None:
     """Bring the database to ``version``; does nothing where another process was faster."""
     value = txn.get(KEY_VERSION, db=env.meta)
     found = version if value is None else int.from_bytes(value, "little")
