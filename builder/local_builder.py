@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from builder.goals import Fetcher
     from builder.machine import LocalMachine
-    from builder.remote_machines import RemoteMachines
+    from builder.scheduler import OtherMachines
     from storefs.api import Offer
     from storefs.formats.derivation import Derivation
     from storefs.formats.store_path import StorePath
@@ -37,7 +37,7 @@ _BUSY_SECONDS = 0.25  # until we look again whether somebody else has finished
 class LocalBuilder:
     """See the module. Made by `builder.open`."""
 
-    def __init__(self, machine: LocalMachine, fetcher: Fetcher | None, remote: RemoteMachines | None) -> None:
+    def __init__(self, machine: LocalMachine, fetcher: Fetcher | None, remote: OtherMachines | None) -> None:
         self._machine = machine
         self._fetcher = fetcher
         self._remote = remote

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from builder.daemon_client import DaemonBuilder
-    from builder.remote_machines import RemoteMachines
+    from builder.scheduler import OtherMachines
     from storefs.api import Store
     from storefs.config import Config
 
@@ -43,7 +43,12 @@ def open_builder_now(
     try:
         if isinstance(store, LocalStore):
             with LocalMachine(config, store, shown) as machine, LazyFetcher(config, store) as fetcher:
-                yield LocalBuilder(machine, fetcher if has_substituters(config) else None, _other_machines(machine))
+                others = _other_machines(machine)
+                try:
+                    yield LocalBuilder(machine, fetcher if has_substituters(config) else None, others)
+                finally:
+                    if others is not None:
+                        others.close()
             return
         from builder.daemon_client import DaemonBuilder  # noqa: PLC0415  who builds here need not load the protocol
         from storefs.stores.remote import RemoteStore  # noqa: PLC0415
@@ -66,8 +71,13 @@ def default_progress() -> Progress:
     return LiveProgress(sink.build_logs is not False or sink.format == "bar-with-logs")
 
 
-def _other_machines(machine: LocalMachine) -> RemoteMachines | None:
-    """The machines that `builders` names; None where there are none, which is nearly everywhere."""
+def _other_machines(machine: LocalMachine) -> OtherMachines | None:
+    """The build hook, or the machines that `builders` names; None where there are none, which is nearly everywhere."""
+    hook = machine.config.text("build-hook") or machine.config.variable("NIX_BUILD_HOOK")
+    if hook:
+        from builder.build_hook import HookMachines  # noqa: PLC0415
+
+        return HookMachines(machine, hook)
     text = machine.config.text("builders").strip()
     if not text or (text.startswith("@") and "\n" not in text and not os.path.exists(text[1:].strip())):
         return None

@@ -69,6 +69,9 @@ class RemoteMachines:
     def __bool__(self) -> bool:
         return bool(self._machines)
 
+    def close(self) -> None:
+        """Nothing is held between builds."""
+
     def reserve(self, path: StorePath, derivation: Derivation, *, local_possible: bool) -> RemoteSlot | None:
         """Find a machine with room for a derivation; None when it is to be built here.
 

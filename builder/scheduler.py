@@ -26,12 +26,33 @@ from storefs.errors import StoreError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from typing import Protocol
 
     from builder.goals import Fetcher
     from builder.machine import LocalMachine
-    from builder.remote_machines import RemoteMachines
+    from storefs.formats.derivation import Derivation
     from storefs.formats.derived_path import DerivedPath
     from storefs.formats.store_path import StorePath
+else:
+    Protocol = object
+
+
+class Slot(Protocol):
+    """A place on another machine, or with a build hook."""
+
+    def build(self, request: Request, cancellation: Cancellation) -> None:
+        """Build there and make the outputs valid here. Blocks; raises as `build_derivation` does."""
+
+
+class OtherMachines(Protocol):
+    """Whoever else can build."""
+
+    def reserve(self, path: StorePath, derivation: Derivation, *, local_possible: bool) -> Slot | None:
+        """Find a place; None when the derivation is to be built here. Raises BusyError when it must wait."""
+
+    def close(self) -> None:
+        """Let go of everything."""
+
 
 _FETCHES = 16  # at once; the connections they share are limited elsewhere
 _BUSY_SECONDS = 0.1  # how often a lock that another process holds is tried again
@@ -53,7 +74,7 @@ class Run:
         self,
         machine: LocalMachine,
         fetcher: Fetcher | None,
-        remote: RemoteMachines | None,
+        remote: OtherMachines | None,
         cancellation: Cancellation,
     ) -> None:
         config = machine.config

@@ -60,6 +60,7 @@ class Workbench:
         self.store = LocalStore(config)
         self.told = Listener()
         self.other_stores: list[str] = []  # unmounted at the end too
+        self.other_states: list[str] = []
 
     def __enter__(self) -> Workbench:
         return self
@@ -70,6 +71,9 @@ class Workbench:
         for arguments in ([], *(["--store", uri] for uri in self.other_stores)):
             command = [sys.executable, "-c", program, "umount", *arguments]
             subprocess.run(command, env=self.config.environment(), capture_output=True, check=False)
+        for state in self.other_states:
+            environ = self.config.environment() | {"NIX_STATE_DIR": state}
+            subprocess.run([sys.executable, "-c", program, "umount"], env=environ, capture_output=True, check=False)
 
     def forget_temporary_roots(self) -> None:
         """Let the collector have what was built, as if another process had built it."""
