@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from itertools import pairwise
 from pathlib import Path
 
@@ -26,10 +27,11 @@ from storefs.formats.derivation_hash import (
     downstream_placeholder,
     hash_placeholder,
 )
+from storefs.formats.hashes import hash_bytes
 from storefs.formats.store_path import BadStorePath, StoreDir, StorePath
 from tests.oracle.real_nix import RealNix, needs_real_nix
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[2] / "golden/derivations"  # written by real Nix 2.8 from EXPRESSION, in /nix/store
 STORE = StoreDir("/nix/store")
 
 HASH_PARTS = st.text("0123456789abcdfghijklmnpqrsvwxyz", min_size=32, max_size=32)
@@ -197,6 +199,34 @@ in mk "top" {
   a = multi; b = multi.dev; c = recursive; d = mirror; s = builtins.toFile "x" "y"; m = multi.drvPath;
 }
 """
+
+
+def read_golden(path: StorePath) -> Derivation:
+    return parse_derivation((GOLDEN / path.base_name).read_bytes(), STORE, path.name.removesuffix(".drv"))
+
+
+@pytest.mark.parametrize("file", sorted(GOLDEN.iterdir()), ids=lambda file: file.name[33:])
+def test_golden_derivations_round_trip_and_hash_to_their_names(file: Path) -> None:
+    path = StorePath(file.name)
+    derivation = read_golden(path)
+    text = derivation.unparse(STORE)
+    assert text == file.read_bytes()
+    assert STORE.make_text_path(path.name, hash_bytes("sha256", text), derivation.references()) == path
+    check_output_paths(derivation, STORE, DerivationHasher(STORE, read_golden))
+
+
+@needs_real_nix
+@pytest.mark.oracle
+@pytest.mark.slow
+def test_golden_derivations_are_what_real_nix_writes(tmp_path: Path) -> None:
+    nix = RealNix(tmp_path, STORE.path)
+    top = nix.line("nix-instantiate", "-E", EXPRESSION)
+    drvs = [path for path in nix.run("nix-store", "-qR", top).decode().split() if path.endswith(".drv")]
+    written = {Path(path).name: nix.physical(path).read_bytes() for path in drvs}
+    if os.environ.get("UPDATE_GOLDEN"):
+        for name, content in written.items():
+            (GOLDEN / name).write_bytes(content)
+    assert written == {file.name: file.read_bytes() for file in GOLDEN.iterdir()}
 
 
 @needs_real_nix
