@@ -147,7 +147,8 @@ class Lexer:
         self.last = 0
 
     def decode(self, begin: cython.Py_ssize_t, end: cython.Py_ssize_t):
-        return self.text[begin:end].decode("utf-8", "surrogateescape")
+        s: cython.p_const_uchar = self.s
+        return s[begin:end].decode("utf-8", "surrogateescape")
 
     def no_nul(self, begin: cython.Py_ssize_t, end: cython.Py_ssize_t):
         """Raise if there is a NUL in this part of a string."""
@@ -252,7 +253,7 @@ class Lexer:
         e: cython.Py_ssize_t = p + 1
         while _class[s[e]] & _ID_PART:
             e += 1
-        name: str = self.text[p:e].decode("ascii")
+        name: str = s[p:e].decode("ascii")
         found: object = self.words.get(name)
         self.at = e
         if found is None:

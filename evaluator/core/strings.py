@@ -112,33 +112,80 @@ def replace(text: str, patterns: list, news: list, context: set) -> str:
             if first not in by_first:
                 by_first[first] = []
             by_first[first].append((i, pattern))
+    if empty is None:
+        return replace_found(text, by_first, news, context)
     n = len(text)
     while p <= n:
         hit = empty
         size: cython.Py_ssize_t = 0
         if p < n:
             for i, pattern in by_first.get(text[p], ()):
-                if empty is not None and empty < i:
+                if empty < i:
                     break
                 if text.startswith(pattern, p):
                     hit = i
                     size = len(pattern)
                     break
-        if hit is None:
-            p += 1
-            continue
         out.append(text[copied:p])
-        value: object = news[hit]
-        if type(value) is NeededReplacement:
-            out.append(value.get(context))
-        else:
-            out.append(force_string_context(value, context))
+        out.append(replacement(news[hit], context))
+        copied = p
         if size:
             p += size
             copied = p
         else:
-            copied = p
             p += 1
+    out.append(text[copied:])
+    return "".join(out)
+
+
+@cython.cfunc
+def replacement(value: object, context: set) -> str:
+    """The text to put in; its context counts from now on."""
+    if type(value) is NeededReplacement:
+        return value.get(context)
+    return force_string_context(value, context)
+
+
+@cython.cfunc
+def replace_found(text: str, by_first: dict, news: list, context: set) -> str:
+    """`replace` without an empty pattern: jumps from one character that starts a pattern to the next."""
+    out: list = []
+    p: cython.Py_ssize_t = 0
+    copied: cython.Py_ssize_t = 0
+    n: cython.Py_ssize_t = len(text)
+    nearest: cython.Py_ssize_t
+    at: cython.Py_ssize_t
+    hit: cython.Py_ssize_t
+    # Where each first character occurs next; n when it does not.
+    firsts: list = list(by_first)
+    where: list = [-1] * len(firsts)
+    k: cython.Py_ssize_t
+    while True:
+        nearest = n
+        for k in range(len(firsts)):
+            at = where[k]
+            if at < p:
+                at = text.find(firsts[k], p)
+                if at < 0:
+                    at = n
+                where[k] = at
+            nearest = min(nearest, at)
+        if nearest == n:
+            break
+        p = nearest
+        hit = -1
+        for i, pattern in by_first[text[p]]:
+            if text.startswith(pattern, p):
+                hit = i
+                break
+        if hit < 0:
+            p += 1
+            continue
+        if copied < p:
+            out.append(text[copied:p])
+        out.append(replacement(news[hit], context))
+        p += len(pattern)
+        copied = p
     out.append(text[copied:])
     return "".join(out)
 
