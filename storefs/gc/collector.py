@@ -111,7 +111,7 @@ class Collector:
 
     def live(self) -> Iterator[StorePath]:
         """Yield what a collection would keep."""
-        return iter(names_of(self._env, self._find_liveness().live_ids))
+        return iter(names_of(self._env, sorted(self._find_liveness().live_ids)))
 
     def dead(self) -> Iterator[StorePath]:
         """Yield what a collection would remove."""

@@ -10,11 +10,10 @@ paths with ten references each takes seconds and some 200 MB: only the compact t
 
 from __future__ import annotations
 
-from struct import Struct
-
 from storefs.formats.store_path import StorePath
 from storefs.metadata import path_infos
 from storefs.metadata.records import decode_path_record, id_of, path_key
+from storefs.metadata.residency import Residency
 from storefs.metadata.schema import KEY
 
 TYPE_CHECKING = False
@@ -22,6 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from storefs.metadata.environment import Environment, Transaction
+
+_COUNT_BITS = 24  # no path refers to sixteen million others
+_COUNT_MASK = (1 << _COUNT_BITS) - 1
 
 
 class Liveness:
@@ -71,24 +73,23 @@ def find_keeping(env: Environment, txn: Transaction, keep_derivations: bool, kee
 
 
 def mark(env: Environment, txn: Transaction, roots: Iterable[int], keeping: Keeping) -> set[int]:
-    """The ids of everything that ``roots`` (path ids) keep."""
+    """The ids of everything that ``roots`` (path ids) keep.
+
+    The table of references is read once, in order, into memory: a random walk through a database of a gigabyte would
+    touch all of it again and again.
+    """
+    starts, targets = _load_references(env, txn)
     seen = set(roots)
     todo = list(seen)
-    get = txn.get
-    pack = KEY.pack
-    references = env.references
     more = bool(keeping.derivations_of or keeping.outputs_of)
-    formats: dict[int, Struct] = {}
     while todo:
         path_id = todo.pop()
-        value = get(pack(path_id), db=references)
-        if value:
-            size = len(value) >> 3
-            layout = formats.get(size)
-            if layout is None:
-                layout = formats[size] = Struct(f"<{size}Q")
-            for reference in layout.unpack(value):
-                if reference not in seen:
+        place = starts.get(path_id)
+        if place is not None:
+            start = place >> _COUNT_BITS
+            new = seen.__contains__
+            for reference in targets[start : start + (place & _COUNT_MASK)].tolist():
+                if not new(reference):
                     seen.add(reference)
                     todo.append(reference)
         if more:
@@ -97,6 +98,20 @@ def mark(env: Environment, txn: Transaction, roots: Iterable[int], keeping: Keep
                     seen.add(kept)
                     todo.append(kept)
     return seen
+
+
+def _load_references(env: Environment, txn: Transaction) -> tuple[dict[int, int], memoryview]:
+    """Where each path's references begin in the second result, and, in the lower bits, how many there are."""
+    data = bytearray()
+    starts: dict[int, int] = {}
+    residency = Residency(env.path)
+    tick = residency.tick
+    unpack = KEY.unpack
+    for key, value in txn.cursor(env.references).iternext():
+        starts[unpack(key)[0]] = len(data) >> 3 << _COUNT_BITS | len(value) >> 3
+        data += value
+        tick()
+    return starts, memoryview(data).cast("Q")
 
 
 def find_liveness(
@@ -109,19 +124,22 @@ def find_liveness(
         }
         keeping = find_keeping(env, txn, keep_derivations, keep_outputs)
         live = mark(env, txn, root_ids, keeping)
-        unpack = KEY.unpack
-        dead = [
-            path_id
-            for path_id in (unpack(key)[0] for key in txn.cursor(env.ids).iternext(keys=True, values=False))
-            if path_id not in live
-        ]
+        dead = []
+        residency = Residency(env.path)
+        for key in txn.cursor(env.ids).iternext(keys=True, values=False):
+            residency.tick()
+            path_id = KEY.unpack(key)[0]
+            if path_id not in live:
+                dead.append(path_id)
     return Liveness(live, dead, keeping)
 
 
 def names_of(env: Environment, ids: Iterable[int], page: int = 10000) -> Iterable[StorePath]:
     """Yield the paths that have these ids and are still valid, in the order of ``ids``."""
     batch: list[int] = []
+    residency = Residency(env.path)
     for path_id in ids:
+        residency.tick()
         batch.append(path_id)
         if len(batch) == page:
             yield from _names(env, batch)
