@@ -80,3 +80,35 @@ def test_why_depends_draws_a_shortest_way_or_all(run: Runner, chain: list[str]) 
     nothing = run("nix", "why-depends", d, a)
     assert nothing.stdout == ""
     assert nothing.stderr == f"'{d}' does not depend on '{a}'\n"
+
+
+def add(run: Runner, folder: Path, name: str, content: str) -> str:
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(content)
+    return run("nix-store", "--add", folder / name).stdout.strip()
+
+
+@pytest.mark.oracle
+@pytest.mark.slow
+def test_closures_differ_as_real_nix_says(run: Runner, real_nix: RealNix, scratch: Path) -> None:
+    names = {"a-1.0": "x", "a-2.0-man": "y" * 20000, "noversion": "z", "b-1-lib": "l" * 9000}
+    paths = {name: add(run, scratch / "files", name, content) for name, content in names.items()}
+    for name in names:
+        real_nix.run("nix-store", "--add", str(scratch / "files" / name))
+    for one in paths.values():
+        for other in paths.values():
+            ours = run("nix", "store", "diff-closures", one, other).stdout
+            theirs = real_nix.run("nix", "store", "diff-closures", one, other).decode()
+            for code in ("\x1b[31;1m", "\x1b[32;1m", "\x1b[0m"):
+                theirs = theirs.replace(code, "")
+            assert ours == theirs
+
+
+@pytest.mark.slow
+def test_signing_is_counted_and_kept(run: Runner, scratch: Path) -> None:
+    path = add(run, scratch / "files", "a-1.0", "x")
+    (scratch / "key").write_text(run("nix", "key", "generate-secret", "--key-name", "test-1").stdout)
+    assert "added 1 signatures" in run("nix", "store", "sign", "-k", scratch / "key", path).stderr
+    assert "added 0 signatures" in run("nix", "store", "sign", "-k", scratch / "key", "--all").stderr
+    assert "test-1:" in run("nix", "path-info", "--sigs", path).stdout
+    assert "key file" in run("nix", "store", "sign", path, status=1).stderr
