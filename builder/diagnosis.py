@@ -51,7 +51,10 @@ def diagnose(
         text = f"{name} killed after writing more than {limit} bytes of log output"
         return BuildError(text, BuildStatus.LOG_LIMIT_EXCEEDED)
     if ending.setup_failure is not None and not ending.setup_failure.startswith("executing"):
-        raise SandboxSetupError(f"while setting up the build environment of '{drv_path}': {ending.setup_failure}")
+        hint = ""
+        if ending.setup_failure.startswith("creating namespaces") and os.geteuid() != 0:
+            hint = "; without root this takes user namespaces, which this kernel or container does not allow"
+        raise SandboxSetupError(f"while setting up the build environment of '{drv_path}': {ending.setup_failure}{hint}")
     tail = ending.tail
     text = f"builder for '{drv_path}' {ending.describe()}"
     if ending.setup_failure is not None:
