@@ -66,12 +66,15 @@ def run(invocation: Invocation) -> int:
         return 0
     if not found:
         raise StoreError("no results for the given search term(s)!")
-    colour = sys.stdout.isatty() and not invocation.config.variable("NO_COLOR")
+    # `nix search` colours what it prints, wherever it goes.
+    is_terminal = sys.stdout.isatty() and not invocation.config.variable("NO_COLOR")
+    colour = is_terminal or invocation.program == "nix"
     blocks = []
     for path, _, version, text in found:
-        lines = [f"* {_shown(path, patterns, _BOLD, colour)}{f' ({version})' if version else ''}"]
+        shown = f"{_BOLD}{_marked(path, patterns, _BOLD)}{_NORMAL}" if colour else path
+        lines = [f"* {shown}{f' ({version})' if version else ''}"]
         if text:
-            lines.append(f"  {_shown(text, patterns, _NORMAL, colour)}")
+            lines.append(f"  {_marked(text, patterns, _NORMAL) if colour else text}")
         blocks.append("\n".join(lines) + "\n")
     sys.stdout.write("\n".join(blocks))
     return 0
@@ -91,17 +94,17 @@ def _matches(
             yield package.attr_path, name, version, text
 
 
-def _shown(text: str, patterns: list[re.Pattern[str]], around: str, colour: bool) -> str:
-    if not colour:
-        return text
-    marked = [False] * len(text)
+def _marked(text: str, patterns: list[re.Pattern[str]], after: str) -> str:
+    """Return the text with what matches in green, and `after` behind each match. Matches that touch are one."""
+    hits = [False] * len(text)
     for pattern in patterns:
         for match in pattern.finditer(text):
-            marked[match.start() : match.end()] = [True] * (match.end() - match.start())
-    out, on = [around], False
-    for letter, is_marked in zip(text, marked, strict=True):
-        if is_marked != on:
-            out.append(_GREEN if is_marked else around)
-            on = is_marked
-        out.append(letter)
-    return "".join([*out, _NORMAL])
+            hits[match.start() : match.end()] = [True] * (match.end() - match.start())
+    out, at = [], 0
+    while at < len(text):
+        end = at
+        while end < len(text) and hits[end] == hits[at]:
+            end += 1
+        out.append(f"{_GREEN}{text[at:end]}{after}" if hits[at] else text[at:end])
+        at = end
+    return "".join(out)

@@ -40,8 +40,10 @@ def test_all_words_must_match_somewhere(run: Runner, scratch: Path) -> None:
 
 
 @pytest.mark.oracle
-@pytest.mark.parametrize("words", [["--json", "", "version"], ["--json", ""], ["--json", "", "e"]])
-def test_json_is_that_of_real_nix(run: Runner, real_nix: RealNix, scratch: Path, words: list[str]) -> None:
+@pytest.mark.parametrize(
+    "words", [["--json", "", "version"], ["--json", ""], ["", "e"], ["", "ee", "greet", "o"], ["", "g"]]
+)
+def test_prints_what_real_nix_prints(run: Runner, real_nix: RealNix, scratch: Path, words: list[str]) -> None:
     # Without the nested set: real Nix goes into sets of flakes only.
     text = "\n".join(line for line in PACKAGES.splitlines() if "nested" not in line)
     (scratch / "p.nix").write_text(text)

@@ -77,6 +77,12 @@ def test_why_depends_draws_a_shortest_way_or_all(run: Runner, chain: list[str]) 
     assert run("nix", "why-depends", "--all", a, d).stdout == (
         f"{a}\n├───{first}\n│   └───{d}\n└───{second}\n    └───{d}\n"
     )
+    precise = run("nix", "why-depends", "--precise", a, d).stdout.splitlines()
+    assert precise[0] == a
+    assert precise[1].startswith("└───/: …")
+    assert precise[2] == f"    → {first}"
+    assert d in precise[3]
+    assert precise[4] == f"        → {d}"
     nothing = run("nix", "why-depends", d, a)
     assert nothing.stdout == ""
     assert nothing.stderr == f"'{d}' does not depend on '{a}'\n"
