@@ -3,6 +3,8 @@ cdef int T_EOF, T_ID, T_INT, T_FLOAT, T_PATH, T_HPATH, T_SPATH, T_URI, T_QUOTE, 
 cdef int T_PATH_END, T_IF, T_THEN, T_ELSE, T_ASSERT, T_WITH, T_LET, T_IN, T_REC, T_INHERIT, T_OR_KW, T_ELLIPSIS, T_EQ, T_NEQ, T_LEQ, T_GEQ, T_AND, T_OR
 cdef int T_IMPL, T_UPDATE, T_CONCAT, CHAR_BASE
 cdef const unsigned char *_class
+cdef list _names
+cdef dict _KEYWORDS
 cdef int _ID_START, _ID_PART, _PATH_CHAR, _URI_CHAR, _DIGIT, _SCHEME, _ALPHA
 
 
@@ -12,7 +14,6 @@ cdef class Lexer:
     cdef Py_ssize_t length
     cdef Py_ssize_t at
     cdef Py_ssize_t plain_until
-    cdef dict words
     cdef public int kind
     cdef public object value
     cdef public Py_ssize_t start

@@ -11,6 +11,10 @@ from sys import intern
 
 import cython
 
+if cython.compiled:
+    from cython.cimports.cpython.unicode import PyUnicode_1BYTE_DATA
+    from cython.cimports.libc.string import memcmp
+
 (
     T_EOF,
     T_ID,
@@ -68,6 +72,9 @@ _KEYWORDS = {
     "inherit": T_INHERIT,
     "or": T_OR_KW,
 }
+
+#: The name last seen for each hash value, as sys.intern has it.
+_names = [None] * 8192
 
 # Bits of the character classes below.
 _ID_START = 1
@@ -140,7 +147,6 @@ class Lexer:
         self.length = len(text)
         self.at = 0
         self.plain_until = 0
-        self.words = dict(_KEYWORDS)
         self.kind = T_EOF
         self.value = None
         self.start = 0
@@ -250,24 +256,35 @@ class Lexer:
 
     def word(self, p: cython.Py_ssize_t):
         s: cython.p_const_uchar = self.s
-        e: cython.Py_ssize_t = p + 1
+        e: cython.Py_ssize_t = p
+        h: cython.uint = 0
+        found: object
         while _class[s[e]] & _ID_PART:
+            h = h * 31 + s[e]
             e += 1
-        name: str = s[p:e].decode("ascii")
-        found: object = self.words.get(name)
         self.at = e
-        if found is None:
-            # One object for each name of a text: comparing keys of sets is then comparing pointers.
-            name = intern(name)
-            self.words[name] = name
-            self.value = name
-            self.kind = T_ID
-        elif type(found) is str:
-            self.value = found
-            self.kind = T_ID
+        if cython.compiled:
+            # One object for each name: comparing keys of sets is then comparing pointers, and finding it costs less
+            # than making it anew.
+            h = (h ^ (h >> 13)) & 8191
+            found = _names[h]
+            if (
+                found is None
+                or len(cython.cast(str, found)) != e - p
+                or memcmp(PyUnicode_1BYTE_DATA(found), cython.address(s[p]), e - p) != 0
+            ):
+                found = intern(s[p:e].decode("ascii"))
+                _names[h] = found
         else:
-            self.value = name
-            self.kind = found
+            found = intern(s[p:e].decode("ascii"))
+        self.value = found
+        # No keyword has more than seven letters, and all are of small letters only.
+        if e - p <= 7 and s[p] >= 97:
+            found = _KEYWORDS.get(found)
+            if found is not None:
+                self.kind = found
+                return 0
+        self.kind = T_ID
         return 0
 
     def number(self, p: cython.Py_ssize_t):

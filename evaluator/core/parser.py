@@ -788,55 +788,46 @@ def strip_indentation(parts: list) -> list:
     at_start: cython.bint = True
     least: cython.Py_ssize_t = 1000000
     indent: cython.Py_ssize_t = 0
-    dropped: cython.Py_ssize_t = 0
     left: cython.Py_ssize_t = len(parts)
+    text: str
+    p: cython.Py_ssize_t
+    n: cython.Py_ssize_t
     for part in parts:
         if part[2] is not True:
             if at_start:
                 at_start = False
                 least = min(least, indent)
             continue
-        lines: list = part[1].split("\n")
-        first: cython.bint = True
-        for line in lines:
-            if not first:
-                at_start = True
-                indent = 0
-            first = False
+        text = part[1]
+        n = len(text)
+        p = 0
+        while p < n:
             if at_start:
-                stripped: str = line.lstrip(" ")
-                indent += len(line) - len(stripped)
-                if stripped:
+                while p < n and text[p] == " ":
+                    indent += 1
+                    p += 1
+                if p == n:
+                    break
+                if text[p] != "\n":
                     at_start = False
                     least = min(least, indent)
+            p = text.find("\n", p)
+            if p < 0:
+                break
+            p += 1
+            at_start = True
+            indent = 0
     at_start = True
+    indent = 0
     for part in parts:
         if part[2] is None:
             at_start = False
-            dropped = 0
+            indent = 0
             out.append((part[0], part[1]))
         else:
-            pieces: list = []
-            first = True
-            for line in part[1].split("\n"):
-                if not first:
-                    at_start = True
-                    dropped = 0
-                first = False
-                if at_start:
-                    stripped = line.lstrip(" ")
-                    indent = len(line) - len(stripped)
-                    keep: cython.Py_ssize_t = dropped + indent - least
-                    dropped += indent
-                    if stripped:
-                        at_start = False
-                        dropped = 0
-                    if keep > 0:
-                        line = " " * min(keep, indent) + stripped
-                    else:
-                        line = stripped
-                pieces.append(line)
-            text: str = "\n".join(pieces)
+            text = part[1]
+            if least > 0:
+                text, at_start, indent = without_indentation(text, at_start, indent, least)
             if left == 1:
                 tail: str = text.rpartition("\n")[2]
                 if len(tail) < len(text) and not tail.strip(" "):
@@ -845,6 +836,35 @@ def strip_indentation(parts: list) -> list:
                 out.append(text)
         left -= 1
     return out
+
+
+@cython.cfunc
+def without_indentation(text: str, at_start: cython.bint, indent: cython.Py_ssize_t, least: cython.Py_ssize_t) -> tuple:
+    """Drop `least` spaces from the start of every line. `at_start`: only `indent` spaces of the line came before."""
+    pieces: list = []
+    n: cython.Py_ssize_t = len(text)
+    p: cython.Py_ssize_t = 0
+    begin: cython.Py_ssize_t = 0
+    end: cython.Py_ssize_t
+    while True:
+        begin = p
+        if at_start:
+            while p < n and text[p] == " ":
+                if indent < least:
+                    begin += 1
+                indent += 1
+                p += 1
+            if p < n and text[p] != "\n":
+                at_start = False
+        end = text.find("\n", p)
+        if end < 0:
+            pieces.append(text[begin:])
+            break
+        p = end + 1
+        pieces.append(text[begin:p])
+        at_start = True
+        indent = 0
+    return "".join(pieces), bool(at_start), indent
 
 
 # The numbers of the trees have C types; Python code that reads trees finds them here.
