@@ -84,7 +84,17 @@ class _Shape:
         self.complex_loop = False
         self.open_loops = 0
         self.overlapping_branches = False
-        self._visit(node)
+        _, first, _ = self._visit(node)
+        self.deterministic = all(self._disjoint(positions) for positions in [first, *self.follow])
+
+    def _disjoint(self, positions: list[int]) -> bool:
+        """Whether the next byte always tells which of the positions it is at."""
+        seen = 0
+        for position in positions:
+            if seen & self.masks[position]:
+                return False
+            seen |= self.masks[position]
+        return True
 
     def _visit(self, node: Node) -> tuple[bool, list[int], list[int]]:
         """(nullable, first positions, last positions)"""
@@ -206,11 +216,18 @@ class Regex:
         self._tree, self.groups = parse_regex(pattern)
         shape = _Shape(self._tree)
         self._exponential = shape.exponential()
-        self._polynomial = shape.open_loops if shape.open_loops > 1 else 0
+        self._polynomial = 0 if shape.deterministic else shape.open_loops
         self._longest = shape.overlapping_branches
         self._python: re.Pattern[bytes] | None = None
+        #: The same for ASCII subjects of up to `longest_subject` characters; None where that engine will not do.
+        self.ascii: re.Pattern[str] | None = None
         if not self._exponential:
-            self._python = re.compile(_python_text(self._tree), re.DOTALL)
+            translated = _python_text(self._tree)
+            self._python = re.compile(translated, re.DOTALL)
+            self.ascii = re.compile(translated.decode("ascii"), re.DOTALL)
+        #: Longer subjects are not for `ascii`.
+        self.longest_subject = int(_MOST_STEPS ** (1 / self._polynomial)) if self._polynomial > 2 else 1 << 62
+        self.finds_longest = self._longest
         self._machine: Machine | None = None
         if self._python is None or self._longest:
             self._slow()
@@ -221,7 +238,7 @@ class Regex:
         return self._machine
 
     def _too_long(self, subject: bytes) -> bool:
-        if self._polynomial <= 2 or len(subject) ** self._polynomial <= _MOST_STEPS:
+        if len(subject) <= self.longest_subject:
             return False
         try:
             self._slow()

@@ -14,6 +14,8 @@ from evaluator.errors import EvalError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import re
+
     from evaluator.core.state import EvalState
 
 
@@ -44,6 +46,9 @@ def prim_match(state: EvalState, pattern: object, text: object) -> object:
     """
     regex = _compiled(state, force_string_no_context(pattern))
     subject = force_string(text)
+    if regex.ascii is not None and subject.isascii() and len(subject) <= regex.longest_subject:
+        found = regex.ascii.fullmatch(subject)
+        return NULL if found is None else list(found.groups(NULL))
     encoded = subject.encode("utf-8", "surrogateescape")
     spans = regex.fullmatch(encoded)
     if spans is None:
@@ -55,6 +60,9 @@ def prim_split(state: EvalState, pattern: object, text: object) -> list[object]:
     """`split regex s`: what is between the matches of *regex* in *s*, and in between each match's list of groups."""
     regex = _compiled(state, force_string_no_context(pattern))
     subject = force_string(text)
+    plain = regex.ascii if subject.isascii() and len(subject) <= regex.longest_subject else None
+    if plain is not None and not regex.finds_longest:
+        return _split_ascii(plain, subject)
     encoded = subject.encode("utf-8", "surrogateescape")
     ascii_only = len(encoded) == len(subject)
     source: str | bytes = subject if ascii_only else encoded
@@ -73,6 +81,18 @@ def prim_split(state: EvalState, pattern: object, text: object) -> list[object]:
     if not result:
         return [subject]
     result.append(_piece(source, done, len(encoded)))
+    return result
+
+
+def _split_ascii(pattern: re.Pattern[str], subject: str) -> list[object]:
+    result: list[object] = []
+    done = 0
+    for found in pattern.finditer(subject):
+        start, end = found.span()
+        result.append(subject[done:start])
+        result.append(list(found.groups(NULL)))
+        done = end
+    result.append(subject[done:])
     return result
 
 

@@ -12,8 +12,8 @@ import json
 import tomllib
 
 from evaluator.core.calls import force_string_no_context
-from evaluator.core.json_text import value_to_json
-from evaluator.core.values import NULL, make_string
+from evaluator.core.json_text import check_text, from_python, value_to_json
+from evaluator.core.values import make_string
 from evaluator.core.xml_text import value_to_xml
 from evaluator.errors import CALL_SITE, NO_POS, EvalError
 
@@ -57,7 +57,7 @@ def prim_fromJSON(state: EvalState, text: object) -> object:  # noqa: N802
         raise _json_error(f"{error.msg} at line {error.lineno}, column {error.colno}") from None
     except RecursionError:
         raise _json_error("it is nested too deeply") from None
-    return _from_json(value)
+    return from_python(value, "\\u" in source)
 
 
 def _json_error(reason: str) -> EvalError:
@@ -68,44 +68,6 @@ def _json_error(reason: str) -> EvalError:
 
 def _reject_constant(name: str) -> NoReturn:
     raise _json_error(f"'{name}' is not a number of JSON")
-
-
-def _from_json(value: object) -> object:
-    kind = type(value)
-    if kind is dict:
-        assert isinstance(value, dict)
-        for name, item in value.items():
-            if type(item) is not bool:
-                value[name] = _from_json(item)
-            _check_text(name)
-        return value
-    if kind is list:
-        assert isinstance(value, list)
-        return [item if type(item) is bool else _from_json(item) for item in value]
-    if kind is str:
-        return _check_text(value)  # type: ignore[arg-type]
-    if value is None:
-        return NULL
-    if kind is int and not _INT_MIN <= value <= _INT_MAX:  # type: ignore[operator]
-        if 0 < value < 2**64:  # type: ignore[operator]
-            raise EvalError(f"unsigned json number {value} outside of Nix integer range", NO_POS)
-        return float(value)  # type: ignore[arg-type]
-    return value
-
-
-def _check_text(text: str) -> str:
-    if text.isprintable():
-        return text
-    if "\0" in text:
-        shown = text.replace("\0", "␀")
-        raise EvalError(
-            f"input string '{shown}' cannot be represented as Nix string because it contains null bytes", NO_POS
-        )
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        raise _json_error("a string contains half of a surrogate pair") from None
-    return text
 
 
 def prim_fromTOML(state: EvalState, text: object) -> object:  # noqa: N802
@@ -126,11 +88,11 @@ def prim_fromTOML(state: EvalState, text: object) -> object:  # noqa: N802
 
 def _from_toml(value: object, dates: bool) -> object:
     if isinstance(value, dict):
-        return {_check_text(name): _from_toml(item, dates) for name, item in value.items()}
+        return {check_text(name): _from_toml(item, dates) for name, item in value.items()}
     if isinstance(value, list):
         return [_from_toml(item, dates) for item in value]
     if isinstance(value, str):
-        return _check_text(value)
+        return check_text(value)
     if isinstance(value, (datetime.datetime, datetime.date, datetime.time)):
         if not dates:
             raise EvalError("while parsing a TOML string: Dates and times are not supported")

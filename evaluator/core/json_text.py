@@ -132,3 +132,49 @@ def _attrs(state: object, attrs: object, context: set, out: list, depth: cython.
             error.add_trace(position_of(attrs, name), f"while evaluating attribute '{name}'")
             raise
     out.append("{}" if first else "}")
+
+
+def from_python(value, check_strings: cython.bint):
+    """Return what a JSON parser made of a document as a Nix value; lists and dicts are changed in place.
+
+    `check_strings`: look for characters that no Nix string can hold, which only escapes in the document can make.
+    Raises EvalError for those, and for integers between 2**63 and 2**64; larger ones become floats, as in Nix.
+    """
+    i: cython.Py_ssize_t
+    if value is None:
+        return NULL
+    if type(value) is str:
+        return check_text(value) if check_strings else value
+    if type(value) is list:
+        for i in range(len(cython.cast(list, value))):
+            item: object = cython.cast(list, value)[i]
+            if type(item) is not bool and type(item) is not float:
+                cython.cast(list, value)[i] = from_python(item, check_strings)
+        return value
+    if type(value) is dict:
+        for name in value:
+            if check_strings:
+                check_text(name)
+            member: object = value[name]
+            if type(member) is not bool and type(member) is not float:
+                value[name] = from_python(member, check_strings)
+        return value
+    if type(value) is int and not -0x8000000000000000 <= value <= 0x7FFFFFFFFFFFFFFF:
+        if 0 < value < 0x10000000000000000:
+            raise EvalError(f"unsigned json number {value} outside of Nix integer range", NO_POS)
+        return float(value)
+    return value
+
+
+def check_text(text: str) -> str:
+    """Return `text` if a Nix string can hold it; EvalError otherwise."""
+    if "\0" in text:
+        shown = text.replace("\0", "␀")
+        raise EvalError(
+            f"input string '{shown}' cannot be represented as Nix string because it contains null bytes", NO_POS
+        )
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise EvalError("invalid JSON: a string contains half of a surrogate pair", NO_POS) from None
+    return text

@@ -11,6 +11,10 @@ if not cython.compiled:
     from evaluator.core.values import NULL, ContextString, Func, Path, Thunk, force_thunk, position_of
 
 from evaluator.core.values import is_forced, peek
+from evaluator.errors import NO_POS, EvalError
+
+# Every level costs two blanks on each line beneath it, so the text of a cycle would fill the memory quickly.
+_WIDEST_INDENT = 2 * 4000
 
 
 def _quoted(text: str) -> str:
@@ -47,6 +51,8 @@ class _Writer:
 
     def value(self, value, indent: str):
         out: list = self.out
+        if len(indent) > _WIDEST_INDENT:
+            raise EvalError("stack overflow; max-call-depth exceeded", NO_POS)
         if type(value) is Thunk:
             if self.strict:
                 value = force_thunk(cython.cast(Thunk, value), -1)
