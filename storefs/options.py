@@ -1,7 +1,7 @@
 """Command-line options as tables: one description serves parsing, `--help`, man pages and completions.
 
-Not argparse, because Nix's commands have rules of their own (`-qR` is `-q -R`, `-j4` is `-j 4`, each setting of nix.conf
-is an option, `--arg` takes two words) and because importing it takes 8 ms of a start-up that takes 20.
+Not argparse, because Nix's commands have rules of their own (`-qR` is `-q -R`, `-j4` is `-j 4`, every setting is an
+option, `--arg` takes two words) and because importing it takes 8 ms of a start-up that takes 20.
 """
 
 from __future__ import annotations
