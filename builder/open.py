@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from contextlib import asynccontextmanager, contextmanager
 
@@ -42,7 +43,7 @@ def open_builder_now(
     shown = progress or default_progress()
     try:
         if isinstance(store, LocalStore):
-            with LocalMachine(config, store, shown) as machine, LazyFetcher(config, store) as fetcher:
+            with _Interruptible(), LocalMachine(config, store, shown) as machine, LazyFetcher(config, store) as fetcher:
                 others = _other_machines(machine)
                 try:
                     yield LocalBuilder(machine, fetcher if has_substituters(config) else None, others)
@@ -58,6 +59,27 @@ def open_builder_now(
         yield DaemonBuilder(store, shown)
     finally:
         shown.close()
+
+
+class _Interruptible:
+    """Lets SIGTERM and SIGHUP end builds as Ctrl-C does: nothing may be left behind then either.
+
+    Only in the main thread, where Python delivers signals, and only where nobody else has an opinion about them.
+    """
+
+    def __enter__(self) -> None:
+        self._changed = []
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is signal.SIG_DFL:
+                try:
+                    signal.signal(number, signal.default_int_handler)
+                except ValueError:  # another thread
+                    return
+                self._changed.append(number)
+
+    def __exit__(self, *exc: object) -> None:
+        for number in self._changed:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def default_progress() -> Progress:

@@ -91,6 +91,14 @@ def test_dump_and_restore_are_inverse(run: Runner, environ: dict[str, str], tree
 
 
 @pytest.mark.slow
+def test_what_is_in_the_store_is_dumped_without_a_mount(environ: dict[str, str], run: Runner, tree: Path) -> None:
+    path = run("nix-store", "--add", tree).stdout.strip()
+    assert not os.path.exists(path)
+    assert pipe(environ, "--dump", path) == pipe(environ, "--dump", str(tree))
+    assert pipe(environ, "--dump", f"{path}/sub/large") == pipe(environ, "--dump", str(tree / "sub" / "large"))
+
+
+@pytest.mark.slow
 @pytest.mark.oracle
 def test_databases_travel(run: Runner, real_nix: RealNix, environ: dict[str, str], tree: Path, scratch: Path) -> None:
     theirs = real_nix.line("nix-store", "--add", str(tree))
