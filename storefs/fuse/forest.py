@@ -8,6 +8,9 @@ commit, no snapshot of an idle mount pins the pages that others free, and a remo
 
 from __future__ import annotations
 
+import time
+from itertools import islice
+
 from storefs.fuse.view import GoneError
 from storefs.metadata import path_infos, trees
 from storefs.metadata.records import path_of_key, root_of
@@ -25,6 +28,8 @@ _DIGEST_BITS, _INDEX_BITS = 55, 6
 # Look-ups come in bursts for one directory. A copy of a small one answers them without a snapshot, in half the time.
 _SMALL_DIRECTORY = 16 << 10  # bytes: about 90 entries
 _MOST_RECENT = 64
+_SEARCH_SECONDS = 5.0  # for the name in a message; who waits for the control thread should not notice
+_SEARCH_PAGE = 20  # paths in one snapshot
 _ENTRY_HEAD = trees.ENTRY_SIZE - trees.ATTR_SIZE
 
 
@@ -131,18 +136,35 @@ class MetadataForest:
         return 1 if value is None else int.from_bytes(value, "little")
 
     def name_containing(self, inode: Inode) -> bytes | None:
-        """Return the name of a store path whose tree has this inode. Reads, in the worst case, every directory."""
-        for value in self._snapshot().cursor(self._environment.paths).iternext():
-            key, record = value
-            pending = [root_of(record)]
-            while pending:
-                current = pending.pop()
-                if current == inode:
-                    return path_of_key(bytes(key)).base_name.encode()
-                for child, is_directory in self.children(current) or ():
-                    if child == inode or is_directory:
-                        pending.append(child)
+        """Return the name of a store path whose tree has this inode, None if there is none or it takes too long.
+
+        Reads, in the worst case, every directory; a few paths in each snapshot.
+        """
+        deadline = time.monotonic() + _SEARCH_SECONDS
+        position = 0
+        while time.monotonic() < deadline:
+            page = [(at, name, _inode_of(entry)) for at, name, entry in islice(self.paths(position), _SEARCH_PAGE)]
+            if not page:
+                break
+            for _, name, root in page:
+                if self._contains(root, inode):
+                    return name
+            position = page[-1][0]
+            self.end()
         return None
+
+    def _contains(self, root: Inode, inode: Inode) -> bool:
+        pending = [root]
+        while pending:
+            current = pending.pop()
+            if current == inode:
+                return True
+            for child, is_directory in self.children(current) or ():
+                if child == inode:
+                    return True
+                if is_directory:
+                    pending.append(child)
+        return False
 
     def _snapshot(self) -> Transaction:
         txn = self._txn
@@ -158,3 +180,7 @@ class MetadataForest:
 
     def _entry_of(self, inode: Inode) -> Record:
         return trees.encode_entry(inode, 0, 0)[:_ENTRY_HEAD] + bytes(self.attributes(inode))
+
+
+def _inode_of(entry: Record) -> Inode:
+    return int.from_bytes(entry[:8], "little")

@@ -311,7 +311,7 @@ class View:
             name = forest.name_containing(inode)
         finally:
             forest.end()
-        return "a collected path" if name is None else name.decode(errors="replace")
+        return "(not found)" if name is None else name.decode(errors="replace")
 
 
 def _open_blob(forest: Forest, inode: Inode, digest: bytes, size: int) -> OpenBlob:
