@@ -150,7 +150,7 @@ def _delete(invocation: Invocation) -> int:
 def _dump(invocation: Invocation) -> int:
     from storefs.commands.operations import adding
 
-    return adding.dump(invocation.operands)
+    return adding.dump(invocation.config, invocation.operands)
 
 
 def _restore(invocation: Invocation) -> int:

@@ -62,9 +62,7 @@ class LocalStore:
         self.directory = StoreDir(config.store_dir)
         try:
             if not os.path.isdir(config.verglas_dir):
-                os.makedirs(config.state_dir, exist_ok=True)
-                # The bytes are nobody's business but through the mount or the daemon.
-                os.makedirs(config.verglas_dir, mode=0o700, exist_ok=True)
+                _make_directories(config)
         except OSError as error:
             raise SystemRefusedError("making the store", error) from error
         self.environment: Environment = open_environment(
@@ -361,3 +359,14 @@ class LocalStore:
                 collector.take_down(registered.replaced)
             finally:
                 collector.close()
+
+
+def _make_directories(config: Config) -> None:
+    """Lay out a new state directory as Nix does, for scripts and people who put links into it."""
+    state = config.state_dir
+    for name in ("gcroots/auto", "profiles", "temproots"):
+        os.makedirs(f"{state}/{name}", exist_ok=True)
+    if not os.path.lexists(f"{state}/gcroots/profiles"):
+        os.symlink(f"{state}/profiles", f"{state}/gcroots/profiles")
+    # The bytes are nobody's business but through the mount or the daemon.
+    os.makedirs(config.verglas_dir, mode=0o700, exist_ok=True)

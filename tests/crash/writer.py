@@ -49,7 +49,6 @@ def main(workload: str) -> None:
             register(store, "precious", b"p" * 3000, ("library",))
             register(store, "garbage", b"g" * 3000)
             register(store, "rubbish", b"p" * 3000, ("garbage",))
-            os.makedirs(f"{config.state_dir}/gcroots")
             os.symlink(store.directory.print(path_named("precious")), f"{config.state_dir}/gcroots/precious")
             archive = b"".join(export_paths(store, [path_named("rubbish"), path_named("garbage")]))
             with open(f"{config.state_dir}/archive", "wb") as file:

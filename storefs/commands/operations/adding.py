@@ -8,6 +8,7 @@ import sys
 from storefs.castore.host_tree import host_events
 from storefs.castore.restore import restore
 from storefs.commands.operations.hashing import hash_nar
+from storefs.commands.operations.reading import find_object
 from storefs.errors import UsageError
 from storefs.formats.byte_reader import ByteReader
 from storefs.formats.hashes import parse_hash, parse_hash_algo
@@ -72,11 +73,20 @@ def print_fixed_path(directory: str, operands: list[str], *, recursive: bool) ->
     return 0
 
 
-def dump(operands: list[str]) -> int:
-    """`--dump PATH`: the NAR of a host path; needs no store."""
+def dump(config: Config, operands: list[str]) -> int:
+    """`--dump PATH`: the NAR of a host path; or of something in the store, which need not be mounted for that."""
     if len(operands) != 1:
         raise UsageError("only one argument allowed")
-    write_out(write_nar(host_events(operands[0])))
+    source = os.path.abspath(operands[0])
+    if os.path.lexists(source) or not StoreDir(config.store_dir).is_in_store(source):
+        write_out(write_nar(host_events(operands[0])))
+        return 0
+    store = open_store(config)
+    try:
+        local, entry, _ = find_object(store, source)
+        write_out(write_nar(local.reader.events(entry.inode)))
+    finally:
+        store.close()
     return 0
 
 

@@ -56,7 +56,7 @@ def test_a_full_disk_is_collected(small_disk: Path, environ: dict[str, str], run
         add(store, "kept", b"k" * 100_000)
         for number in range(30):
             add(store, f"p{number}", os.urandom(1 << 20))
-    os.makedirs(f"{config.state_dir}/gcroots")
+    os.makedirs(f"{config.state_dir}/gcroots", exist_ok=True)
     os.symlink(f"{config.store_dir}/{path_named('kept')}", f"{config.state_dir}/gcroots/kept")
     with open(f"{small_disk}/ballast", "wb", buffering=0) as file:
         for size in (1 << 20, 4096, 1):

@@ -48,7 +48,6 @@ class Model(RuleBasedStateMachine):
         self.store = LocalStore(self.config, map_size=1 << 20, inline_limit=64)
         self.valid: dict[int, tuple[bytes, frozenset[int]]] = {}
         self.roots: set[int] = set()
-        os.makedirs(f"{self.config.state_dir}/gcroots")
 
     def teardown(self) -> None:
         if hasattr(self, "store"):
