@@ -6,6 +6,7 @@ import os
 
 from profiles.manifest import STARTER
 from profiles.profile_options import FILE, place_of
+from profiles.schema import SCHEMA_FILE
 from storefs.durable import replace_file
 from storefs.errors import StoreError
 from storefs.options import Command
@@ -23,6 +24,7 @@ def run(invocation: Invocation) -> int:
     if os.path.lexists(path):
         raise StoreError(f"'{path}' is there already; 'verglas profile add PACKAGE' adds to it")
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    replace_file(path, STARTER.encode())
+    # Editors that know this line complete the keys and check them.
+    replace_file(path, f"# yaml-language-server: $schema={SCHEMA_FILE}\n{STARTER}".encode())
     print(f"wrote '{path}'; edit it, then 'verglas profile apply'")
     return 0

@@ -274,3 +274,33 @@ def test_names_are_sorted_without_case(run: Runner, scratch: Path) -> None:
     (scratch / "x.nix").write_text(EXPRESSIONS)
     names = json.loads(run("nix-env", "-f", "x.nix", "-qa", "--json").stdout)
     assert list(names)[:4] == ["a1", "a2", "beta", "Beta"]
+
+
+@pytest.mark.oracle
+@pytest.mark.root
+def test_prebuilt_only_takes_what_need_not_be_built(both: Both) -> None:
+    both("-ib", "beta")
+    assert both("-q") == ""
+    both("-i", "alpha-1.0")
+    both("-ub", "--always")
+    assert both("-q") == "alpha-1.0\n"
+    assert both("-qab") == "alpha-1.0\n"
+    both("-ibA", "a1", "a2")
+    both("-u")
+    both("-ubA", "a1", "--always")
+    both.links()
+
+
+def test_parallel_installs_all_arrive(environ: dict[str, str], run: Runner, scratch: Path) -> None:
+    (scratch / "x.nix").write_text(EXPRESSIONS)
+    names = ["beta", "multi", "noversion", "nested.deep"]
+    words = [str(BIN / "nix-env"), "-f", "x.nix", "-p", f"{scratch}/profile", *_OPTIONS, "-iA"]
+    started = [
+        subprocess.Popen([*words, name], env=environ, cwd=scratch, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        for name in names
+    ]
+    for process in started:
+        said, _ = process.communicate()
+        assert process.returncode == 0, said.decode()
+    installed = run("nix-env", "-p", scratch / "profile", "-q").stdout.split()
+    assert installed == ["beta-0.9", "deep-3", "multi-1", "noversion"]
