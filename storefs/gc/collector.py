@@ -7,7 +7,8 @@ work that the next one finishes. Paths go in random order, but referrers before 
 processes go first: with a limit they are better garbage than paths that might be wanted again.
 
 Why a path that somebody begins to need in the middle is safe: see `storefs.gc.temp_roots` for paths named as temporary
-roots; a path that a new valid path refers to is in ``referrers``, which the removing transaction looks at.
+roots; a path that a new valid path refers to is in ``referrers``, which the removing transaction looks at. The whole
+argument, and what to mind when changing it, is in CONCURRENCY.md beside this file.
 """
 
 from __future__ import annotations
