@@ -51,6 +51,8 @@ def pytest_configure(config: pytest.Config) -> None:
     isolation.clean_environment()
     isolation.refuse_network()
     _namespaces_are_ours = isolation.own_namespaces()
+    if _namespaces_are_ours:
+        isolation.open_way_to(ordinary_user.ROOT)
     leaks.adopt_orphans()
     settings.load_profile("deep" if config.getoption("--deep") else "default")
 

@@ -10,13 +10,19 @@ import ctypes
 import fcntl
 import os
 import socket
+import stat
 import struct
 import sys
+import tempfile
+from pathlib import Path
 
 CLONE_NEWNS = 0x00020000  # unshare(2)
 CLONE_NEWNET = 0x40000000
-MS_REC, MS_PRIVATE = 0x4000, 1 << 18  # mount(2)
+MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 1 << 18  # mount(2)
+MNT_DETACH = 2  # umount2(2)
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1  # netdevice(7)
+
+_libc = ctypes.CDLL(None, use_errno=True)
 
 # Everything else is taken out of the environment: locale, proxies, NIX_*, XDG_*, editors, the user's Python settings.
 KEPT_VARIABLES = ("PATH", "TMPDIR", "CI", "UPDATE_GOLDEN", "PYTEST_", "COV_", "NIX_MIRROR")
@@ -50,14 +56,45 @@ def own_namespaces() -> bool:
     Returns:
         whether the mount namespace is private: then every mount in it is ours.
     """
-    libc = ctypes.CDLL(None, use_errno=True)
-    if os.geteuid() != 0 or libc.unshare(CLONE_NEWNS) != 0:
+    if os.geteuid() != 0 or _libc.unshare(CLONE_NEWNS) != 0:
         return False
-    if libc.mount(None, b"/", None, MS_REC | MS_PRIVATE, None) != 0:
-        raise OSError(ctypes.get_errno(), "making / private")
-    if libc.unshare(CLONE_NEWNET) == 0:
+    _mount("", "/", MS_REC | MS_PRIVATE)
+    if _libc.unshare(CLONE_NEWNET) == 0:
         _raise_loopback()
     return True
+
+
+def open_way_to(checkout: Path) -> None:
+    """Let ordinary users reach the checkout, where a parent (say /root) is closed to them: tests run programs as one.
+
+    In this mount namespace, which must be our own, the closed directory is covered by one that has nothing but the way
+    to the checkout. Nothing is done where Python itself lies beneath it.
+    """
+    closed = closed_parent(checkout)
+    if closed is None or Path(sys.base_prefix).is_relative_to(closed):
+        return
+    stage = tempfile.mkdtemp(prefix="vg-way-")
+    _mount(str(checkout), stage, MS_BIND | MS_REC)
+    _mount("none", str(closed), 0, "tmpfs", "mode=755")
+    checkout.mkdir(parents=True)
+    _mount(stage, str(checkout), MS_BIND | MS_REC)
+    _libc.umount2(os.fsencode(stage), MNT_DETACH)
+    os.rmdir(stage)
+    os.chdir(checkout)
+
+
+def closed_parent(path: Path) -> Path | None:
+    """Return the topmost directory above `path` that others may not enter."""
+    for parent in reversed(path.parents):
+        if not parent.stat().st_mode & stat.S_IXOTH:
+            return parent
+    return None
+
+
+def _mount(source: str, target: str, flags: int, kind: str = "", options: str = "") -> None:
+    words = (os.fsencode(source), os.fsencode(target), kind.encode(), flags, options.encode())
+    if _libc.mount(*words) != 0:
+        raise OSError(ctypes.get_errno(), "mounting", target)
 
 
 def _raise_loopback() -> None:

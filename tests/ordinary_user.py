@@ -1,15 +1,13 @@
 """Command lines that root turns into those of an ordinary user, on a machine that this module arranges.
 
 Everything happens in a mount namespace of the command's own: a /dev/fuse with a mode of the test's choosing (containers
-often have one for root alone), files made unusable, and a way to this checkout where its parents are closed to others.
-Nothing outside changes, and nothing has to be undone.
+often have one for root alone), and files made unusable. Nothing outside changes, and nothing has to be undone.
 """
 
 from __future__ import annotations
 
 import os
 import shlex
-import stat
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -45,11 +43,6 @@ def command_line(
         script += [f"mknod -m {fuse:o} fuse c {FUSE_DEVICE}", "mount --bind fuse /dev/fuse"]
     for file in without:
         script += [": >nothing", "chmod 000 nothing", f"mount --bind nothing {shlex.quote(os.path.realpath(file))}"]
-    if uid and (closed := _closed_parent(ROOT)):
-        there = shlex.quote(str(ROOT))
-        script += ["mkdir checkout", f"mount --rbind {there} checkout"]
-        script += [f"mount -t tmpfs -o mode=755 none {shlex.quote(str(closed))}"]
-        script += [f"mkdir -p {there}", f"mount --rbind checkout {there}"]
     become = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups"] if uid else []
     if namespaces:
         script += ['cd "$here"', f"umount -l {stage}", 'exec "$@"']
@@ -57,11 +50,3 @@ def command_line(
         script += ["mkdir root", "mount --rbind / root"]
         script += ["""exec chroot root sh -c 'cd "$0" && exec "$@"' "$here" "$@" """]
     return ["unshare", "--mount", "--propagation=private", "sh", "-c", "\n".join(script), "sh", *become, *words]
-
-
-def _closed_parent(path: Path) -> Path | None:
-    """Return the topmost directory above `path` that others may not enter."""
-    for parent in reversed(path.parents):
-        if not parent.stat().st_mode & stat.S_IXOTH:
-            return parent
-    return None

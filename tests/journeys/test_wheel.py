@@ -73,7 +73,7 @@ def test_data_files_are_there(installed: Path) -> None:
         path.relative_to(ROOT)
         for package in PACKAGES
         for path in (ROOT / package).rglob("*")
-        if path.is_file() and path.suffix not in {".py", ".pyc", ".so", ".c", ".html"}
+        if path.is_file() and path.suffix not in {".py", ".pyc", ".so", ".c", ".html", ".md"}
     }
     assert expected
     assert {path for path in expected if not (packages / path).exists()} == set()

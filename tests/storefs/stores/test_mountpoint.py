@@ -235,7 +235,7 @@ class TestRun:
         script = f"(read line; cat /not-there/store/{hello}) < {scratch}/pipe > {scratch}/out & echo started"
         os.mkfifo(scratch / "pipe")
         os.chown(scratch / "pipe", USER, USER)
-        starter = subprocess.Popen(["sh", "-c", f"sleep 0; echo go > {scratch}/pipe"])
+        starter = subprocess.Popen(["timeout", "60", "sh", "-c", f"echo go > {scratch}/pipe"])
         done = as_user(BIN / "verglas", "run", "sh", "-c", script + "; wait", environ=environ, scratch=scratch)
         starter.wait()
         assert done.stdout == "started\n", done.stderr
