@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     from storefs.stores.copying import Trust
     from storefs.stores.offer_query import Source
 
-_GROUP_PATHS = 24  # registered together: a commit syncs the disk, which costs more than most paths
-_GROUP_BYTES = 32 << 20
+# Paths are registered in groups, because each commit waits for the disk. Larger groups sync less often (measured: eight
+# of 128 MB take 0.6 of the time of 32); smaller ones lose less when a download is interrupted.
+_GROUP_PATHS = (24, 128)
+_GROUP_BYTES = (32 << 20, 128 << 20)
 _WORKERS = 8  # threads wait for the network and the disk; Python runs one of them at a time
 
 
@@ -317,12 +319,18 @@ class Substitution:
 
 def _group(infos: Sequence[PathInfo]) -> list[list[PathInfo]]:
     """Cut a sorted list into groups that are registered together."""
+    most_paths = _between(len(infos) // _WORKERS, _GROUP_PATHS)
+    most_bytes = _between(sum(info.nar_size for info in infos) // _WORKERS, _GROUP_BYTES)
     groups: list[list[PathInfo]] = []
     size = 0
     for info in infos:
-        if not groups or len(groups[-1]) >= _GROUP_PATHS or size + info.nar_size > _GROUP_BYTES:
+        if not groups or len(groups[-1]) >= most_paths or size + info.nar_size > most_bytes:
             groups.append([])
             size = 0
         groups[-1].append(info)
         size += info.nar_size
     return groups
+
+
+def _between(value: int, limits: tuple[int, int]) -> int:
+    return max(limits[0], min(value, limits[1]))

@@ -392,7 +392,7 @@ def test_large_closure_in_groups_by_several_threads(
     opened: Open,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("storefs.stores.substitution._GROUP_PATHS", 3)
+    monkeypatch.setattr("storefs.stores.substitution._GROUP_PATHS", (3, 3))
     cache.compression = "none"
     for number in range(60):
         cache.add(f"n{number}", [f"n{other}" for other in {number // 2, number // 3} if other != number])
