@@ -118,3 +118,46 @@ def test_signing_is_counted_and_kept(run: Runner, scratch: Path) -> None:
     assert "added 0 signatures" in run("nix", "store", "sign", "-k", scratch / "key", "--all").stderr
     assert "test-1:" in run("nix", "path-info", "--sigs", path).stdout
     assert "key file" in run("nix", "store", "sign", path, status=1).stderr
+
+
+@pytest.mark.oracle
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["ls", "-R", "-d", "N", ""],
+        ["ls", "-lR", "N", "/"],
+        ["ls", "N", "/dir"],
+        ["ls", "-l", "N", "/dir/file"],
+        ["ls", "--json", "N", "/"],
+        ["ls", "--json", "-R", "N", "/"],
+        ["ls", "--json", "N", "/dir/file"],
+        ["cat", "N", "/dir/file"],
+        ["cat", "N", "/empty"],
+    ],
+    ids=" ".join,
+)
+def test_nar_files_are_read_as_real_nix_reads_them(
+    run: Runner, real_nix: RealNix, scratch: Path, words: list[str]
+) -> None:
+    tree = scratch / "tree"
+    (tree / "dir" / "inner").mkdir(parents=True)
+    (tree / "dir" / "file").write_text("some text\n" * 3)
+    (tree / "dir" / "inner" / "run").write_text("x")
+    (tree / "dir" / "inner" / "run").chmod(0o755)
+    (tree / "empty").touch()
+    (tree / "link").symlink_to("dir/file")
+    nar = scratch / "tree.nar"
+    nar.write_bytes(real_nix.run("nix-store", "--dump", str(tree)))
+    given = [str(nar) if word == "N" else word for word in words]
+    ours, theirs = run("nix", "nar", *given).stdout, real_nix.run("nix", "nar", *given).decode()
+    if "--json" in words:
+        assert json.loads(ours) == json.loads(theirs)
+    else:
+        assert ours == theirs
+
+
+def test_nar_that_lacks_the_file_is_said(run: Runner, scratch: Path) -> None:
+    (scratch / "no.nar").write_text("nothing")
+    assert "'no.nar' can't be read as an archive: " in run("nix", "nar", "ls", "no.nar", status=1).stderr
+    assert "none.nar" in run("nix", "nar", "ls", "none.nar", status=1).stderr
