@@ -74,7 +74,7 @@ def describe(local: LocalStore, top: TreeEntry, *, recursive: bool) -> dict[str,
             entries: dict[str, object] = {}
             fields["entries"] = entries
             for entry in local.reader.entries(directory.inode):
-                described = _fields(local, entry) if recursive or not entry.is_directory else {}
+                described = _fields(local, entry) if recursive else {}  # only names, as in Nix
                 entries[os.fsdecode(entry.name)] = described
                 if recursive and entry.is_directory:
                     stack.append((entry, described))
