@@ -68,19 +68,15 @@ class LiveProgress(Progress):
         self._timer.daemon = True
         self._timer.start()
 
-    def expect(self, builds: int, fetches: int) -> None:
+    def expect(self, builds: int, fetches: int, download: int = 0) -> None:
         """See `Progress`."""
         with self._lock:
             self._builds += builds
             self._fetches += fetches
-
-    def expect_bytes(self, total: int) -> None:
-        """Say how many bytes are to be downloaded, for the rate and the time that is left."""
-        with self._lock:
-            self._bytes_expected += total
+            self._bytes_expected += download
 
     def received(self, count: int) -> None:
-        """Say that some bytes were downloaded."""
+        """See `Progress`."""
         with self._lock:
             self._bytes += count
 

@@ -47,8 +47,11 @@ class Progress:
     def __init__(self, show_logs: bool = True) -> None:
         self.show_logs = show_logs
 
-    def expect(self, builds: int, fetches: int) -> None:
-        """Say how many builds and downloads are to come."""
+    def expect(self, builds: int, fetches: int, download: int = 0) -> None:
+        """Say how many builds and downloads are to come, and how many bytes of downloads."""
+
+    def received(self, count: int) -> None:
+        """Say that some bytes were downloaded."""
 
     def start(self, kind: int, name: str, text: str, fields: Sequence[object] = (), level: int = logs.INFO) -> Activity:
         """Begin an activity.

@@ -15,11 +15,13 @@ import time
 from _queue import Empty, SimpleQueue  # `queue` imports `threading`, which a small build need not wait for
 from _thread import start_new_thread
 
+from builder import progress as told
 from builder.cancellation import Cancellation
 from builder.derivation_builder import build_derivation
 from builder.failures import BuildError, CancelledError, combined_exit_code
 from builder.goals import Goal, GoalGraph, Phase
 from builder.request import BusyError, Request
+from storefs import logs
 from storefs.api import BuildMode, BuildResult, BuildStatus
 from storefs.errors import StoreError
 
@@ -120,6 +122,7 @@ class Run:
         self._machine.progress.expect(
             sum(goal.phase is Phase.BUILD for goal in self._graph.goals.values()),
             sum(goal.phase is Phase.FETCH for goal in self._graph.goals.values()),
+            self._download_size(),
         )
         for goal in list(self._graph.goals.values()):
             if goal.phase is Phase.FAILED:
@@ -222,12 +225,28 @@ class Run:
 
         start_new_thread(job, ())
 
+    def _download_size(self) -> int:
+        """How many bytes the fetches that are known of will take, without what their paths refer to."""
+        paths = {path for goal in self._graph.goals.values() if goal.phase is Phase.FETCH for path in goal.paths()}
+        return sum(self._graph.offered[path].download_size for path in paths if path in self._graph.offered)
+
     def _fetch(self, goal: Goal) -> None:
         assert self._fetcher is not None
-        paths = goal.paths()
-        for path in paths:
-            if path not in self._store.valid_paths([path]):
+        progress = self._machine.progress
+        for path in goal.paths():
+            if self._store.is_valid(path):
+                continue
+            shown = self._store.directory.print(path)
+            # Whoever fetches says so in lines; this is for a display that shows what goes on.
+            activity = progress.start(told.SUBSTITUTE, path.name, f"fetching '{shown}'", [shown], logs.TALKATIVE)
+            ok = False
+            try:
                 self._fetcher.fetch(path)
+                ok = True
+            finally:
+                progress.stop(activity, ok=ok)
+            offer = self._graph.offered.get(path)
+            progress.received(offer.download_size if offer is not None else 0)
 
     def _wait_for(self, goal: Goal, error: BusyError) -> None:
         """Come back to a goal later, and say once what it waits for."""
