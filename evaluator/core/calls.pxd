@@ -6,6 +6,8 @@ from evaluator.core.values cimport (
 
 
 cdef object call_primop(PrimOp p, list args, long long pos)
+cdef object call_primop1(PrimOp p, object a, long long pos)
+cdef object call_primop2(PrimOp p, object a, object b, long long pos)
 cpdef object call(object f, list args, long long pos=*)
 cpdef object call1(object f, object a, long long pos=*)
 cpdef object call2(object f, object a, object b, long long pos=*)

@@ -54,6 +54,36 @@ def call_primop(p, args, pos):
         raise StackOverflow() from None
 
 
+def call_primop1(p, a, pos):
+    """`call_primop` with one argument, for a builtin that takes one."""
+    f: object = p.function
+    if f is None or counters.calls_of_primops is not None:
+        return call_primop(p, [a], pos)
+    counters.primop_calls += 1
+    try:
+        return f(p.state, a)
+    except NixError as e:
+        e.settle(pos)
+        raise e
+    except RecursionError:
+        raise StackOverflow() from None
+
+
+def call_primop2(p, a, b, pos):
+    """`call_primop` with two arguments, for a builtin that takes two and has none yet."""
+    f: object = p.function
+    if f is None or counters.calls_of_primops is not None:
+        return call_primop(p, [a, b], pos)
+    counters.primop_calls += 1
+    try:
+        return f(p.state, a, b)
+    except NixError as e:
+        e.settle(pos)
+        raise e
+    except RecursionError:
+        raise StackOverflow() from None
+
+
 def call(f, args, pos=-1):
     """Apply the forced value `f` to the arguments, which may be thunks. Returns a forced value."""
     i: cython.Py_ssize_t = 0

@@ -22,6 +22,8 @@ if not cython.compiled:
     from evaluator.core.calls import (
         call,
         call2,
+        call_primop1,
+        call_primop2,
         coerce,
         equal,
         force_attrs,
@@ -35,6 +37,7 @@ if not cython.compiled:
         ContextString,
         Func,
         Lambda,
+        Lazy,
         Node,
         Path,
         Thunk,
@@ -462,6 +465,15 @@ class Has(Node):
         return 1
 
 
+@cython.cfunc
+def member(nodes: list, i: cython.Py_ssize_t) -> Node:
+    """Node `i` of a list of nodes."""
+    node: Node = cython.cast(Node, nodes[i])
+    if type(node) is Lazy and cython.cast(Lazy, node).node is not None:
+        node = nodes[i] = cython.cast(Lazy, node).node
+    return node
+
+
 @cython.final
 @cython.no_gc
 @cython.cclass
@@ -480,7 +492,7 @@ class ListNode(Node):
         out: list = [None] * n
         counters.list_elements += n
         for i in range(n):
-            out[i] = cython.cast(Node, self.items[i]).delay(env)
+            out[i] = member(self.items, i).delay(env)
         return out
 
     @cython.cfunc
@@ -591,13 +603,13 @@ class AttrsNode(SetNode):
         counters.set_elements += n
         if self.froms is None:
             for i in range(n):
-                cython.cast(dict, d)[self.names[i]] = cython.cast(Node, self.nodes[i]).delay(env)
+                cython.cast(dict, d)[self.names[i]] = member(self.nodes, i).delay(env)
         else:
             frame = [env]
             for x in self.froms:
                 frame.append(cython.cast(Node, x).delay(env))
             for i in range(n):
-                cython.cast(dict, d)[self.names[i]] = cython.cast(Node, self.nodes[i]).delay(
+                cython.cast(dict, d)[self.names[i]] = member(self.nodes, i).delay(
                     frame if self.from_outer[i] is True else env
                 )
         if self.dynamic is not None:
@@ -615,7 +627,7 @@ def fill(nodes: list, from_outer: list, env: list) -> list:
     counters.environments += 1
     counters.environment_slots += n
     for i in range(n):
-        slots[i + 1] = cython.cast(Node, nodes[i]).delay(env if from_outer[i] is True else slots)
+        slots[i + 1] = member(nodes, i).delay(env if from_outer[i] is True else slots)
     return slots
 
 
@@ -654,7 +666,7 @@ class RecAttrsNode(SetNode):
         slots[0] = env
         for i in range(n):
             if self.from_outer[i] is True:
-                slots[i + 1] = cython.cast(Node, self.nodes[i]).delay(env)
+                slots[i + 1] = member(self.nodes, i).delay(env)
             else:
                 slots[i + 1] = new_thunk(self.nodes[i], slots)
         return slots
@@ -692,6 +704,8 @@ class Let(Node):
 
     @cython.cfunc
     def eval(self, env: list) -> object:
+        if type(self.body) is Lazy:
+            self.body = cython.cast(Lazy, self.body).built()
         return self.body.eval(fill(self.nodes, self.from_outer, env))
 
     @cython.cfunc
@@ -764,7 +778,11 @@ class If(Node):
     @cython.cfunc
     def eval(self, env: list) -> object:
         if self.condition.test(env, self.pos):
+            if type(self.a) is Lazy:
+                self.a = cython.cast(Lazy, self.a).built()
             return self.a.eval(env)
+        if type(self.b) is Lazy:
+            self.b = cython.cast(Lazy, self.b).built()
         return self.b.eval(env)
 
     @cython.cfunc
@@ -993,8 +1011,12 @@ class Call1(Node):
     @cython.cfunc
     def eval(self, env: list) -> object:
         f: object = self.f.eval(env)
+        if type(self.a) is Lazy and cython.cast(Lazy, self.a).node is not None:
+            self.a = cython.cast(Lazy, self.a).node
         if type(f) is Func:
             return cython.cast(Func, f).code.enter(cython.cast(Func, f), self.a.delay(env), self.pos)
+        if type(f) is PrimOp and cython.cast(PrimOp, f).arity == 1:
+            return call_primop1(cython.cast(PrimOp, f), self.a.delay(env), self.pos)
         return call(f, [self.a.delay(env)], self.pos)
 
 
@@ -1019,6 +1041,10 @@ class Call2(Node):
     def eval(self, env: list) -> object:
         f: object = self.f.eval(env)
         code: Lambda
+        if type(self.a) is Lazy and cython.cast(Lazy, self.a).node is not None:
+            self.a = cython.cast(Lazy, self.a).node
+        if type(self.b) is Lazy and cython.cast(Lazy, self.b).node is not None:
+            self.b = cython.cast(Lazy, self.b).node
         if type(f) is Func:
             code = cython.cast(Func, f).code
             if code.arity == 2:
@@ -1027,6 +1053,8 @@ class Call2(Node):
             if type(f) is Func:
                 return cython.cast(Func, f).code.enter(cython.cast(Func, f), self.b.delay(env), self.pos)
             return call(f, [self.b.delay(env)], self.pos)
+        if type(f) is PrimOp and cython.cast(PrimOp, f).arity == 2 and not cython.cast(PrimOp, f).args:
+            return call_primop2(cython.cast(PrimOp, f), self.a.delay(env), self.b.delay(env), self.pos)
         return call(f, [self.a.delay(env), self.b.delay(env)], self.pos)
 
 
@@ -1440,7 +1468,19 @@ class Update(Binary):
             return y
         if not cython.cast(dict, y):
             return x
-        positions: object = merged_positions(x, y)
+        positions: object
+        if (
+            type(x) is Attrs
+            and type(y) is Attrs
+            and (
+                type(cython.cast(Attrs, y).positions) is AttrsNode
+                or type(cython.cast(Attrs, y).positions) is RecAttrsNode
+            )
+        ):
+            # The usual case of merged_positions: a literal knows its own names.
+            positions = (cython.cast(Attrs, x).positions, cython.cast(Attrs, y).positions, None)
+        else:
+            positions = merged_positions(x, y)
         counters.sets += 1
         if positions is None:
             d: dict = cython.cast(dict, x) | cython.cast(dict, y)

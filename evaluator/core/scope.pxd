@@ -3,7 +3,7 @@ from evaluator.core.parser cimport (
     ASSERT_N, ATTRS, BLOB, CALL, CUR_POS, FLOAT_N, HAS, HPATH_N, IF_N, INT_N, INTERPOLATION, LAMBDA, LET_N, LIST, NEGATE, NOT,
     OPERATOR, PATH_N, PATH_PARTS, SELECT, STRING, VAR, WITH_N,
 )
-from evaluator.core.values cimport Counters, Node, Thunk, check_stack, counters
+from evaluator.core.values cimport Lazy, Node, Thunk, check_stack
 
 
 cdef class Scope:

@@ -38,7 +38,7 @@ if not cython.compiled:
         VAR,
         WITH_N,
     )
-    from evaluator.core.values import Node, Thunk, check_stack, counters
+    from evaluator.core.values import Lazy, Node, Thunk, check_stack
 
 _BINARY = {
     "+": nodes.Add,
@@ -76,58 +76,6 @@ class Scope:
     def __init__(self, names, up):
         self.names = names
         self.up = up
-
-
-@cython.final
-@cython.cclass
-class Lazy(Node):
-    """An expression that becomes a node when it is first looked at."""
-
-    tree: object
-    scope: Scope
-    builder: object
-    name: object
-    node: Node
-
-    @cython.cfunc
-    def build(self) -> object:
-        builder: Builder = self.builder
-        if builder is not None:
-            node: Node = builder.build(self.tree, self.scope, self.name)
-            self.node = node
-            self.tree = None
-            self.builder = None
-            self.scope = None
-        return None
-
-    @cython.cfunc
-    def eval(self, env: list) -> object:
-        if self.node is None:
-            self.build()
-        return self.node.eval(env)
-
-    @cython.cfunc
-    def delay(self, env: list) -> object:
-        if self.node is None:
-            return nodes_new_thunk(self, env)
-        return self.node.delay(env)
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=False)
-    def test(self, env: list, pos: cython.longlong) -> cython.int:
-        if self.node is None:
-            self.build()
-        return self.node.test(env, pos)
-
-
-@cython.cfunc
-def nodes_new_thunk(node: Node, env: list) -> object:
-    """As `values.new_thunk`, for the compiler to inline."""
-    t: Thunk = Thunk.__new__(Thunk)
-    t.node = node
-    t.payload = env
-    counters.thunks += 1
-    return t
 
 
 @cython.cclass
@@ -232,7 +180,12 @@ class Builder:
         node.builder = self
         node.name = name
         node.node = None
+        node.delayed = False
         return node
+
+    def build_later(self, tree, scope, name):
+        """As `build`; what a `Lazy` calls when its time has come."""
+        return self.build(tree, scope, name)
 
     def is_local(self, name: str, scope: Scope):
         """Whether something in the text, and not the global scope, defines `name`."""

@@ -20,6 +20,18 @@ cdef class Node:
     cdef int test(self, list env, long long pos) except -1
 
 
+@cython.final
+@cython.no_gc
+cdef class Lazy(Node):
+    cdef object tree
+    cdef object scope
+    cdef object builder
+    cdef object name
+    cdef Node node
+    cdef bint delayed
+    cdef Node built(self)
+
+
 cdef class Lambda(Node):
     cdef public Node body
     cdef public int arity
@@ -39,6 +51,7 @@ cdef class Thunk:
 
 @cython.final
 @cython.no_gc
+@cython.freelist(512)
 cdef class Func:
     cdef readonly Lambda code
     cdef list env

@@ -58,6 +58,39 @@ class Node:
         raise NixTypeError("value is " + show_type(v) + " while a Boolean was expected", pos)
 
 
+@cython.cclass
+class Lazy(Node):
+    """An expression that becomes a node when it is first needed; `node` is None before.
+
+    Whoever holds one puts `node` in its place once that is there.
+    """
+
+    def built(self):
+        """Return the node, making it of the tree if that was not done yet."""
+        if self.node is None:
+            self.node = self.builder.build_later(self.tree, self.scope, self.name)
+            self.tree = None
+            self.scope = None
+            self.builder = None
+        return self.node
+
+    def eval(self, env: list):
+        return self.built().eval(env)
+
+    def test(self, env: list, pos):
+        return self.built().test(env, pos)
+
+    def delay(self, env: list):
+        # What is delayed a second time will be again, and the node may know a better way than a thunk.
+        if self.node is None and not self.delayed:
+            self.delayed = True
+            return new_thunk(self, env)
+        return self.built().delay(env)
+
+    def peek(self, env: list):
+        return None if self.node is None else self.node.peek(env)
+
+
 class Lambda(Node):
     """What all function expressions have in common. `pos` is the position of the lambda, `name` a str or None."""
 
@@ -377,7 +410,10 @@ def run_body(code, env, pos):
             raise StackOverflow()
     if slow_calls:
         return run_body_slow(code, env, pos)
-    return code.body.eval(env)
+    body: Node = code.body
+    if type(body) is Lazy:
+        body = code.body = cython.cast(Lazy, body).built()
+    return body.eval(env)
 
 
 def run_body_slow(code, env, pos):

@@ -11,7 +11,7 @@ Nix 2.8.
 from __future__ import annotations
 
 from storefs.errors import StoreError
-from storefs.formats.nar import parse_nar, write_nar
+from storefs.formats.nar import NarStream, parse_nar
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def read_export(
         if more != 1:
             raise BadExportError("input doesn't look like something created by 'nix-store --export'")
         # The NAR has no length in front: it must be parsed to find its end.
-        chunks = write_nar(parse_nar(reader))
+        chunks = NarStream(parse_nar(reader))
         taken = take(chunks)
         for _ in chunks:
             raise RuntimeError("`take` did not read the NAR to its end")

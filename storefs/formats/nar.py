@@ -309,6 +309,25 @@ def write_nar(events: Iterable[Event]) -> Iterator[bytes]:
                 yield writer.end_regular(size)
 
 
+class NarStream:
+    """The bytes of an archive whose events are known already, as an iterator.
+
+    Whoever can take events takes ``events`` instead and saves parsing what was just parsed; one of the two is consumed.
+    """
+
+    __slots__ = ("_pieces", "events")
+
+    def __init__(self, events: Iterator[Event]) -> None:
+        self.events = events
+        self._pieces = write_nar(events)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._pieces
+
+    def __next__(self) -> bytes:
+        return next(self._pieces)
+
+
 def nar_of_bytes(content: bytes, executable: bool = False) -> bytes:
     """The NAR of a single regular file."""
     writer = NarWriter()

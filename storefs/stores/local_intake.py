@@ -14,7 +14,7 @@ from storefs.castore.ingest import Contents, ingest_bytes, ingest_events
 from storefs.castore.trees import FileNode, IngestedTree
 from storefs.formats.byte_reader import ByteReader
 from storefs.formats.derivation import BadDerivationError, parse_derivation
-from storefs.formats.nar import BadNarError, parse_nar
+from storefs.formats.nar import BadNarError, NarStream, parse_nar
 from storefs.formats.path_info import InvalidPathError
 from storefs.metadata import path_infos
 from storefs.metadata.schema import INLINE_LIMIT
@@ -104,6 +104,8 @@ class LocalIntake:
 
     def add_nar(self, chunks: Iterable[Buffer], *, nar_sink: Callable[[bytes], object] | None = None) -> IngestedTree:
         """See `storefs.api.Intake`; the stream ends with the NAR."""
+        if isinstance(chunks, NarStream):
+            return self.add_events(chunks.events, nar_sink=nar_sink)
         reader = ByteReader(chunks)
         tree = self.add_events(parse_nar(reader), nar_sink=nar_sink)
         if not reader.at_end():

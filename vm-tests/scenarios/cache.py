@@ -44,6 +44,7 @@ def test() -> None:
         address = "http://10.0.0.2:8080"
         options = f"--option substituters {address} --option require-sigs false --option max-jobs 0"
         path = client.succeed(f"nix-build --no-out-link /tmp/tool.nix -A man {options}").strip()
+        client.succeed("verglas mount --background")
         assert client.succeed(f"cat {path}").strip() == "page"
         out = client.succeed("nix-store -q --outputs $(nix-instantiate /tmp/tool.nix) | grep -v man").strip()
         client.fail(f"nix-store --check-validity {out}")
