@@ -27,7 +27,7 @@ COMMAND = Command(
 
 def run(invocation: Invocation) -> int:
     """Carry out the command."""
-    from storefs.commands.operations.reading import describe, find_object, listing
+    from storefs.commands.operations.reading import NoSuchFileError, describe, find_object, listing
     from storefs.stores.open import open_store
 
     if len(invocation.operands) != 1:
@@ -37,7 +37,12 @@ def run(invocation: Invocation) -> int:
     recursive = invocation.flag("--recursive")
     store = open_store(invocation.config)
     try:
-        local, entry, text = find_object(store, invocation.operands[0])
+        try:
+            local, entry, text = find_object(store, invocation.operands[0])
+        except NoSuchFileError as error:
+            if invocation.flag("--json"):
+                raise NoSuchFileError(f"{error} in NAR") from None  # what scripts have looked for since Nix 2.0
+            raise
         if invocation.flag("--json"):
             import json
 
