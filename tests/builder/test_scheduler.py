@@ -20,6 +20,7 @@ from tests.builder.workbench import Workbench
 
 if TYPE_CHECKING:
     from storefs.formats.store_path import StorePath
+    from tests.conftest import Runner
 
 pytestmark = pytest.mark.slow
 
@@ -232,3 +233,27 @@ def test_a_derivation_is_rebuilt_by_a_process_that_was_killed_before(bench: Work
     (left / "file").write_text("left behind")
     bench.build_one(bench.derive("target", "echo > $out"))
     assert os.listdir(left.parents[2]) == []
+
+
+def test_a_build_survives_the_collector(bench: Workbench, run: Runner, scratch: Path) -> None:
+    """Row G10: what a running build needs and makes is no garbage, though nothing else refers to it."""
+    flags = scratch / "flags"
+    flags.mkdir()
+    flags.chmod(0o777)
+    dependency = bench.derive("dependency", "echo dependency > $out")
+    script = f"""
+        echo > /flags/running
+        until [ -e /flags/collected ]; do :; done
+        read line < {bench.shown(dependency)}; echo $line > $out"""
+    target = bench.derive("target", script, inputs={dependency: ("out",)})
+    paths = f"{' '.join(bench.config.words('sandbox-paths'))} /flags={flags}"
+    results = []
+    thread = threading.Thread(target=lambda: results.append(bench.build(target, sandbox_paths=paths)[0]))
+    thread.start()
+    while not (flags / "running").exists():
+        pass
+    run("nix-store", "--gc")
+    (flags / "collected").touch()
+    thread.join()
+    assert results[0].ok, results[0].message
+    assert bench.read(target) == "dependency\n"
