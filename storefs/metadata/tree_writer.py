@@ -35,7 +35,6 @@ class TreeWriter:
         self._created: set[bytes] = set()
         self._uses: dict[bytes, int] = {}
         self.blobs: list[bytes] = []  # digests of blob files that rows now name for the first time
-        self.repaired: list[int] = []  # inodes whose contents were overwritten
 
     def write(self, tree: IngestedTree) -> int:
         """Write one tree and return the inode of its root."""
@@ -124,7 +123,6 @@ class TreeWriter:
             record = trees.encode_blob(inode, node.executable, node.size, node.digest)
         if self._txn.get(KEY.pack(inode), db=self._env.nodes) != record:
             self._txn.put(KEY.pack(inode), record, db=self._env.nodes)
-        self.repaired.append(inode)
 
 
 _EMPTY = DirectoryNode()

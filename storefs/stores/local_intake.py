@@ -40,12 +40,11 @@ if TYPE_CHECKING:
 class Registered:
     """What a registration did."""
 
-    __slots__ = ("added", "repaired_inodes", "replaced")
+    __slots__ = ("added", "replaced")
 
     def __init__(self) -> None:
         self.added: list[StorePath] = []
         self.replaced: list[tuple[StorePath, int]] = []  # with the root inode that was taken out of use
-        self.repaired_inodes: list[int] = []
 
 
 class LocalIntake:
@@ -221,7 +220,6 @@ class LocalIntake:
                 env, txn, path_id, [self._valid_id(txn, reference) for reference in info.references]
             )
         writer.finish()
-        result.repaired_inodes = writer.repaired
         area = self._area_or_none
         if area is not None:
             restored = [digest for digest in writer.blobs if area.ensure(digest)]
