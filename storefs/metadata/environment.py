@@ -291,13 +291,9 @@ class Environment:
         elif version > schema.SCHEMA_VERSION:
             raise NewerSchemaError(self.path, version)
         for name in schema.DATABASES:
-            try:
-                handle = self._lmdb.open_db(
-                    name.encode(), create=not self.read_only, dupsort=name in schema.SORTED_DUPLICATES,
-                    dupfixed=name in schema.SORTED_DUPLICATES,
-                )  # fmt: skip
-            except lmdb.Error as error:
-                raise self._explain(error) from error
+            handle = self._handle(name)
+            if handle is None:
+                raise DatabaseError(f"the store database '{self.path}' lacks the table '{name}'")
             setattr(self, name, handle)
         if version is not None and version < schema.SCHEMA_VERSION:
             if self.read_only:
@@ -307,16 +303,28 @@ class Environment:
             self.update(lambda txn: upgrade(self, txn, schema.SCHEMA_VERSION))
 
     def _version(self) -> int | None:
-        try:
-            handle = self._lmdb.open_db(schema.META.encode(), create=False)
-        except lmdb.NotFoundError:
+        handle = self._handle(schema.META)
+        if handle is None:
             return None
-        except lmdb.Error as error:
-            raise self._explain(error) from error
         self.meta = handle
         with self.snapshot() as txn:
             value = txn.get(schema.KEY_VERSION, db=handle)
         return None if value is None else int.from_bytes(value, "little")
+
+    def _handle(self, name: str) -> Database | None:
+        """Open one database; None where there is none. Never waits for a writer."""
+        duplicates = name in schema.SORTED_DUPLICATES
+        while True:
+            try:
+                return self._lmdb.open_db(name.encode(), create=False, dupsort=duplicates, dupfixed=duplicates)
+            except lmdb.NotFoundError:
+                return None
+            except lmdb.MapResizedError:
+                self._lmdb.set_mapsize(0)
+            except lmdb.ReadersFullError as error:
+                self._recover_readers(error)
+            except lmdb.Error as error:
+                raise self._explain(error) from error
 
     def _initialise(self, txn: Transaction) -> None:
         # Handles made inside the transaction: all databases appear with one commit, and a process that comes first to
