@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 
+from evaluator.builtins.flake_refs import parse_reference
 from evaluator.core.calls import coerce, force_attrs, force_bool, force_int, force_string_no_context
 from evaluator.core.derivations import hash_or_zero
 from evaluator.core.values import Path, attribute_position, force, make_string, show_type
@@ -159,7 +160,7 @@ def _revision(text: str) -> str:
 def prim_fetchTree(state: EvalState, arguments: object) -> dict[str, object]:  # noqa: N802
     """`fetchTree { type, ... }` or `fetchTree url`: a tree of type "git", "tarball", "file", "path" or "github"."""
     value = force(arguments)
-    attrs = dict(value) if isinstance(value, dict) else _parse_tree_url(force_string_no_context(value))
+    attrs = dict(value) if isinstance(value, dict) else parse_reference(force_string_no_context(value))
     if "type" not in attrs:
         raise EvalError("attribute 'type' is missing in call to 'fetchTree'")
     kind = force_string_no_context(attrs["type"])
@@ -174,37 +175,6 @@ def prim_fetchTree(state: EvalState, arguments: object) -> dict[str, object]:  #
         ref = force_string_no_context(attrs.get("rev", attrs.get("ref", "HEAD")))
         return _fetch_archive(state, attrs, f"https://github.com/{owner}/{repo}/archive/{ref}.tar.gz", True)
     raise EvalError(f"input type '{kind}' is not supported; 'git', 'tarball', 'file', 'path' and 'github' are", NO_POS)
-
-
-def _parse_tree_url(url: str) -> dict[str, object]:
-    scheme, _, rest = url.partition(":")
-    base, _, query = rest.partition("?")
-    attrs: dict[str, object] = {}
-    for pair in query.split("&") if query else []:
-        name, _, text = pair.partition("=")
-        attrs[name] = text == "1" if name in ("submodules", "shallow", "allRefs") else text
-    kind, plus, transport = scheme.partition("+")
-    if kind == "git":
-        return {"type": "git", "url": f"{transport}:{base}" if plus else f"git:{base}", **attrs}
-    if kind in ("tarball", "file") and plus:
-        return {"type": kind, "url": f"{transport}:{base}", **attrs}
-    if scheme == "path":
-        return {"type": "path", "path": base, **attrs}
-    if scheme == "github":
-        parts = base.split("/")
-        if len(parts) < 2:
-            raise EvalError(f"'{url}' is not a GitHub URL: 'github:OWNER/REPO' is wanted", NO_POS)
-        return {
-            "type": "github",
-            "owner": parts[0],
-            "repo": parts[1],
-            **({"ref": parts[2]} if parts[2:] else {}),
-            **attrs,
-        }
-    if scheme in ("http", "https", "file"):
-        archive = base.endswith((".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2", ".tar.zst", ".zip"))
-        return {"type": "tarball" if archive else "file", "url": f"{scheme}:{base}", **attrs}
-    raise EvalError(f"input '{url}' is unsupported", NO_POS)
 
 
 def _expected(attrs: dict[str, object]) -> Hash | None:

@@ -54,6 +54,7 @@ _TABLE = {
         "convertHash/1 filterSource/2 findFile/2 hashFile/2 hashString/2 path/1 pathExists/1 readDir/1 readFile/1 "
         "readFileType/1 storePath/1 toFile/2 toPath/1"
     ),
+    _FOLDER + "flake_refs": "flakeRefToString/1 parseFlakeRef/1",
     _FOLDER + "imports": "import/1 scopedImport/2",
     _FOLDER + "regexes": "match/2 split/2",
     _FOLDER + "serialisation": "fromJSON/1 fromTOML/1 toJSON/1 toXML/1",
