@@ -40,6 +40,7 @@ if not cython.compiled:
         Lazy,
         Node,
         Path,
+        PrimOp,
         Thunk,
         counters,
         force_thunk,
