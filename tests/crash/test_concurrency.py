@@ -30,9 +30,10 @@ def run_together(environ: dict[str, str], seconds: float, jobs: tuple[str, ...] 
         )
         for number, job in enumerate(jobs)
     ]
+    # all are waited for before the first complaint, so that none is left behind
+    ends = [process.communicate(timeout=seconds + 120) for process in processes]
     told = []
-    for job, process in zip(jobs, processes, strict=True):
-        out, err = process.communicate(timeout=seconds + 120)
+    for job, process, (out, err) in zip(jobs, processes, ends, strict=True):
         assert process.returncode == 0, f"{job}: {err}"
         assert "error" not in err, f"{job}: {err}"
         assert "warning" not in err, f"{job}: {err}"
