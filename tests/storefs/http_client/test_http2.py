@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
+import ssl
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -76,9 +79,81 @@ def test_untrusted_certificate_is_refused(server: Http2Server) -> None:
         client.get(server.url + "/a")
 
 
-def test_http1_over_tls(certificate: tuple[Path, Path], client: HttpClient) -> None:
-    import ssl
+class ConnectProxy:
+    """A proxy that only knows CONNECT; a context manager.
 
+    Attributes:
+        asked: the heads of the requests it got.
+        refuse: answers 403 instead.
+    """
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.refuse = False
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://user:word@127.0.0.1:{self._listener.getsockname()[1]}"
+        self._threads = [threading.Thread(target=self._accept)]
+        self._threads[0].start()
+
+    def __enter__(self) -> ConnectProxy:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for thread in self._threads:
+            thread.join()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            head = b""
+            while b"\r\n\r\n" not in head:
+                head += client.recv(4096)
+            self.asked.append(head.decode())
+            if self.refuse:
+                client.sendall(b"HTTP/1.1 403 No\r\n\r\n")
+                client.close()
+                continue
+            host, _, port = head.split()[1].decode().rpartition(":")
+            server = socket.create_connection((host, int(port)))
+            client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            for source, target in ((client, server), (server, client)):
+                thread = threading.Thread(target=self._pump, args=(source, target))
+                self._threads.append(thread)
+                thread.start()
+
+    def _pump(self, source: socket.socket, target: socket.socket) -> None:
+        try:
+            while data := source.recv(65536):
+                target.sendall(data)
+        except OSError:
+            pass
+        for each in (source, target):
+            try:
+                each.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+        target.close()
+
+
+def test_tls_through_a_proxy(server: Http2Server, certificate: tuple[Path, Path]) -> None:
+    with ConnectProxy() as proxy:
+        client = HttpClient(Network({"https_proxy": proxy.url}, str(certificate[0])), attempts=1)
+        assert client.get(server.url + "/a").body == b"/a"
+        assert client.get(server.url + "/big").body == BIG
+        assert len(proxy.asked) == 1
+        assert "proxy-authorization: Basic dXNlcjp3b3Jk" in proxy.asked[0]
+        client.close()
+        proxy.refuse = True
+        with pytest.raises(UnreachableError, match=r"the proxy 127\.0\.0\.1 answered 403"):
+            client.get(server.url + "/a")
+
+
+def test_http1_over_tls(certificate: tuple[Path, Path], client: HttpClient) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*certificate)
     with HttpServer({"/a": b"alpha", "/big": BIG}, tls=context) as server:
