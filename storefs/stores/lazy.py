@@ -350,6 +350,9 @@ class LazyPaths:
                 warn(f"the closure of '{path.base_name}' could not be fetched: {error}")
             except StoreError as error:
                 warn(str(error))
+            if self._wanted.empty():
+                # A mount lives long, and what it fetched may be collected as if somebody else had.
+                self._store.release_temp_roots()
 
 
 class _Demand:

@@ -318,6 +318,13 @@ class LocalStore:
                 self._temp_roots = TempRoots(self.config.state_dir, self.directory)
         self._temp_roots.add(path)
 
+    def release_temp_roots(self) -> None:
+        """Give up the temporary roots early: for a process that lives on after its work is done, in one thread."""
+        with self._making_temp_roots:
+            if self._temp_roots is not None:
+                self._temp_roots.close()
+                self._temp_roots = None
+
     def _check_derivations(self, derivations: dict[StorePath, Derivation]) -> None:
         """Refuse derivations that claim outputs which do not follow from their contents, however they came (row Y1)."""
         from storefs.formats.derivation_hash import DerivationHasher, check_output_paths  # noqa: PLC0415

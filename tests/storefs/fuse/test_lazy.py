@@ -120,6 +120,7 @@ def test_closure_becomes_valid_in_the_background(lazy: Lazy) -> None:
     assert (top / "bin/run").exists()
     wait_until(lambda: lazy.is_valid("top"), 20)
     assert lazy.is_valid("bottom")
+    wait_until(lambda: not os.listdir(lazy.store.folder / "state/temproots"), 5)
     assert (top / "big").read_bytes() == BIG  # the inode that was shown first still works
 
 
