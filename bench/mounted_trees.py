@@ -117,6 +117,14 @@ class Trees:
         found: dict[str, object] = answer
         return found
 
+    def requests(self) -> int:
+        """Return how many requests have reached the server, without statfs(2).
+
+        The kernel can't remember how much room there is, and find and grep ask once where a directory is very large.
+        """
+        counted = self.counters().items()
+        return sum(value for key, value in counted if key.startswith("requests ") and key != "requests statfs")
+
     def counters(self) -> dict[str, int]:
         counters = self.status()["counters"]
         assert isinstance(counters, dict)
