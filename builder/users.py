@@ -69,7 +69,7 @@ def acquire_user(config: Config, *, sandboxed: bool) -> BuildUser | None:
         for candidate in range(_FIRST_AUTOMATIC_UID, _FIRST_AUTOMATIC_UID + _AUTOMATIC_UIDS):
             locks = try_lock(folder, [str(candidate)])
             if locks is not None:
-                return BuildUser(candidate, candidate, (), True, locks)
+                return BuildUser(candidate, candidate, _kvm_group(), True, locks)
         return None
     if not group.gr_mem:
         raise BuildUsersError(f"the build users group '{name}' has no members")
@@ -85,3 +85,12 @@ def acquire_user(config: Config, *, sandboxed: bool) -> BuildUser | None:
             groups = tuple(each for each in os.getgrouplist(member, group.gr_gid) if each != group.gr_gid)
             return BuildUser(entry.pw_uid, group.gr_gid, groups, True, locks)
     return None
+
+
+def _kvm_group() -> tuple[int, ...]:
+    """The group that may use /dev/kvm, for users that no administrator could add to it."""
+    try:
+        status = os.stat("/dev/kvm")
+    except OSError:
+        return ()
+    return (status.st_gid,) if status.st_gid != 0 and status.st_mode & 0o060 == 0o060 else ()

@@ -35,5 +35,5 @@ def main() -> NoReturn:
         sys.exit(1)  # child
     os.set_inheritable(CONTROL, True)
     root = sys.argv[1]
-    program = f"import sys; sys.path.insert(0, {root!r}); from builder.sandbox.enter import serve; serve()"
+    program = f"import sys; sys.path.append({root!r}); from builder.sandbox.enter import serve; serve()"
     os.execv(sys.executable, [sys.executable, "-I", "-S", "-c", program])

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _MOUNTED_PROGRAM = f"import sys; sys.path.insert(0, {_ROOT!r}); from builder.sandbox.mounted import main; main()"
-_PROGRAM = f"import sys; sys.path.insert(0, {_ROOT!r}); from builder.sandbox.enter import serve; serve()"
+_PROGRAM = f"import sys; sys.path.append({_ROOT!r}); from builder.sandbox.enter import serve; serve()"
 
 
 class SandboxSetupError(EnvironmentUnfitError):
