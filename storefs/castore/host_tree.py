@@ -42,10 +42,10 @@ class HostRegular(Regular):
 class _Frame:
     __slots__ = ("anchor", "entries", "path", "shown")
 
-    def __init__(self, path: bytes, shown: bytes, entries: list[bytes], anchor: int) -> None:
+    def __init__(self, path: bytes, shown: bytes, entries: list[tuple[bytes, bool]], anchor: int) -> None:
         self.path = path  # how the kernel is asked
         self.shown = shown  # what the user calls it
-        self.entries = entries  # names still to visit, last first
+        self.entries = entries  # (name, whether it is a regular file) still to visit, last first
         self.anchor = anchor  # an open descriptor that ``path`` goes through, or -1
 
 
@@ -57,70 +57,86 @@ def host_events(path: str, keep: Keep | None = None) -> Iterator[Event]:
     """
     start = os.fsencode(path)
     stack: list[_Frame] = []
+    name = b""
+    kernel_path = shown = start
+    is_regular = False
     try:
-        yield from _visit(start, start, b"", stack)
-        while stack:
-            frame = stack[-1]
-            if not frame.entries:
-                yield EndDirectory()
-                stack.pop()
-                if frame.anchor >= 0:
-                    os.close(frame.anchor)
-                continue
-            name = frame.entries.pop()
-            shown = frame.shown + b"/" + name
-            child = frame.path + b"/" + name
-            if keep is not None and not keep(shown, _kind(child)):
-                continue
-            yield from _visit(child, shown, name, stack)
+        while True:
+            if is_regular:
+                # The usual case: opened without another look, and its one piece given out from here.
+                yield from _regular(kernel_path, shown, name)
+            else:
+                event = _visit(kernel_path, shown, name, stack)
+                if event is None:
+                    yield from _regular(kernel_path, shown, name)
+                else:
+                    yield event
+            while stack:
+                frame = stack[-1]
+                if not frame.entries:
+                    yield EndDirectory()
+                    stack.pop()
+                    if frame.anchor >= 0:
+                        os.close(frame.anchor)
+                    continue
+                name, is_regular = frame.entries.pop()
+                shown = frame.shown + b"/" + name
+                kernel_path = frame.path + b"/" + name
+                if keep is None or keep(shown, _kind(kernel_path)):
+                    break
+            else:
+                return
     finally:
         for frame in stack:
             if frame.anchor >= 0:
                 os.close(frame.anchor)
 
 
-def _visit(path: bytes, shown: bytes, name: bytes, stack: list[_Frame]) -> Iterator[Event]:
+def _visit(path: bytes, shown: bytes, name: bytes, stack: list[_Frame]) -> Event | None:
+    """Look at an object that is not known to be a regular file, and enter it if it is a directory; None for a file."""
     try:
-        status = os.lstat(path)
-        mode = status.st_mode
+        mode = os.lstat(path).st_mode
         if stat.S_ISREG(mode):
-            yield from _regular(path, shown, name)
-        elif stat.S_ISDIR(mode):
-            anchor = -1
-            if len(path) > _LONGEST_PATH:
-                anchor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-                path = b"/proc/self/fd/%d" % anchor
-            try:
-                entries = os.listdir(path)
-            except OSError:
-                if anchor >= 0:
-                    os.close(anchor)
-                raise
-            entries.sort(reverse=True)
-            stack.append(_Frame(path, shown, entries, anchor))
-            yield Directory(name)
-        elif stat.S_ISLNK(mode):
-            yield Symlink(name, os.readlink(path))
-        else:
+            return None
+        if stat.S_ISLNK(mode):
+            return Symlink(name, os.readlink(path))
+        if not stat.S_ISDIR(mode):
             raise HostTreeError(f"file '{os.fsdecode(shown)}' has an unsupported type")
+        anchor = -1
+        if len(path) > _LONGEST_PATH:
+            anchor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            path = b"/proc/self/fd/%d" % anchor
+        try:
+            with os.scandir(path) as found:
+                entries = [(entry.name, entry.is_file(follow_symlinks=False)) for entry in found]
+        except OSError:
+            if anchor >= 0:
+                os.close(anchor)
+            raise
     except OSError as error:
         raise HostTreeError(f"cannot read '{os.fsdecode(shown)}': {error.strerror}") from error
+    entries.sort(reverse=True)
+    stack.append(_Frame(path, shown, entries, anchor))
+    return Directory(name)
 
 
 def _regular(path: bytes, shown: bytes, name: bytes) -> Iterator[Event]:
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        status = os.fstat(fd)
-        size = left = status.st_size
-        yield HostRegular(name, bool(status.st_mode & stat.S_IXUSR), size, path, status.st_nlink)
-        while left:
-            piece = os.read(fd, min(left, PIECE_SIZE))
-            if not piece:
-                raise HostTreeError(f"file '{os.fsdecode(shown)}' became shorter while it was read")
-            left -= len(piece)
-            yield piece
-    finally:
-        os.close(fd)
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            status = os.fstat(fd)
+            size = left = status.st_size
+            yield HostRegular(name, bool(status.st_mode & stat.S_IXUSR), size, path, status.st_nlink)
+            while left:
+                piece = os.read(fd, min(left, PIECE_SIZE))
+                if not piece:
+                    raise HostTreeError(f"file '{os.fsdecode(shown)}' became shorter while it was read")
+                left -= len(piece)
+                yield piece
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise HostTreeError(f"cannot read '{os.fsdecode(shown)}': {error.strerror}") from error
 
 
 def _kind(path: bytes) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from _thread import allocate_lock, start_new_thread
+from itertools import chain
 
 from storefs.castore.blobs import BLOB_MODE, write_error
 from storefs.castore.digest import Digester, digest_bytes
@@ -18,7 +19,7 @@ from storefs.formats.nar import BadNarError, Directory, EndDirectory, NarWriter,
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from storefs.castore.blobs import IntakeArea
     from storefs.formats.nar import Event
@@ -266,7 +267,7 @@ class _Ingest:
             raise BadNarError("it is empty")
         return root
 
-    def _regular(self, event: Regular, stream: Iterable[Event]) -> bytes:
+    def _regular(self, event: Regular, stream: Iterator[Event]) -> bytes:
         """Consume the contents that follow ``event`` and return their digest."""
         size = event.size
         movable = self._move and isinstance(event, HostRegular) and event.links == 1
@@ -297,18 +298,22 @@ class _Ingest:
         self._area().keep_written(digest, temporary, size)
         return digest
 
-    def _whole(self, size: int, stream: Iterable[Event]) -> bytes:
-        pieces = list(self._pieces(size, stream))
-        if len(pieces) == 1 and type(pieces[0]) is bytes:
-            return pieces[0]
-        return b"".join(pieces)
+    def _whole(self, size: int, stream: Iterator[Event]) -> bytes:
+        if not size:
+            return b""
+        piece = next(stream, None)
+        if isinstance(piece, bytes) and len(piece) == size:
+            self._nar.add(piece)
+            return piece
+        if piece is not None:
+            stream = chain([piece], stream)
+        return b"".join(self._pieces(size, stream))
 
-    def _pieces(self, size: int, stream: Iterable[Event]) -> Iterable[Buffer]:
+    def _pieces(self, size: int, stream: Iterator[Event]) -> Iterable[Buffer]:
         left = size
         add = self._nar.add
-        iterator = iter(stream)
         while left > 0:
-            piece = next(iterator, None)
+            piece = next(stream, None)
             if not isinstance(piece, (bytes, memoryview, bytearray)):
                 raise BadNarError("the contents of a file are cut short")
             left -= len(piece)
