@@ -235,3 +235,10 @@ def test_no_mount_is_left_on_a_shared_root(bench: Workbench) -> None:
     before = Path("/proc/self/mountinfo").read_text().count("\n")
     bench.build_one(bench.derive("shared", "echo > $out"))
     assert Path("/proc/self/mountinfo").read_text().count("\n") == before
+
+
+@pytest.mark.skipif(not os.access("/dev/kvm", os.R_OK | os.W_OK), reason="this machine can't run virtual machines")
+def test_a_build_that_requires_kvm_can_use_it(bench: Workbench) -> None:
+    """Row W2."""
+    target = bench.derive("machine", "exec 3<>/dev/kvm && echo open > $out", requiredSystemFeatures="kvm")
+    assert bench.build_one(target) == "open\n"
