@@ -99,10 +99,12 @@ def test_a_console_is_waited_for_line_by_line() -> None:
     assert console.wait_for("second line", 10)
     assert console.wait_for("prompt", 10)
     assert not console.wait_for("first", 0)
+    theirs.sendall(b"answer\n")
+    assert not console.wait_for("prompt", 0.1), "a prompt that was found must not be found again when its line ends"
     theirs.close()
     thread.join()
     ours.close()
-    assert shown == ["first", "second line", "prompt: "]
+    assert shown == ["first", "second line", "prompt: answer"]
     assert not console.wait_for("never", None)
 
 

@@ -60,7 +60,8 @@ class Console:
                     self._searched += 1
                     if expression.search(line):
                         return True
-                if expression.search(_clean(self._partial)):
+                if self._searched == len(self._lines) and expression.search(_clean(self._partial)):
+                    self._searched += 1  # the line has been found: not once more when its end arrives
                     return True
                 left = None if deadline is None else deadline - time.monotonic()
                 if self._ended or (left is not None and left <= 0):
