@@ -137,7 +137,9 @@ def run(bench: Bench) -> None:
 
         def forget_store() -> None:
             subprocess.run(["verglas", "umount", "--lazy"], env=bench.environ, capture_output=True, check=False)
-            forget("state", "home/.cache")
+            # A directory of its own: the process of the last mount may still be putting things away.
+            bench.environ["NIX_STATE_DIR"] = f"{bench.scratch}/state{time.monotonic_ns()}"
+            forget("home/.cache")
 
         def fetched() -> None:
             _seconds(bench, ["nix-store", "-r", cache.top])

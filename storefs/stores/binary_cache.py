@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _REST = 60.0  # seconds for which a failed cache is left alone
 _DEFAULT_PRIORITY = 50
+_LEAST = 5.0  # seconds: within one command nothing is asked twice, whatever the settings are
 _SMALL = 256 << 10  # bytes of a compressed NAR that is fetched along with others
 
 
@@ -47,6 +48,7 @@ class BinaryCache:
         trusted: believe what it says without a signature (`?trusted=1`).
         priority: instead of the cache's own.
         want_mass_query: instead of the cache's own.
+        missing_for: seconds for which a process that lives long believes that a path is missing.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class BinaryCache:
         directory: StoreDir,
         answers: NarInfoCache | None = None,
         *,
+        missing_for: float = 3600.0,
         trusted: bool = False,
         priority: int | None = None,
         want_mass_query: bool | None = None,
@@ -69,6 +72,8 @@ class BinaryCache:
         self._own: tuple[int, bool] | None = None
         self._memory: dict[StorePath, NarInfo | bool] = {}
         self._unsaved: dict[StorePath, NarInfo | bool] = {}
+        self._missing_for = max(missing_for, _LEAST)
+        self._missing_until: dict[StorePath, float] = {}
         self._small: dict[str, bytes] = {}
         self._rests_until = 0.0
         self._unusable = False
@@ -150,11 +155,18 @@ class BinaryCache:
     def known(self, path: StorePath) -> NarInfo | bool | None:
         """What was answered before: False that it has not got the path, None if it was not asked."""
         found = self._memory.get(path)
+        if found is False and time.monotonic() > self._missing_until.get(path, 0.0):
+            found = None
         if found is None and self._answers is not None:
             found = self._answers.find(self._id, path)
             if found is not None:
-                self._memory[path] = found
+                self._remember(path, found)
         return found
+
+    def _remember(self, path: StorePath, answer: NarInfo | bool) -> None:
+        self._memory[path] = answer
+        if answer is False:
+            self._missing_until[path] = time.monotonic() + self._missing_for
 
     def ask(self, path: StorePath) -> NarInfo | bool:
         """Ask and wait. A failure disables the cache and counts as not having the path."""
@@ -199,9 +211,9 @@ class BinaryCache:
             except StoreError as error:
                 # Not remembered on disk: it is the file that is broken, and it may be repaired.
                 warn(str(error))
-                self._memory[path] = False
+                self._remember(path, False)
                 return False
-        self._memory[path] = found
+        self._remember(path, found)
         self._unsaved[path] = found
         return found
 

@@ -88,11 +88,11 @@ class Caches:
             UsageError: it is no binary cache's URI.
         """
         base, parameters = split_uri(uri)
-        scheme = base.partition("://")[0]
+        scheme = "file" if base.startswith("file:/") else base.partition("://")[0]
         if scheme == "file":
             from urllib.parse import unquote  # noqa: PLC0415
 
-            return FileTransport(os.path.abspath(unquote(base.removeprefix("file://")))), parameters
+            return FileTransport(os.path.abspath(unquote(base.removeprefix("file:").removeprefix("//")))), parameters
         if scheme == "s3":
             from storefs.stores.s3_transport import S3Transport  # noqa: PLC0415  hmac and hashlib
 
@@ -114,6 +114,7 @@ class Caches:
             transport,
             self.directory,
             self._answers_database() if transport.is_remote else None,
+            missing_for=float(self._config.integer("narinfo-cache-negative-ttl")),
             trusted=_truth(parameters.get("trusted", "")),
             priority=int(priority) if priority.isdigit() else None,
             want_mass_query=None if mass is None else _truth(mass),
@@ -166,7 +167,7 @@ def answers_path(config: Config) -> str:
 
 def is_cache_uri(uri: str) -> bool:
     """Whether a URI names a binary cache, not a store."""
-    return uri.partition("://")[0] in CACHE_SCHEMES
+    return uri.partition("://")[0] in CACHE_SCHEMES or uri.startswith("file:/")
 
 
 def split_uri(uri: str) -> tuple[str, dict[str, str]]:

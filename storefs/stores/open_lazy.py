@@ -16,12 +16,13 @@ if TYPE_CHECKING:
     from storefs.config import Config
 
 _ATTEMPTS = "2"  # a program hangs while we try again
+_MISSING_FOR = "10"  # seconds until a path that no cache had is asked for again: what is pushed appears
 
 
 @contextmanager
 def open_lazy_paths(config: Config) -> Iterator[LazyPaths]:
     """A context with the lazy paths of the configured substituters. Starts a thread; raises StoreError."""
-    config = config.with_settings([("download-attempts", _ATTEMPTS)])
+    config = config.with_settings([("download-attempts", _ATTEMPTS), ("narinfo-cache-negative-ttl", _MISSING_FOR)])
     folder = f"{config.verglas_dir}/tmp"
     with LocalStore(config) as store, Caches(config) as caches:
         os.makedirs(folder, exist_ok=True)

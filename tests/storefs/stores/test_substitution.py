@@ -110,6 +110,16 @@ def test_negative_answers_expire(cache: HandMadeCache, server: HttpServer, opene
     assert opened(server.url, narinfo_cache_negative_ttl="0").offers([path_named("late")])
 
 
+def test_a_process_that_lives_long_asks_again(
+    cache: HandMadeCache, server: HttpServer, opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storefs.stores.binary_cache._LEAST", 0.0)
+    substitution = opened(server.url, narinfo_cache_negative_ttl="0")
+    assert not substitution.offers([path_named("late")])
+    cache.add("late")
+    assert substitution.offers([path_named("late")])
+
+
 def test_database_of_answers_may_be_deleted_and_damaged(
     cache: HandMadeCache, server: HttpServer, config: Config, opened: Open
 ) -> None:
