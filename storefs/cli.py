@@ -14,7 +14,7 @@ import sys
 from storefs import logs
 from storefs.config import load_config
 from storefs.errors import StoreError, UsageError
-from storefs.options import parse
+from storefs.options import parse, split_leading
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -107,7 +107,13 @@ def _dispatch(argv: list[str], environ: Mapping[str, str] | None) -> int:
     if program in {"verglas", "nix"}:
         if not arguments or arguments[0] in {"--help", "-h", "--version", "help"}:
             return _overview(program, arguments)
+        leading, arguments = split_leading(arguments)
+        if not arguments:
+            if {"--help", "-h", "--version"}.intersection(leading):
+                return _overview(program, leading)
+            raise UsageError(f"no command is named; '{program} --help' lists them")
         (command, run), arguments = _find_verb(program, arguments)
+        arguments = leading + arguments
     else:
         if arguments == ["--version"]:
             print(f"{program} (Nix) {NIX_VERSION}")  # noqa: T201

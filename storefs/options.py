@@ -266,3 +266,19 @@ def _unknown(word: str, command: Command, table: dict[str, Option]) -> UsageErro
     near = difflib.get_close_matches(word, table, 1)
     hint = f"; did you mean '{near[0]}'?" if near else f"; try '{command.name} --help'"
     return UsageError(f"unrecognised option '{word}'{hint}")
+
+
+def split_leading(words: list[str]) -> tuple[list[str], list[str]]:
+    """Split off the common options and settings that stand before a verb, as in `nix --store URI build`."""
+    table = {spelling: option for option in COMMON for spelling in option.spellings}
+    count = 0
+    while count < len(words) and words[count].startswith("-"):
+        option = table.get(words[count])
+        if option is not None:
+            count += 1 + len(option.takes)
+        else:
+            name = words[count].removeprefix("--").removeprefix("extra-")
+            known = canonical_name(name)
+            # A boolean setting is complete as it is; an unknown option will be named by whoever parses it.
+            count += 2 if known is not None and kind_of(known) is not bool else 1
+    return words[:count], words[count:]
