@@ -129,6 +129,33 @@ def test_readers_that_were_killed_are_forgotten(env: Environment, scratch: Path)
     assert str(other.pid) not in env.readers
 
 
+@pytest.mark.slow
+def test_a_full_table_of_readers(env: Environment, scratch: Path) -> None:
+    """Living readers are an error that says so; those of a killed process make room."""
+    code = """
+from storefs.metadata.environment import DatabaseError
+held = []
+try:
+    while True:
+        held.append(env.begin_read(False))
+except DatabaseError as error:
+    tell(f"{len(held)} {error}")
+sys.stdin.read()
+"""
+    with child(scratch, code) as other:
+        assert other.stdout is not None
+        count, _, message = other.stdout.readline().partition(" ")
+        assert int(count) >= 1000
+        assert "programs read the store database" in message
+        with pytest.raises(DatabaseError), env.snapshot():
+            pass
+        other.send_signal(signal.SIGKILL)
+        other.wait()
+    with env.snapshot() as txn:
+        assert txn.get(KEY_VERSION, db=env.meta)
+    env.update(lambda txn: txn.put(b"k", b"v", db=env.meta))
+
+
 def test_two_opens_in_a_process_share_one(env: Environment, scratch: Path) -> None:
     again = open_environment(f"{scratch}/db")
     assert again is env
