@@ -224,9 +224,13 @@ def _check_all(store: LocalStore, paths: list[StorePath]) -> Iterator[tuple[Stor
     """Yield (path, whether it is wrong), having said so, in the order of ``paths``."""
     from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415  a quick check does without
 
-    workers = max(1, len(os.sched_getaffinity(0)))
-    with ThreadPoolExecutor(workers) as pool:
-        yield from zip(paths, pool.map(lambda path: _check_one(store, path), paths, chunksize=1), strict=True)
+    pool = ThreadPoolExecutor(max(1, len(os.sched_getaffinity(0))))
+    try:
+        for start in range(0, len(paths), _PAGE):
+            page = paths[start : start + _PAGE]
+            yield from zip(page, pool.map(lambda path: _check_one(store, path), page), strict=True)
+    finally:
+        pool.shutdown(cancel_futures=True)  # an interrupted check ends with the paths that are being read
 
 
 def _check_one(store: LocalStore, path: StorePath) -> bool:

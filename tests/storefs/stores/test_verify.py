@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from storefs.metadata import trees
 from storefs.metadata.schema import KEY
 from storefs.stores.local import LocalStore
 from storefs.stores.verify import is_intact, verify_paths, verify_store
+from tests.conftest import BIN
 from tests.store_invariants import check_invariants, check_nothing_is_left
 
 
@@ -198,3 +201,20 @@ def test_damaged_rows_are_an_error_and_no_traceback(local_store: LocalStore, scr
     with pytest.raises(StoreError):
         verify_paths(local_store, [path])
         raise StoreError("it was reported")
+
+
+@pytest.mark.slow
+def test_an_interrupted_check_ends_soon(environ: dict[str, str], local_store: LocalStore) -> None:
+    for number in range(30):
+        add(local_store, f"p{number}", os.urandom(1 << 20))
+    for arguments in (["--verify", "--check-contents"], ["--gc", "--print-dead"], ["--gc"]):
+        process = subprocess.Popen(
+            [BIN / "nix-store", *arguments], env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+        assert process.stderr is not None
+        process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        _, shown = process.communicate(timeout=20)
+        assert process.returncode in (0, 1)
+        assert "Traceback" not in shown
+    check_invariants(local_store)
