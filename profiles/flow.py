@@ -15,20 +15,13 @@ from profiles.closure_diff import ClosureDiff, diff_closures
 from profiles.closures import closure_sizes
 from profiles.elements import NotPlainError, parse_manifest
 from profiles.generations import current_link, declaration_dir
+from profiles.live import commit, declared_text, live_generation
 from profiles.lock import Lock, parse_lock, read_lock
 from profiles.manifest import parse_declaration, read_declaration
 from profiles.profile_options import lock_path
 from profiles.resolve import Everything, Resolution, resolve, selected_names
 from profiles.store_reader import StoreReader
-from profiles.switch import (
-    build_environment,
-    commit,
-    declared_text,
-    live_generation,
-    record_of,
-    run_hooks,
-    write_lock,
-)
+from profiles.switch import build_environment, record_of, run_hooks, write_lock
 from storefs import logs
 from storefs.api import Missing
 from storefs.errors import StoreError
@@ -123,7 +116,7 @@ def finish(prepared: Prepared) -> Generation:
         session.store.directory.print(environment),
         session.config,
         record=record_of(prepared.declaration, prepared.resolution, lock_text, session.settings.current_system),
-        sources=prepared.resolution.lock.channels,
+        sources={name: channel.store_path for name, channel in prepared.resolution.lock.channels.items()},
         store=session.store,
     )
     assert generation is not None

@@ -274,7 +274,7 @@ def delete_generation(generation: Generation) -> None:
     """Remove a generation's link and what belongs to it; the caller holds the lock. Raises OSError."""
     os.unlink(generation.path)
     sync_directory(os.path.dirname(generation.path))
-    _remove_folder(declaration_dir(generation.path))
+    remove_folder(declaration_dir(generation.path))
 
 
 def declaration_dir(generation: str) -> str:
@@ -347,12 +347,12 @@ def _remove(path: str) -> None:
     try:
         os.unlink(path)
     except IsADirectoryError:
-        _remove_folder(path)
+        remove_folder(path)
     except FileNotFoundError:
         pass
 
 
-def _remove_folder(path: str) -> None:
+def remove_folder(path: str) -> None:
     """Remove a folder of files, if it is there: `shutil` would cost 20 ms of a start-up that takes 20."""
     try:
         for name in os.listdir(path):

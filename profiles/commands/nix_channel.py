@@ -73,7 +73,7 @@ def _session(invocation: Invocation) -> Session:
 
 
 def _roll_back(profile: str, operands: list[str]) -> None:
-    from profiles.switch import roll_back
+    from profiles.live import roll_back
 
     if len(operands) > 1:
         raise UsageError("'--rollback' has at most one argument")

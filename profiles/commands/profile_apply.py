@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from profiles.live import is_live
 from profiles.profile_options import JSON, PLACE, Place, place_of
-from profiles.switch import is_live
 from storefs.options import Command
 
 TYPE_CHECKING = False
@@ -49,7 +49,7 @@ def apply(
             return _report(place, None, None, as_json)
 
     from profiles.flow import compare_generations, finish, prepare, realise
-    from profiles.switch import live_generation
+    from profiles.live import live_generation
     from storefs.durable import replace_file
 
     before = live_generation(place.profile)

@@ -8,9 +8,9 @@ from contextlib import closing
 
 from profiles.flow import elements_of
 from profiles.generations import find_generation
+from profiles.live import declared_text, live_generation
 from profiles.manifest import add_package
 from profiles.profile_options import JSON, PROFILE, profile_of
-from profiles.switch import declared_text, live_generation
 from storefs.errors import StoreError, UsageError
 from storefs.options import Command, Option
 from storefs.stores.open import open_store

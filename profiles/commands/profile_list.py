@@ -7,8 +7,8 @@ from contextlib import closing
 
 from profiles.flow import elements_of
 from profiles.generations import find_generation
+from profiles.live import live_generation
 from profiles.profile_options import JSON, PROFILE, profile_of
-from profiles.switch import live_generation
 from storefs.errors import UsageError
 from storefs.options import Command
 from storefs.stores.open import open_store

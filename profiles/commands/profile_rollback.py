@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
+from profiles.live import declared_text, roll_back
 from profiles.profile_options import JSON, PROFILE, profile_of
-from profiles.switch import declared_text, roll_back
 from storefs.errors import UsageError
 from storefs.options import Command, Option
 

@@ -6,11 +6,11 @@ import json
 
 from evaluator.session import Session
 from profiles.flow import elements_of
+from profiles.live import declared_text, live_generation
 from profiles.lock import read_lock
 from profiles.manifest import read_declaration
 from profiles.profile_options import JSON, PLACE, place_of
 from profiles.sources import is_state_of, path_state
-from profiles.switch import declared_text, live_generation
 from storefs.options import Command, Option
 
 TYPE_CHECKING = False

@@ -7,9 +7,9 @@ from contextlib import closing
 
 from profiles.closures import closure_infos
 from profiles.flow import elements_of
+from profiles.live import live_generation
 from profiles.package_names import BadSelectorError, PackageName, Selector
 from profiles.profile_options import JSON, PROFILE, profile_of
-from profiles.switch import live_generation
 from storefs.errors import StoreError, UsageError
 from storefs.options import Command
 from storefs.stores.open import open_store

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from evaluator.builtins.versions import compare_versions
 from profiles.generations import current_link
+from profiles.live import commit
 from profiles.nix_env.selection import compare_priorities
 from profiles.package_names import PackageName, selectors
 from profiles.store_reader import StoreReader
-from profiles.switch import commit
 from profiles.user_environment import add_user_environment
 from storefs import logs
 from storefs.errors import StoreError
