@@ -56,7 +56,7 @@ def run(invocation: Invocation) -> int:
         link=None if invocation.flag("--no-link") else invocation.value("--out-link", "result"),
     )
     if invocation.flag("--json"):
-        _print_json(session, plan, paths)
+        _print_json(session, plan)
     elif invocation.flag("--print-out-paths"):
         sys.stdout.write("".join(path + "\n" for path in paths))
     return 0
@@ -91,15 +91,23 @@ def plan_builds(session: Session, invocation: Invocation) -> BuildPlan:
         found, _ = find_along_path(session.state, attribute, session.auto_args, root)
         for package in get_derivations(session.state, force(found), session.auto_args):
             drv_path = directory.parse(package.require_drv_path())
-            for name in package.outputs(only_to_install=True, with_paths=False):
+            # `nix build` of 2.8 makes the one output that is named; ours makes those that would be installed.
+            named = [package.output_name() or "out"]
+            for name in (
+                named if invocation.program == "nix" else package.outputs(only_to_install=True, with_paths=False)
+            ):
                 plan.add(drv_path, name)
     return plan
 
 
-def _print_json(session: Session, plan: BuildPlan, paths: list[str]) -> None:
+def _print_json(session: Session, plan: BuildPlan) -> None:
+    """Print what was built, or with --dry-run would be."""
     import json
 
-    built: dict[str, dict[str, str]] = {}
-    for (drv_path, output), path in zip(plan.wanted, paths, strict=False):
-        built.setdefault(session.store_io.directory.print(drv_path), {})[output] = path
+    built: dict[str, dict[str, str | None]] = {}
+    directory = session.store_io.directory
+    for drv_path, output in plan.wanted:
+        shown = directory.print(drv_path)
+        path = session.store_io.derivation(shown).outputs[output].path
+        built.setdefault(shown, {})[output] = None if path is None else directory.print(path)
     print(json.dumps([{"drvPath": drv_path, "outputs": outputs} for drv_path, outputs in built.items()]))
