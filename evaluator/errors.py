@@ -1,4 +1,4 @@
-"""Errors of Nix programs, with Nix 2.8's texts, and how they are shown.
+"""Errors of Nix programs, with Nix 2.8's texts, and how they are shown, which is current Nix's way.
 
 `NixError` and its subclasses say that the Nix expression is wrong, never that the evaluator is. Only AssertionError and
 ThrownError are caught by `builtins.tryEval`. An error carries positions as integers (see source.py); `positions` is set
@@ -27,13 +27,14 @@ _BLUE = "\x1b[34;1m"
 _YELLOW = "\x1b[35;1m"
 _NORMAL = "\x1b[0m"
 _INDENT = " " * 7  # the length of "error: "
+_FEW_FRAMES = 5  # so many repeated frames of a trace are shown and not counted
 
 
 class NixError(StoreError):
     """An error of the Nix program.
 
-    `message` is one paragraph or more, `pos` where it happened, `traces` (pos, text) from the inside to the outside,
-    `suggestions` names that were perhaps meant.
+    `message` is one paragraph or more, `pos` where it happened, `call_pos` the call of the builtin that found it,
+    `traces` (pos, text) from the inside to the outside, `suggestions` names that were perhaps meant.
     """
 
     def __init__(self, message: str, pos: int = CALL_SITE, suggestions: Iterable[str] = ()) -> None:
@@ -42,6 +43,7 @@ class NixError(StoreError):
         self.pos = pos
         self.suggestions = tuple(suggestions)
         self.traces: list[tuple[int, str]] = []
+        self.call_pos = NO_POS
         self.positions: Positions | None = None
         self.show_trace = False
 
@@ -56,6 +58,15 @@ class NixError(StoreError):
         if self.traces and self.traces[-1][0] == CALL_SITE:
             self.traces = [(pos if p == CALL_SITE else p, text) for p, text in self.traces]
 
+    def leave_builtin(self, pos: int, name: str) -> None:
+        """Note that the error leaves the builtin `name`, called at `pos`: a trace says so, and where CALL_SITE is."""
+        if self.pos == CALL_SITE:
+            self.pos = NO_POS
+            self.call_pos = pos
+        if self.traces and self.traces[-1][0] == CALL_SITE:
+            self.traces = [(NO_POS if p == CALL_SITE else p, text) for p, text in self.traces]
+        self.traces.append((pos, f"while calling the '{name}' builtin"))
+
     def visible_traces(self) -> list[tuple[int, str]]:
         """Return the traces that a user wants to see: not those inside the definition of `derivation`."""
         positions = self.positions
@@ -69,23 +80,58 @@ class NixError(StoreError):
         return shown
 
     def report(self, show_trace: bool = False, colour: bool = False) -> str:
-        """Return the report as Nix 2.8 prints it, from after "error: " on."""
-        out = [self.message]
-        place = self.positions.resolve(self.pos) if self.positions is not None else None
-        if place is not None:
-            out += ["", *_place(place, colour)]
+        """Return the report, from after "error:" on, as current Nix prints it.
+
+        The trace goes from the outside in, so that what went wrong stands last, nearest to the prompt.
+        """
+        traces = self._trace_lines(colour) if show_trace else []
+        # Without a trace the error must tell itself which call of a builtin it came from.
+        lines = [self.message, *self._where(self.pos if traces else self.pos or self.call_pos, "", colour)]
         if self.suggestions:
             names = [f"{_YELLOW}{name}{_NORMAL}" if colour else name for name in self.suggestions]
             meant = names[0] if len(names) == 1 else "one of " + ", ".join(names[:-1]) + " or " + names[-1]
-            out.append(f"Did you mean {meant}?")
-        if show_trace:
-            for pos, text in reversed(self.visible_traces()):
-                out += ["", f"… {text}"]
-                place = self.positions.resolve(pos) if self.positions is not None else None
-                if place is not None:
-                    out += ["", *_place(place, colour)]
-        lines = "\n".join(out).rstrip().split("\n")
+            lines.append(f"Did you mean {meant}?")
+        if traces:
+            word = f"{_RED}error:{_NORMAL}" if colour else "error:"
+            lines = ["", *traces, *f"{word} {lines[0]}".split("\n"), *lines[1:]]
+        lines = "\n".join(lines).rstrip().split("\n")
         return "\n".join([lines[0].rstrip(), *[(_INDENT + line).rstrip() for line in lines[1:]]])
+
+    def _where(self, pos: int, margin: str, colour: bool) -> list[str]:
+        place = self.positions.resolve(pos) if self.positions is not None else None
+        if place is None:
+            return []
+        head, *lines = _place(place, colour)
+        return [margin + head, *lines]
+
+    def _trace_lines(self, colour: bool) -> list[str]:
+        """The trace, each frame once: many that repeat are only counted."""
+        out: list[str] = []
+        seen: set[tuple[int, str]] = set()
+        skipped: list[tuple[int, str]] = []
+
+        def show(frame: tuple[int, str]) -> None:
+            pos, text = frame
+            out.extend([f"… {text}", *self._where(pos, "  ", colour), ""])
+
+        def show_skipped() -> None:
+            if len(skipped) > _FEW_FRAMES:
+                out.extend([f"({len(skipped)} duplicate frames omitted)", ""])
+                seen.clear()
+            else:
+                for frame in skipped:
+                    show(frame)
+            skipped.clear()
+
+        for frame in reversed(self.visible_traces()):
+            if frame in seen:
+                skipped.append(frame)
+                continue
+            seen.add(frame)
+            show_skipped()
+            show(frame)
+        show_skipped()
+        return out
 
     def __str__(self) -> str:
         text = self.report(self.show_trace)
@@ -102,14 +148,12 @@ def _place(place: Position, colour: bool) -> list[str]:
     error_line = source.line(place.line)
     if error_line is None:
         return out
-    out.append("")
     if place.line > 1:
         out.append(f" {place.line - 1:5d}| {source.line(place.line - 1)}")
     caret = f"{_RED}^{_NORMAL}" if colour else "^"
     out += [f" {place.line:5d}| {error_line}", "      |" + " " * place.column + caret]
     following = source.line(place.line + 1)
-    # A file that ends after a line end has no further line; a string has, as Nix reads the two differently.
-    if following is not None and (following or source.origin != "file" or place.line + 1 < len(source.line_starts())):
+    if following is not None:
         out.append(f" {place.line + 1:5d}| {following}")
     return out
 

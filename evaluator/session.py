@@ -195,7 +195,9 @@ class Session:
 
     def evaluate_file(self, text: str) -> object:
         """Return the value of a file argument."""
-        return self.state.evaluate_file(self.file_argument(text))
+        # Not `state.evaluate_file`: that errors come from the file that the user named goes without saying.
+        path = self.io.resolve_expr_path(self.file_argument(text))
+        return self.state.evaluate(self.state.parse_file(path))
 
     def evaluate_expression(self, text: str) -> object:
         """Return the value of an expression of the command line; relative paths are relative to where we are."""

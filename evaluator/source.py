@@ -56,7 +56,7 @@ class Source:
 
 
 class Position:
-    """A resolved position. `str()` of it is how Nix mentions positions inside messages."""
+    """A resolved position. `str()` of it is how positions are mentioned inside messages."""
 
     __slots__ = ("column", "line", "source")
 
@@ -73,8 +73,7 @@ class Position:
         return self.source.text.decode("utf-8", "surrogateescape")
 
     def __str__(self) -> str:
-        name = self.source.name if self.source.origin == "file" else "(string)"
-        return f"{name}:{self.line}:{self.column}"
+        return self.where()
 
     def where(self) -> str:
         """Return the position as it stands after "at" in an error report."""

@@ -82,7 +82,8 @@ def warn(text: str) -> None:
 
 def error(text: str) -> None:
     """Say why the command failed: `error: TEXT`."""
-    log(ERROR, f"{paint('error:', '31;1')} {text}")
+    # A report that begins with a trace starts on a line of its own.
+    log(ERROR, paint("error:", "31;1") + ("" if text.startswith("\n") else " ") + text)
 
 
 def paint(text: str, code: str) -> str:

@@ -48,7 +48,7 @@ def call_primop(p, args, pos):
             return f(p.state, args[0], args[1])
         return f(p.state, *args)
     except NixError as e:
-        e.settle(pos)
+        e.leave_builtin(pos, p.name)
         raise e
     except RecursionError:
         raise StackOverflow() from None
@@ -63,7 +63,7 @@ def call_primop1(p, a, pos):
     try:
         return f(p.state, a)
     except NixError as e:
-        e.settle(pos)
+        e.leave_builtin(pos, p.name)
         raise e
     except RecursionError:
         raise StackOverflow() from None
@@ -78,7 +78,7 @@ def call_primop2(p, a, b, pos):
     try:
         return f(p.state, a, b)
     except NixError as e:
-        e.settle(pos)
+        e.leave_builtin(pos, p.name)
         raise e
     except RecursionError:
         raise StackOverflow() from None

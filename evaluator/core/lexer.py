@@ -56,9 +56,10 @@ if cython.compiled:
 # A token that is one character c is CHAR_BASE + c.
 
 _NAMES = (
-    "end of file|ID|INT|FLOAT|PATH|HPATH|SPATH|URI|'\"'|IND_STRING_OPEN|STR|IND_STR|DOLLAR_CURLY|'\"'|PATH_END|IF|THEN|"
-    "ELSE|ASSERT|WITH|LET|IN|REC|INHERIT|OR_KW|ELLIPSIS|EQ|NEQ|LEQ|GEQ|AND|OR|IMPL|UPDATE|CONCAT"
-).split("|")
+    "end of file,identifier,integer,floating-point literal,path,'~/…' path,'<…>' path,URI,'\"',"
+    "start of an indented string,string,indented string,'${','\"',end of path,'if','then','else','assert','with','let',"
+    "'in','rec','inherit','or','...','==','!=','<=','>=','&&','||','->','//','++'"
+).split(",")
 
 _KEYWORDS = {
     "if": T_IF,

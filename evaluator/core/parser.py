@@ -298,12 +298,12 @@ class Parser:
                 break
             if lx.kind == CHAR_BASE + 125:
                 break
-            raise self.unexpected("ID or ELLIPSIS or '}'")
+            raise self.unexpected("identifier or '...' or '}'")
         lx.next()
         if lx.kind == CHAR_BASE + 64 and not before:
             lx.next()
             if lx.kind != T_ID:
-                raise self.unexpected("ID")
+                raise self.unexpected("identifier")
             argument = lx.value
             lx.next()
         if lx.kind != CHAR_BASE + 58:
@@ -524,7 +524,7 @@ class Parser:
             name = self.function()
             self.expect(CHAR_BASE + 125)
             return name[1] if name[0] == STRING else name
-        raise self.unexpected("ID or OR_KW or DOLLAR_CURLY or '\"'")
+        raise self.unexpected("identifier or 'or' or '${' or '\"'")
 
     def operators(self, least: cython.int):
         """expr_op with binary operators of precedence `least` or more."""
@@ -713,7 +713,7 @@ class Parser:
                 break
             else:
                 only_text: cython.bint = len(parts) == 1 and not interpolated
-                raise self.unexpected("'\"'" if only_text else "STR or DOLLAR_CURLY or '\"'")
+                raise self.unexpected("'\"'" if only_text else "string or '${' or '\"'")
         lx.next()
         if interpolated:
             return (INTERPOLATION, pos, tuple(parts))
@@ -742,7 +742,7 @@ class Parser:
             elif lx.kind == T_STRING_END:
                 break
             else:
-                raise self.unexpected("IND_STR or DOLLAR_CURLY or IND_STRING_CLOSE")
+                raise self.unexpected("indented string or '${' or end of an indented string")
         lx.next()
         parts = strip_indentation(parts)
         if not parts:
