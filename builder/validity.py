@@ -5,34 +5,52 @@ Reads the store and nothing else. Used by commands that realise.
 
 from __future__ import annotations
 
+from storefs.api import BuildResult, BuildStatus
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from storefs.api import Store
     from storefs.formats.derived_path import DerivedPath
+    from storefs.formats.store_path import StorePath
 
 
 def all_valid(store: Store, targets: Iterable[DerivedPath]) -> bool:
-    """Return whether realising all targets would change nothing, and keep what they mean from being collected.
+    """Return whether realising all targets would change nothing, and keep what they mean from being collected."""
+    return _valid_outputs(store, targets) is not None
 
-    False where a derivation is not here, or does not have a wanted output: the builder says what is wrong then.
+
+def results_if_valid(store: Store, targets: Sequence[DerivedPath]) -> list[BuildResult] | None:
+    """Return what a builder would return for targets that are all valid, None if there is something to do."""
+    outputs = _valid_outputs(store, targets)
+    if outputs is None:
+        return None
+    return [BuildResult(target, BuildStatus.ALREADY_VALID, made) for target, made in zip(targets, outputs, strict=True)]
+
+
+def _valid_outputs(store: Store, targets: Iterable[DerivedPath]) -> list[dict[str, StorePath]] | None:
+    """Return the wanted outputs of each target, none for one that is a path; None if something is not valid.
+
+    So too where a derivation is not here, or lacks a wanted output: the builder says what is wrong then.
     """
+    found: list[dict[str, StorePath]] = []
     wanted = []
     for target in targets:
         if target.outputs is None:
+            found.append({})
             wanted.append(target.path)
             continue
         if not store.is_valid(target.path):
-            return False
+            return None
         outputs = store.derivation(target.path).outputs
         if not outputs.keys() >= set(target.outputs):
-            return False
-        for name in target.outputs or outputs:
-            path = outputs[name].path
-            if path is None:
-                return False
-            wanted.append(path)
+            return None
+        made = {name: path for name in target.outputs or outputs if (path := outputs[name].path) is not None}
+        if len(made) != len(target.outputs or outputs):
+            return None
+        found.append(made)
+        wanted += made.values()
     for path in wanted:
         store.add_temp_root(path)
-    return len(store.valid_paths(wanted)) == len(set(wanted))
+    return found if len(store.valid_paths(wanted)) == len(set(wanted)) else None
