@@ -27,7 +27,7 @@ from storefs.errors import StoreError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from typing import Protocol
 
     from builder.goals import Fetcher
@@ -348,7 +348,8 @@ class Run:
     def _result(self, target: DerivedPath, goal: Goal) -> BuildResult:
         began, ended = self._started.get(goal.path, 0), self._stopped.get(goal.path, 0)
         if goal.phase is Phase.DONE:
-            outputs: Mapping[str, StorePath] = goal.outputs() if target.is_built else {}
+            # Other targets may want more of the same derivation.
+            outputs = {name: path for name, path in goal.outputs().items() if target.wants(name)}
             return BuildResult(target, goal.status, outputs, "", 0, began, ended)
         code = combined_exit_code(self._exit_codes)
         failure = goal.failure
