@@ -11,7 +11,7 @@ from _hashlib import openssl_sha256  # hashlib itself takes 3 ms to import
 import cython
 
 from evaluator.core.json_text import value_to_json, write_string
-from evaluator.errors import NO_POS, EvalError, NixError
+from evaluator.errors import CALL_SITE, NO_POS, EvalError, NixError
 from storefs.formats.hashes import SIZES, Hash, parse_hash
 from storefs.formats.store_path import check_name
 from storefs.logs import warn
@@ -85,7 +85,7 @@ class _Recipe:
             self.output_hash_algo = text
         elif key == "outputHashMode":
             if text not in ("recursive", "flat"):
-                raise EvalError(f"invalid value '{text}' for 'outputHashMode' attribute", self.pos)
+                raise EvalError(f"invalid value '{text}' for 'outputHashMode' attribute")
             self.mode = text
         else:
             self.note_outputs(text.split())
@@ -94,13 +94,13 @@ class _Recipe:
         seen: set = set()
         for name in names:
             if name in seen:
-                raise EvalError(f"duplicate derivation output '{name}'", self.pos)
+                raise EvalError(f"duplicate derivation output '{name}'")
             if name == "drv" or name == "drvPath":
                 # `drvPath` in the result would be ambiguous.
-                raise EvalError(f"invalid derivation output name '{name}'", self.pos)
+                raise EvalError(f"invalid derivation output name '{name}'")
             seen.add(name)
         if not names:
-            raise EvalError("derivation cannot have an empty set of outputs", self.pos)
+            raise EvalError("derivation cannot have an empty set of outputs")
         self.outputs = names
 
 
@@ -153,12 +153,31 @@ def prim_derivationStrict(state, attributes):
                 if key in _NOTED:
                     recipe.note(key, text)
     except NixError as error:
-        error.settle(position_of(attrs, key))
-        error.add_trace(pos, f"while evaluating the attribute '{key}' of the derivation '{name}'")
+        where: cython.longlong = position_of(attrs, key)
+        if error.pos == CALL_SITE:
+            error.pos = NO_POS
+            error.call_pos = where
+        error.add_trace(where, f"while evaluating attribute '{key}' of derivation '{name}'")
+        _add_derivation_trace(state, error, name, pos)
         raise
     if structured:
         recipe.env["__json"] = "{" + ",".join(json) + "}"
-    return _finish(state, name, recipe)
+    try:
+        return _finish(state, name, recipe)
+    except NixError as error:
+        if error.pos == CALL_SITE:
+            error.pos = NO_POS
+            error.call_pos = pos
+        _add_derivation_trace(state, error, name, pos)
+        raise
+
+
+@cython.cfunc
+def _add_derivation_trace(state: object, error: object, name: str, pos: cython.longlong):
+    """Say which derivation it is, and where: its name is all that tells one call of `mkDerivation` from another."""
+    place: object = state.positions.resolve(pos)
+    located: str = f"\n  whose name attribute is located at {place.where()}" if place is not None else ""
+    error.add_trace(NO_POS, f"while evaluating derivation '{name}'{located}")
 
 
 @cython.cfunc
@@ -167,7 +186,7 @@ def _structured_attribute(state: object, recipe: _Recipe, key: str, value: objec
     value_to_json(state, value, recipe.context, out)
     json.append(write_string(key) + ":" + "".join(out))
     if key == "builder":
-        recipe.builder = force_string_context(value, recipe.context, recipe.pos)
+        recipe.builder = force_string_context(value, recipe.context)
     elif key == "outputs":
         recipe.note_outputs([force_string_no_context(item, recipe.pos) for item in force_list(value, recipe.pos)])
     elif key in _NOTED:
@@ -292,11 +311,11 @@ def _finish(state: object, name: str, recipe: _Recipe) -> dict:
     srcs: set = set()
     _collect(state, recipe.context, drvs, srcs)
     if not recipe.builder:
-        raise EvalError("required attribute 'builder' missing", recipe.pos)
+        raise EvalError("required attribute 'builder' missing")
     if not recipe.system:
-        raise EvalError("required attribute 'system' missing", recipe.pos)
+        raise EvalError("required attribute 'system' missing")
     if name.endswith(".drv"):
-        raise EvalError("derivation names are not allowed to end in '.drv'", recipe.pos)
+        raise EvalError("derivation names are not allowed to end in '.drv'")
 
     # (path, algorithm, hash) of each output
     outputs: dict = {}
@@ -397,7 +416,7 @@ def hash_or_zero(text: str, algo):
 def _fixed_output(directory: str, name: str, recipe: _Recipe) -> tuple:
     """Path, algorithm and hash of the output of a derivation that says what its result is."""
     if recipe.outputs != ["out"]:
-        raise EvalError("multiple outputs are not supported in fixed-output derivations", recipe.pos)
+        raise EvalError("multiple outputs are not supported in fixed-output derivations")
     algo: object = recipe.output_hash_algo
     digest: object = hash_or_zero(recipe.output_hash, algo if algo in SIZES else None)
     hash16: str = digest.digest.hex()
@@ -414,7 +433,7 @@ def _fixed_output(directory: str, name: str, recipe: _Recipe) -> tuple:
 def _floating_outputs(recipe: _Recipe, names: list, outputs: dict):
     """Outputs whose paths follow from their contents; until then the environment has placeholders for them."""
     if recipe.content_addressed and recipe.impure:
-        raise EvalError("derivation cannot be both content-addressed and impure", recipe.pos)
+        raise EvalError("derivation cannot be both content-addressed and impure")
     algo: str = recipe.output_hash_algo if recipe.output_hash_algo in SIZES else "sha256"
     method: str = "" if recipe.mode == "flat" else "r:"
     for output in names:
