@@ -141,17 +141,17 @@ def _tree_events(name: bytes, tree: Mapping[str, object]) -> Iterator[Event]:
 
 def _explain(conflict: ConflictError, declaration: Declaration, resolution: Resolution) -> PackageError:
     """Say a conflict in the terms of the declaration."""
-    labels, wheres = [], []
+    found = []
     for file in (conflict.existing, conflict.added):
-        label, where = file, declaration.path
+        entry = (0, file, declaration.path)
         for package, locked_package in zip(declaration.packages, resolution.packages, strict=True):
             if any(file.startswith(path + "/") for path in locked_package.element.outputs.values()):
-                label, where = f"'{package.label}'", declaration.where(package)
-        labels.append(label)
-        wheres.append(where)
-    line = wheres[0].rpartition(":")[2]
+                entry = (package.line, f"'{package.label}'", declaration.where(package))
+        found.append(entry)
+    # Which of them was there first depends on hashes; the declaration's order does not.
+    (line, earlier, _), (_, later, where) = sorted(found)
     return PackageError(
-        wheres[1],
-        f"{labels[1]} and {labels[0]} (line {line}) both have '{conflict.name}', with the same priority "
+        where,
+        f"{later} and {earlier} (line {line}) both have '{conflict.name}', with the same priority "
         f"{conflict.priority}; give the one you want a 'priority' below {conflict.priority}, or remove the other",
     )
