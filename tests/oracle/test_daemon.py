@@ -30,6 +30,7 @@ VERSIONS = (37, 34, 31, 29, 25, 24, 22, 20, 18, 16, 12, 11, 10)
 @pytest.fixture
 def socket(real_nix: RealNix) -> Iterator[str]:
     """The socket of a running real daemon."""
+    real_nix.run("nix-store", "--init")  # two connections that both find no database get in each other's way
     process = subprocess.Popen(
         [real_nix.bin / "nix-daemon"], env=real_nix.env, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
