@@ -66,7 +66,9 @@ def test_the_command_line_says_who_where_and_with_which_key(
 
 
 def test_arguments_survive_the_shell_of_the_other_side(environ: dict[str, str], ssh: Path) -> None:
-    assert say(load_config(environ), "ssh://host", "printf", "%s|%s", "a b", "$HOME'\"") == b"a b|$HOME'\""
+    # It reads what is sent to it, so that it is still there when that comes.
+    script = 'printf "%s|%s" "$1" "$2"; cat >/dev/null'
+    assert say(load_config(environ), "ssh://host", "sh", "-c", script, "sh", "a b", "$HOME'\"") == b"a b|$HOME'\""
 
 
 def test_localhost_needs_no_ssh(config: Config) -> None:
