@@ -172,7 +172,8 @@ class BlobStore:
                     alive = False
                 except BlockingIOError:
                     alive = True
-                yield path, alive
+                if os.fstat(fd).st_nlink:  # else its owner, or another collector, removed it before we had the lock
+                    yield path, alive
             finally:
                 os.close(fd)
 

@@ -87,12 +87,14 @@ def test_the_root_holds_what_was_declared_and_nothing_else(bench: Workbench) -> 
 def test_the_network_is_a_loopback_of_its_own(bench: Workbench) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        send = "until echo hello | /bin/busybox nc 127.0.0.1 5555; do :; done"
+        # A listener without input says at once that it has no more, and a sender may then leave before it has sent.
+        listen = "until test -s got; do /bin/busybox nc -l -p 5555 > got; done"
+        send = "until test -s got; do echo hello | /bin/busybox nc 127.0.0.1 5555; done"
         seen = outcome(
             bench,
             f"""
             host: /bin/busybox nc -w 1 127.0.0.1 {port} < /dev/null
-            inside: /bin/busybox nc -l -p 5555 > got & {send}; wait; /bin/busybox cat got
+            inside: {{ {listen}; }} & {send}; wait; /bin/busybox cat got
             loopback: /bin/busybox ip -o link | /bin/busybox wc -l
             up: /bin/busybox ip -o link show lo | /bin/busybox grep -q LOWER_UP && echo yes
             """,
@@ -104,8 +106,8 @@ def test_the_network_is_a_loopback_of_its_own(bench: Workbench) -> None:
 
 def test_two_builds_use_the_same_port_at_once(bench: Workbench) -> None:
     script = """
-        /bin/busybox nc -l -p 5555 > got &
-        until echo {0} | /bin/busybox nc 127.0.0.1 5555; do :; done
+        (until test -s got; do /bin/busybox nc -l -p 5555 > got; done) &
+        until test -s got; do echo {0} | /bin/busybox nc 127.0.0.1 5555; done
         wait
         /bin/busybox cat got > $out"""
     results = bench.build(*(bench.derive(f"port{number}", script.format(number)) for number in range(2)), max_jobs="2")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import os
 from pathlib import Path
 
@@ -136,3 +137,20 @@ def test_foreign_files_are_no_blobs(blobs: BlobStore) -> None:
     (Path(blobs.directory) / "zz").mkdir()
     (Path(blobs.directory) / "zz" / "x").touch()
     assert [digest for digest, _ in blobs.all_digests()] == [DIGEST]
+
+
+def test_an_area_that_goes_while_it_is_looked_at_is_no_left_over(
+    blobs: BlobStore, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another collector may remove it between our opening it and our having its lock."""
+    area = scratch / "tmp" / "1-1"
+    area.mkdir(parents=True, exist_ok=True)
+    assert list(blobs.stale_areas()) == [str(area)]
+    lock = fcntl.flock
+
+    def remove_first(fd: int, operation: int) -> None:
+        area.rmdir()
+        lock(fd, operation)
+
+    monkeypatch.setattr(fcntl, "flock", remove_first)
+    assert list(blobs.stale_areas()) == []
