@@ -158,6 +158,9 @@ class TempRootReader:
             except BlockingIOError:
                 pass
             else:
+                if not os.fstat(fd).st_nlink:
+                    # Its owner removed it before we had the lock, and may have made another one of the same name.
+                    return self._read_one(path, name)
                 # Nobody holds it: its process is gone, or has not come to lock it and will make it anew.
                 os.unlink(path)
                 return []

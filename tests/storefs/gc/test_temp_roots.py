@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -89,3 +90,22 @@ def test_nobody_adds_a_root_while_a_batch_is_removed(scratch: Path) -> None:
     assert order == ["removed", "added"]
     lock.close()
     roots.close()
+
+
+def test_an_owner_that_ends_and_begins_again_while_it_is_read(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its old file may go between our opening it and our having its lock; the new one of that name must stay."""
+    old, new = TempRoots(str(scratch), STORE), TempRoots(str(scratch), STORE)
+    old.add(A)
+    lock = fcntl.flock
+
+    def change_first(fd: int, operation: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", lock)
+        old.close()
+        new.add(B)
+        lock(fd, operation)
+
+    reader = TempRootReader(str(scratch), STORE)
+    monkeypatch.setattr(fcntl, "flock", change_first)
+    assert list(reader.read()) == [B.base_name]
+    assert list(reader.read()) == [B.base_name]
+    new.close()
