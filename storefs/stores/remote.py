@@ -5,9 +5,9 @@ Synchronous, and able to be used by several threads, each of which gets a connec
 
 from __future__ import annotations
 
-from storefs.errors import StoreError
 from storefs.formats.derivation import parse_derivation
 from storefs.formats.nar import parse_nar, write_nar
+from storefs.formats.path_info import InvalidPathError
 from storefs.protocol import worker_ops as op
 from storefs.protocol.connection import Events
 from storefs.protocol.worker_values import (
@@ -111,7 +111,7 @@ class RemoteStore:
         """See `storefs.api.Store`."""
         info = self.find_path_info(path)
         if info is None:
-            raise StoreError(f"path '{self.directory.print(path)}' is not valid")
+            raise InvalidPathError(self.directory, path)
         return info
 
     def find_path_info(self, path: StorePath) -> PathInfo | None:
