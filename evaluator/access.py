@@ -10,24 +10,22 @@ from __future__ import annotations
 import os
 
 from evaluator.errors import NO_POS, RestrictedPathError
-from evaluator.eval_io import COREPKGS, EvalIO
+from evaluator.eval_io import COREPKGS
+from evaluator.forwarding_io import ForwardingIO
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from evaluator.eval_io import GitRequest, GitTree
-    from storefs.formats.derivation import Derivation
+    from evaluator.eval_io import EvalIO, GitRequest, GitTree
     from storefs.formats.hashes import Hash
 
 
-class RestrictedIO(EvalIO):
+class RestrictedIO(ForwardingIO):
     """The effects of `inner` on allowed paths and URLs; `RestrictedPathError` on others."""
 
     def __init__(self, inner: EvalIO, *, pure: bool, allowed_uris: Iterable[str]) -> None:
-        super().__init__(inner.directory.path, {})
-        self.read_only = inner.read_only
-        self._inner = inner
+        super().__init__(inner)
         self._pure = pure
         self._uris = tuple(allowed_uris)
         self._allowed: list[str] = []
@@ -98,10 +96,6 @@ class RestrictedIO(EvalIO):
         """See `EvalIO`."""
         return self._inner.read_file(self.check(path))
 
-    def read_link(self, path: str) -> str:
-        """See `EvalIO`."""
-        return self._inner.read_link(path)
-
     def list_dir(self, path: str) -> dict[str, str]:
         """See `EvalIO`."""
         return self._inner.list_dir(self.check(path))
@@ -113,38 +107,6 @@ class RestrictedIO(EvalIO):
     def resolve(self, path: str) -> str:
         """See `EvalIO`."""
         return self.check(path)
-
-    def home(self) -> str:
-        """See `EvalIO`."""
-        return self._inner.home()
-
-    def current_time(self) -> int:
-        """See `EvalIO`."""
-        return self._inner.current_time()
-
-    def is_valid(self, path: str) -> bool:
-        """See `EvalIO`."""
-        return self._inner.is_valid(path)
-
-    def references(self, path: str) -> list[str] | None:
-        """See `EvalIO`."""
-        return self._inner.references(path)
-
-    def closure(self, path: str) -> list[str]:
-        """See `EvalIO`."""
-        return self._inner.closure(path)
-
-    def derivation(self, path: str) -> Derivation:
-        """See `EvalIO`."""
-        return self._inner.derivation(path)
-
-    def output_names(self, path: str) -> list[str]:
-        """See `EvalIO`."""
-        return self._inner.output_names(path)
-
-    def ensure(self, path: str) -> None:
-        """See `EvalIO`."""
-        self._inner.ensure(path)
 
     def add_path(
         self,
@@ -163,16 +125,6 @@ class RestrictedIO(EvalIO):
         """See `EvalIO`."""
         return self._made(self._inner.add_text(name, content, references))
 
-    def add_derivation(
-        self, path: str, content: bytes, digest: bytes, references: list[str], outputs: list[str]
-    ) -> None:
-        """See `EvalIO`."""
-        self._inner.add_derivation(path, content, digest, references, outputs)
-
-    def flush(self) -> None:
-        """See `EvalIO`."""
-        self._inner.flush()
-
     def realise(self, outputs: Mapping[str, Iterable[str]]) -> dict[str, str]:
         """See `EvalIO`; what was built may be read."""
         rewrites = self._inner.realise(outputs)
@@ -190,10 +142,6 @@ class RestrictedIO(EvalIO):
         """See `EvalIO`."""
         self.check_uri(url)
         return self._made(self._inner.download(url, name, unpack=unpack, expected=expected))
-
-    def nar_hash(self, path: str) -> Hash:
-        """See `EvalIO`."""
-        return self._inner.nar_hash(path)
 
     def fetch_git(self, request: GitRequest) -> GitTree:
         """See `EvalIO`."""

@@ -7,30 +7,28 @@ can check (a download without a hash, a git branch, the clock) make the result i
 
 from __future__ import annotations
 
-from evaluator.eval_io import COREPKGS, EvalIO
+from evaluator.eval_io import COREPKGS
+from evaluator.forwarding_io import ForwardingIO
 from evaluator.result_cache import digest, listing_digest, signature
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from evaluator.eval_io import GitRequest, GitTree
+    from evaluator.eval_io import EvalIO, GitRequest, GitTree
     from evaluator.result_cache import Observation
-    from storefs.formats.derivation import Derivation
     from storefs.formats.hashes import Hash
 
 # Uses of the clock are found by name: it is a constant of the language, so nobody asks for it.
 _CLOCK = b"currentTime"
 
 
-class RecordingIO(EvalIO):
+class RecordingIO(ForwardingIO):
     """The effects of `inner`, noted down."""
 
     def __init__(self, inner: EvalIO) -> None:
-        super().__init__(inner.directory.path, {})
-        self.read_only = inner.read_only
+        super().__init__(inner)
         self.cacheable = True
-        self._inner = inner
         self._prefix = inner.directory.path + "/"
         self._observations: dict[tuple[str, str], Observation] = {}
 
@@ -105,19 +103,11 @@ class RecordingIO(EvalIO):
 
     # The rest of the machine.
 
-    def home(self) -> str:
-        """See `EvalIO`; the home directory is part of what was asked."""
-        return self._inner.home()
-
     def variable(self, name: str) -> str:
         """See `EvalIO`."""
         value = self._inner.variable(name)
         self._note("variable", name, value)
         return value
-
-    def current_time(self) -> int:
-        """See `EvalIO`; asked once in every evaluation, see `_CLOCK`."""
-        return self._inner.current_time()
 
     # The store.
 
@@ -132,18 +122,6 @@ class RecordingIO(EvalIO):
         answer = self._inner.references(path)
         self._note("valid", path, answer is not None)
         return answer
-
-    def closure(self, path: str) -> list[str]:
-        """See `EvalIO`."""
-        return self._inner.closure(path)
-
-    def derivation(self, path: str) -> Derivation:
-        """See `EvalIO`."""
-        return self._inner.derivation(path)
-
-    def output_names(self, path: str) -> list[str]:
-        """See `EvalIO`."""
-        return self._inner.output_names(path)
 
     def ensure(self, path: str) -> None:
         """See `EvalIO`."""
@@ -191,24 +169,6 @@ class RecordingIO(EvalIO):
         if kind == "directory" and not self._fixed(path):
             for name in self._inner.list_dir(path):
                 self._observe_tree(f"{path}/{name}")
-
-    def nar_hash(self, path: str) -> Hash:
-        """See `EvalIO`."""
-        return self._inner.nar_hash(path)
-
-    def add_text(self, name: str, content: bytes, references: Iterable[str]) -> str:
-        """See `EvalIO`."""
-        return self._inner.add_text(name, content, references)
-
-    def add_derivation(
-        self, path: str, content: bytes, digest: bytes, references: list[str], outputs: list[str]
-    ) -> None:
-        """See `EvalIO`."""
-        self._inner.add_derivation(path, content, digest, references, outputs)
-
-    def flush(self) -> None:
-        """See `EvalIO`."""
-        self._inner.flush()
 
     # What takes long.
 
