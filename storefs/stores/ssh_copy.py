@@ -12,6 +12,7 @@ from storefs.errors import UsageError
 from storefs.formats.narinfo import NarInfo
 from storefs.logs import INFO, log
 from storefs.stores.copying import topological
+from storefs.stores.direct_source import DirectSource
 from storefs.stores.serve import ServeStore
 from storefs.stores.ssh import SshMaster
 
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from storefs.config import Config
     from storefs.formats.path_info import PathInfo
     from storefs.formats.store_path import StoreDir, StorePath
-    from storefs.http_client.client import HttpClient
-    from storefs.http_client.messages import Exchange
 
 _BATCH = 1500  # paths named in one question
 
@@ -46,7 +45,7 @@ def open_ssh(config: Config, uri: str, directory: StoreDir, *, write: bool) -> S
     return ServeStore(master.uri, directory, lambda: master.connect(program))
 
 
-class SshSource:
+class SshSource(DirectSource):
     """A remote store as something to copy from; see `offer_query.Source`. Thread-safe: one question at a time.
 
     Args:
@@ -54,7 +53,6 @@ class SshSource:
     """
 
     is_trusted = False
-    want_mass_query = True
     priority = 100
 
     def __init__(self, remote: ServeStore) -> None:
@@ -90,10 +88,6 @@ class SshSource:
         """End the connection."""
         self._remote.close()
 
-    def is_usable(self) -> bool:
-        """See `offer_query.Source`."""
-        return True
-
     def known(self, path: StorePath) -> NarInfo | bool | None:
         """See `offer_query.Source`."""
         info = self._infos.get(path)
@@ -103,28 +97,6 @@ class SshSource:
         """See `offer_query.Source`."""
         self.learn_closure([path])
         return self.known(path) or False
-
-    def exchange(self, path: StorePath) -> Exchange | None:
-        """See `offer_query.Source`."""
-        del path
-        return None
-
-    def client(self) -> HttpClient | None:
-        """See `offer_query.Source`."""
-        return None
-
-    def take(self, path: StorePath, exchange: Exchange) -> NarInfo | bool:
-        """See `offer_query.Source`."""
-        raise AssertionError((path, exchange))
-
-    def save(self) -> None:
-        """See `offer_query.Source`."""
-
-    def forget(self, path: StorePath) -> None:
-        """See `offer_query.Source`."""
-
-    def prefetch(self, narinfos: Sequence[NarInfo]) -> None:
-        """See `offer_query.Source`; there is nothing to gain."""
 
     @contextmanager
     def open_nar(self, narinfo: NarInfo) -> Iterator[Iterator[bytes]]:

@@ -6,18 +6,17 @@ from contextlib import contextmanager
 
 from storefs.api import Offer
 from storefs.formats.narinfo import NarInfo
+from storefs.stores.direct_source import DirectSource
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterator
 
     from storefs.api import Store
     from storefs.formats.store_path import StorePath
-    from storefs.http_client.client import HttpClient
-    from storefs.http_client.messages import Exchange
 
 
-class StoreSource:
+class StoreSource(DirectSource):
     """One other store with the same logical directory.
 
     Args:
@@ -27,48 +26,16 @@ class StoreSource:
         priority: lower is asked first.
     """
 
-    want_mass_query = True
-
     def __init__(self, store: Store, uri: str, *, trusted: bool = False, priority: int = 0) -> None:
         self._store = store
         self.uri = uri
         self.is_trusted = trusted
         self.priority = priority
 
-    def is_usable(self) -> bool:
-        """See `offer_query.Source`."""
-        return True
-
     def known(self, path: StorePath) -> NarInfo | bool | None:
         """See `offer_query.Source`; asking is cheap, so nothing is remembered."""
         info = self._store.find_path_info(path)
         return None if info is None else NarInfo(info, path.base_name, "none", None, 0)
-
-    def ask(self, path: StorePath) -> NarInfo | bool:
-        """See `offer_query.Source`."""
-        return self.known(path) or False
-
-    def exchange(self, path: StorePath) -> Exchange | None:
-        """See `offer_query.Source`."""
-        del path
-        return None
-
-    def client(self) -> HttpClient | None:
-        """See `offer_query.Source`."""
-        return None
-
-    def take(self, path: StorePath, exchange: Exchange) -> NarInfo | bool:
-        """See `offer_query.Source`."""
-        raise AssertionError((path, exchange))
-
-    def save(self) -> None:
-        """See `offer_query.Source`."""
-
-    def forget(self, path: StorePath) -> None:
-        """See `offer_query.Source`."""
-
-    def prefetch(self, narinfos: Sequence[NarInfo]) -> None:
-        """See `offer_query.Source`; there is nothing to gain."""
 
     @contextmanager
     def open_nar(self, narinfo: NarInfo) -> Iterator[Iterator[bytes]]:
