@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 BIN = Path(sys.executable).parent
+# Our own: an ordinary user's tests see the mounts of others, such as another worker's, and answer for theirs alone.
+SCRATCH_PREFIX = f"vg-{os.getpid()}-"
 
 settings.register_profile("default", derandomize=True, database=None, deadline=None, max_examples=50)
 settings.register_profile("deep", database=None, deadline=None, max_examples=5000)
@@ -94,8 +96,8 @@ def _leaves_nothing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Recor
     handler = _Records()
     logging.getLogger().addHandler(handler)
     environment = dict(os.environ)
-    below = None if _namespaces_are_ours else (str(tmp_path_factory.getbasetemp()), f"{tempfile.gettempdir()}/vg-")
-    before = leaks.Snapshot(below)
+    ours = (str(tmp_path_factory.getbasetemp()), f"{tempfile.gettempdir()}/{SCRATCH_PREFIX}")
+    before = leaks.Snapshot(None if _namespaces_are_ours else ours)
     try:
         yield handler
     finally:
@@ -121,7 +123,7 @@ def expects_warnings(_leaves_nothing: _Records) -> list[logging.LogRecord]:
 @pytest.fixture
 def scratch(_leaves_nothing: _Records) -> Iterator[Path]:
     """An empty directory with a short name, removed after the test whatever modes the test gave to what is in it."""
-    folder = Path(tempfile.mkdtemp(prefix="vg-"))
+    folder = Path(tempfile.mkdtemp(prefix=SCRATCH_PREFIX))
     try:
         yield folder
     finally:

@@ -61,6 +61,17 @@ def test_a_mount_is_seen_and_removed(tmp_path: Path) -> None:
     assert not os.path.ismount(tmp_path)
 
 
+@pytest.mark.root
+def test_a_mount_of_others_is_left_alone(tmp_path: Path, scratch: Path) -> None:
+    assert scratch.name.startswith(f"vg-{os.getpid()}-"), "another worker's is told apart"
+    before = leaks.Snapshot((str(scratch),))
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.mount(b"none", os.fsencode(tmp_path), b"tmpfs", 0, None) == 0, os.strerror(ctypes.get_errno())
+    assert before.leaks() == []
+    assert os.path.ismount(tmp_path)
+    assert libc.umount2(os.fsencode(tmp_path), 0) == 0
+
+
 def test_warnings_can_be_expected(expects_warnings: list[logging.LogRecord]) -> None:
     logging.getLogger("anything").warning("seen")
     assert [record.getMessage() for record in expects_warnings] == ["seen"]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from storefs.stores.mount_control import ask_all, forget_paths
-from tests.conftest import BIN, remove_tree
+from tests.conftest import BIN, SCRATCH_PREFIX, remove_tree
 from tests.storefs.fuse.planting import Garden
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class MountedStore:
 
 @contextmanager
 def mounted_store(*options: str) -> Iterator[MountedStore]:
-    folder = Path(tempfile.mkdtemp(prefix="vg-"))
+    folder = Path(tempfile.mkdtemp(prefix=SCRATCH_PREFIX))
     store = MountedStore(folder, *options)
     try:
         store.mount()
