@@ -50,12 +50,13 @@ def run(invocation: Invocation) -> int:
     os.chdir("/")
     # Clients look at the store themselves: what they are told about must be there to be seen.
     ensure_mounted(config)
+    # Opened and closed once: a broken database is found now, and everything that opening loads is there to be shared.
+    LocalStore(config).close()
     serve_forever(open_listener(config, socket_path(config)), config, lambda client, peer: _serve(config, client, peer))
     return 0
 
 
 def _serve(config: Config, client: socket.socket, peer: Peer) -> None:
-
     chunks = iter(lambda: client.recv(1 << 16), b"")
     with LocalStore(config) as store:
         service = BuildingService(store, config)

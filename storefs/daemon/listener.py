@@ -6,6 +6,7 @@ are answered by a plain blocking loop. The listening process opens no database a
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import socket
@@ -101,6 +102,8 @@ def serve_forever(listener: socket.socket, config: Config, serve: Callable[[sock
         poll.register(listener, select.POLLIN)
         poll.register(wake_read, select.POLLIN)
         listener.setblocking(False)
+        gc.collect()
+        gc.freeze()  # what is there now is shared with every client's process, until a collector writes to it
         while not stopping:
             for fd, _ in poll.poll():
                 if fd == wake_read:

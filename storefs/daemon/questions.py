@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from storefs.formats.content_address import parse_content_address
+from storefs.formats.path_info import InvalidPathError
 from storefs.protocol import worker_ops as op
 from storefs.protocol.worker_values import (
     read_derived_paths,
     read_paths,
     write_optional_path,
-    write_path_info,
     write_paths,
 )
 
@@ -21,20 +21,23 @@ if TYPE_CHECKING:
 
 
 def _is_valid_path(request: Request) -> None:
-    path = request.path()
+    answers = request.service.answers
+    key = answers.key(request.reader.data())
     with request.work():
-        valid = request.store.is_valid(path)
+        valid = answers.is_valid(key)
     request.writer.boolean(valid)
 
 
 def _query_valid_paths(request: Request) -> None:
-    paths = read_paths(request.reader, request.directory)
+    answers = request.service.answers
+    paths = answers.paths(request.reader.byte_strings())
     substitute = request.version >= 27 and request.reader.boolean()
     with request.work():
         if substitute:
-            request.service.substitute(paths, request.tunnel, hangup_fd=request.hangup_fd)
-        valid = request.store.valid_paths(paths)
-    write_paths(request.writer, valid, request.directory)
+            wanted = [request.directory.parse(text.decode("ascii")) for text in paths.values()]
+            request.service.substitute(wanted, request.tunnel, hangup_fd=request.hangup_fd)
+        valid = answers.valid(paths)
+    request.writer.byte_strings(valid)
 
 
 def _query_all_valid_paths(request: Request) -> None:
@@ -44,13 +47,17 @@ def _query_all_valid_paths(request: Request) -> None:
 
 
 def _query_path_info(request: Request) -> None:
-    path = request.path()
+    answers = request.service.answers
+    text = request.reader.data()
+    key = answers.key(text)
     with request.work():
-        info = request.store.find_path_info(path) if request.version >= 17 else request.store.path_info(path)
+        info = answers.path_info(key, request.version)
+        if info is None and request.version < 17:
+            raise InvalidPathError(request.directory, request.directory.parse(text.decode("ascii")))
     if request.version >= 17:
         request.writer.boolean(info is not None)
     if info is not None:
-        write_path_info(request.writer, info, request.version, request.directory)
+        request.writer.raw(info)
 
 
 def _query_path_hash(request: Request) -> None:

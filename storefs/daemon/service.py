@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from storefs.api import BuildMode, BuildResult, Missing, Offer, Store
     from storefs.daemon.peer import Peer
+    from storefs.daemon.stored_answers import StoredAnswers
     from storefs.daemon.tunnel import Tunnel
     from storefs.formats.byte_reader import Buffer
     from storefs.formats.derivation import Derivation
@@ -29,6 +30,10 @@ class Service(Protocol):
     @property
     def store(self) -> Store:
         """The store that is served."""
+
+    @property
+    def answers(self) -> StoredAnswers:
+        """What its database says about valid paths."""
 
     def configure(self, options: ClientOptions, tunnel: Tunnel, peer: Peer) -> None:
         """Take over the client's settings, as far as it is trusted."""

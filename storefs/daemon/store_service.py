@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from storefs.daemon.stored_answers import StoredAnswers
 from storefs.formats.export import write_exported
 from storefs.gc.roots import register_indirect_root
 from storefs.protocol.worker_ops import GC_DELETE_SPECIFIC, GC_RETURN_DEAD, GC_RETURN_LIVE
@@ -35,6 +36,7 @@ class StoreService:
 
     def __init__(self, store: LocalStore, config: Config) -> None:
         self.store = store
+        self.answers = StoredAnswers(store)
         self.config = config
 
     def configure(self, options: ClientOptions, tunnel: Tunnel, peer: Peer) -> None:

@@ -13,8 +13,11 @@ ALPHABET = "0123456789abcdfghijklmnpqrsvwxyz"
 
 # Two digits (ten bits) at a time halves the number of steps; Python's own base-32 digits let int() do the reverse.
 _PAIRS = tuple(high + low for high in ALPHABET for low in ALPHABET)
-_TO_PYTHON_DIGITS = str.maketrans(ALPHABET, "0123456789abcdefghijklmnopqrstuv")
-_ALLOWED = frozenset(ALPHABET)
+# int() takes more than digits (signs, spaces, underscores): every foreign byte becomes one that it refuses.
+_TO_PYTHON_DIGITS = bytes(
+    b"0123456789abcdefghijklmnopqrstuv"[ALPHABET.index(chr(byte))] if chr(byte) in ALPHABET else 0x21
+    for byte in range(256)
+)
 
 
 class BadBase32(StoreError):
@@ -44,12 +47,11 @@ def decode(text: str) -> bytes:
     Raises BadBase32 for a foreign character, a length that no byte string has, or bits set beyond the last byte.
     """
     size = len(text) * 5 // 8
-    if encoded_length(size) != len(text) or not _ALLOWED.issuperset(text):
-        raise BadBase32(f"invalid base-32 hash '{text}'")
     if not text:
         return b""
-    value = int(text.translate(_TO_PYTHON_DIGITS), 32)
     try:
-        return value.to_bytes(size, "little")
-    except OverflowError:
-        raise BadBase32(f"invalid base-32 hash '{text}'") from None
+        if encoded_length(size) == len(text):
+            return int(text.encode("ascii").translate(_TO_PYTHON_DIGITS), 32).to_bytes(size, "little")
+    except (ValueError, OverflowError):
+        pass
+    raise BadBase32(f"invalid base-32 hash '{text}'")

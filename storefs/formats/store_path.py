@@ -21,7 +21,7 @@ MAX_NAME_LENGTH = 211
 DERIVATION_SUFFIX = ".drv"
 
 _BASE32 = frozenset(nixbase32.ALPHABET)
-_NAME_CHARACTERS = frozenset("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ+-._?=")
+NAME_CHARACTERS = frozenset("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ+-._?=")
 
 
 class BadStorePath(StoreError):
@@ -34,8 +34,8 @@ def check_name(name: str, whole: str) -> None:
         raise BadStorePath(f"store path '{whole}' has an empty name")
     if len(name) > MAX_NAME_LENGTH:
         raise BadStorePath(f"store path '{whole}' has a name longer than {MAX_NAME_LENGTH} characters")
-    if not _NAME_CHARACTERS.issuperset(name):
-        wrong = next(c for c in name if c not in _NAME_CHARACTERS)
+    if not NAME_CHARACTERS.issuperset(name):
+        wrong = next(c for c in name if c not in NAME_CHARACTERS)
         raise BadStorePath(f"store path '{whole}' contains illegal character '{wrong}'")
 
 

@@ -75,28 +75,38 @@ class PathRecord:
         return b"".join((header, deriver, ca, signatures))
 
 
-def decode_path_record(value: bytes) -> PathRecord:
-    """Read a row of ``paths``; raises CorruptRecordError."""
+def split_path_record(value: bytes) -> tuple[int, int, int, int, bytes, bool, bytes, bytes, bytes]:
+    """The fields of a row of ``paths`` as they lie there, in the order of PathRecord's; raises CorruptRecordError."""
     try:
         fields = PATH_HEADER.unpack_from(value)
-        path_id, root, nar_size, time, nar_hash, flags, deriver_size, ca_size, signatures_size = fields
-        ca_at = _HEADER_SIZE + deriver_size
-        signatures_at = ca_at + ca_size
-        if signatures_at + signatures_size != len(value):
-            raise CorruptRecordError("a path's record in the store database has a wrong length")
-        signatures = value[signatures_at:].decode("utf-8")
+    except struct_error as error:
+        raise CorruptRecordError("a path's record in the store database is damaged") from error
+    path_id, root, nar_size, time, nar_hash, flags, deriver_size, ca_size, signatures_size = fields
+    ca_at = _HEADER_SIZE + deriver_size
+    signatures_at = ca_at + ca_size
+    if signatures_at + signatures_size != len(value):
+        raise CorruptRecordError("a path's record in the store database has a wrong length")
+    ultimate = bool(flags & FLAG_ULTIMATE)
+    deriver, ca, signatures = value[_HEADER_SIZE:ca_at], value[ca_at:signatures_at], value[signatures_at:]
+    return path_id, root, nar_size, time, nar_hash, ultimate, deriver, ca, signatures
+
+
+def decode_path_record(value: bytes) -> PathRecord:
+    """Read a row of ``paths``; raises CorruptRecordError."""
+    path_id, root, nar_size, time, nar_hash, ultimate, deriver, ca, signatures = split_path_record(value)
+    try:
         return PathRecord(
             path_id,
             root,
             nar_size,
             time,
             nar_hash,
-            bool(flags & FLAG_ULTIMATE),
-            value[_HEADER_SIZE:ca_at].decode("ascii"),
-            value[ca_at:signatures_at].decode("ascii"),
-            tuple(signatures.split("\n")) if signatures else (),
+            ultimate,
+            deriver.decode("ascii"),
+            ca.decode("ascii"),
+            tuple(signatures.decode("utf-8").split("\n")) if signatures else (),
         )
-    except (struct_error, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise CorruptRecordError("a path's record in the store database is damaged") from error
 
 

@@ -15,7 +15,7 @@ from storefs.formats.byte_reader import ByteReader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from storefs.formats.byte_reader import Buffer
 
@@ -61,22 +61,26 @@ class Reader(ByteReader):
         """Take a string as text; bytes that are no UTF-8 survive as surrogates."""
         return self.data(limit).decode("utf-8", "surrogateescape")
 
-    def strings(self) -> list[str]:
-        """Take a list of strings."""
+    def byte_strings(self) -> list[bytes]:
+        """Take a list of strings as bytes."""
         taken = []
         for _ in range(self.number()):
-            # The loop of `string`, without its calls, as long as whole strings have arrived: closures are long lists.
+            # The loop of `data`, without its calls, as long as whole strings have arrived: closures are long lists.
             buffer, start = self._buffer, self._position + 8
             length = int.from_bytes(buffer[start - 8 : start], "little")
             end = start + length
-            padded = (end - start + 7 & ~7) + start
+            padded = start + (length + 7 & ~7)
             if start <= len(buffer) and padded <= len(buffer) and buffer[end:padded] == _PADDING[length & 7]:
                 self._position = padded
                 self.consumed += padded - start + 8
-                taken.append(buffer[start:end].decode("utf-8", "surrogateescape"))
+                taken.append(buffer[start:end])
             else:
-                taken.append(self.string())
+                taken.append(self.data())
         return taken
+
+    def strings(self) -> list[str]:
+        """Take a list of strings."""
+        return [each.decode("utf-8", "surrogateescape") for each in self.byte_strings()]
 
     def frames(self) -> Iterator[Buffer]:
         """Yield the pieces of a framed transfer up to its end; whoever stops early must take the rest.
@@ -112,7 +116,7 @@ class Writer:
 
     def data(self, value: bytes) -> Writer:
         """Add a string of bytes."""
-        self._parts.append(len(value).to_bytes(8, "little") + value + _PADDING[len(value) & 7])
+        self._parts.append(string_on_wire(value))
         return self
 
     def string(self, value: str) -> Writer:
@@ -121,9 +125,12 @@ class Writer:
 
     def strings(self, values: Iterable[str]) -> Writer:
         """Add a list of strings, in the order given."""
-        data = [value.encode("utf-8", "surrogateescape") for value in values]
-        self.number(len(data))
-        self._parts += [len(each).to_bytes(8, "little") + each + _PADDING[len(each) & 7] for each in data]
+        return self.byte_strings([value.encode("utf-8", "surrogateescape") for value in values])
+
+    def byte_strings(self, values: Collection[bytes]) -> Writer:
+        """Add a list of strings of bytes, in the order given."""
+        self.number(len(values))
+        self._parts += [len(each).to_bytes(8, "little") + each + _PADDING[len(each) & 7] for each in values]
         return self
 
     def raw(self, value: bytes) -> Writer:
@@ -136,6 +143,11 @@ class Writer:
         data = b"".join(self._parts)
         self._parts.clear()
         return data
+
+
+def string_on_wire(value: bytes) -> bytes:
+    """Return a string as it is sent: its length, its bytes, zeros."""
+    return len(value).to_bytes(8, "little") + value + _PADDING[len(value) & 7]
 
 
 def frame(data: bytes) -> bytes:
