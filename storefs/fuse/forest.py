@@ -8,6 +8,7 @@ commit, no snapshot of an idle mount pins the pages that others free, and a remo
 
 from __future__ import annotations
 
+import os
 import time
 from itertools import islice
 
@@ -44,6 +45,7 @@ class MetadataForest:
 
     def __init__(self, environment: Environment, folder: str, blob_path: Callable[[bytes], str]) -> None:
         self._environment = environment
+        self._identity = _identity_of(environment.file)
         self._begin = environment.begin_read
         self._end = environment.end_read
         self._dirs = environment.dirs
@@ -60,6 +62,10 @@ class MetadataForest:
         if txn is not None:
             self._txn = None
             self._end(txn)
+
+    def is_in_place(self) -> bool:
+        """Whether the database that is open is the one that a process finds which opens it now."""
+        return _identity_of(self._environment.file) == self._identity
 
     def find_path(self, name: bytes) -> Record | None:
         """Return the entry record of a store path."""
@@ -180,6 +186,14 @@ class MetadataForest:
 
     def _entry_of(self, inode: Inode) -> Record:
         return trees.encode_entry(inode, 0, 0)[:_ENTRY_HEAD] + bytes(self.attributes(inode))
+
+
+def _identity_of(file: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(file)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _inode_of(entry: Record) -> Inode:

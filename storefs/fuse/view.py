@@ -34,6 +34,9 @@ if TYPE_CHECKING:
         def folder(self) -> str:
             """The host directory in which everything is kept."""
 
+        def is_in_place(self) -> bool:
+            """Whether the metadata still lies in `folder`, and not something else or nothing in its place."""
+
         def end(self) -> None:
             """Let go of the snapshot, if there is one, and of every record got from it."""
 
@@ -230,7 +233,16 @@ class View:
         return None, blob
 
     def space(self) -> os.statvfs_result:
-        """Return what statvfs(3) says about the file system that holds the blobs. Raises OSError."""
+        """Return what statvfs(3) says about the file system that holds the blobs.
+
+        It is also how programs ask whether this mount can be used: see `storefs.stores.mount_table.is_alive`.
+
+        Raises:
+            GoneError: the state was deleted or replaced; this mount shows what nobody else knows any more.
+            OSError: it can't be told.
+        """
+        if not self._forest.is_in_place():
+            raise GoneError
         return os.statvfs(self._forest.folder)
 
     def hold(self, inodes: Iterable[Inode], lost: Mapping[Inode, int], forest: Forest) -> set[Inode]:

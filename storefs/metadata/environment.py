@@ -186,9 +186,9 @@ class Environment:
         return int(self._lmdb.info()["map_size"])
 
     @property
-    def file_size(self) -> int:
-        """The size of the database file, in bytes."""
-        return os.stat(f"{self.path}/data.mdb").st_size
+    def file(self) -> str:
+        """The host path of the database file."""
+        return f"{self.path}/data.mdb"
 
     @property
     def readers(self) -> str:

@@ -76,7 +76,9 @@ def mount_at(target: str) -> Mount | None:
 
 
 def is_alive(target: str) -> bool:
-    """Ask the process behind the mount at `target` for a sign of life: False once it has died (ENOTCONN).
+    """Ask the process behind the mount at `target` for a sign of life.
+
+    False once it has died (ENOTCONN), and when the state that it serves was deleted or replaced (ESTALE).
 
     Blocks for as long as a living process is stopped.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterator
 from typing import Union
 
@@ -62,6 +63,9 @@ class MemoryForest:
                 file.write(tree)
             self._nodes[inode] = trees.encode_blob(inode, executable, len(tree), digest)
         return inode, len(tree), trees.file_mode(executable)
+
+    def is_in_place(self) -> bool:
+        return os.path.isdir(self.folder)
 
     def end(self) -> None:
         self._open = False

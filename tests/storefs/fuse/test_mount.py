@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 from storefs.metadata.schema import KEY_VERSION
 from storefs.stores.mount_table import Mount, is_alive, mount_at, mounts, store_mounts
 from tests.storefs.fuse.mounted_store import MountedStore
+from tests.storefs.fuse.planting import Garden
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -135,6 +137,34 @@ def test_replacing_never_shows_the_empty_directory_and_breaks_no_reader(
     wait_for_end(first)
     watcher.kill()
     watcher.communicate()
+
+
+@pytest.mark.parametrize("transport", ["kernel", "pyfuse3"])
+def test_a_mount_whose_state_was_deleted_is_replaced(
+    store: MountedStore, hello: Path, scratch: Path, transport: str
+) -> None:
+    store.verglas("mount", "--background", "--transport", transport)
+    first = pid_of(store)
+    store.garden.close()
+    shutil.rmtree(scratch / "state")
+    store.garden = Garden(store.verglas_dir)
+    again = store.plant("again", scratch / "hello")
+    assert os.listdir(store.root) == [hello.name], "of the state that is gone"
+    with pytest.raises(OSError, match="Stale file handle"):
+        os.statvfs(store.root)
+    store.mount()
+    assert os.listdir(store.root) == [again.name]
+    assert len(store_mounts(store.verglas_dir)) == 1
+    wait_for_end(first)
+
+
+def test_umount_takes_away_what_serves_a_deleted_state(store: MountedStore, hello: Path, scratch: Path) -> None:
+    store.mount()
+    first = pid_of(store)
+    shutil.rmtree(scratch / "state")
+    store.verglas("umount")
+    assert mount_at(str(store.root)) is None
+    wait_for_end(first)
 
 
 def test_a_second_mount_says_what_to_do(store: MountedStore, hello: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from storefs.stores.mountpoint import ensure_mounted, find_mount
 from tests.conftest import BIN
 from tests.leaks import child_processes
 from tests.storefs.fuse.mounted_store import MountedStore
+from tests.storefs.fuse.planting import Garden
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -108,6 +110,18 @@ class TestRoot:
         assert find_mount(config) is None
         assert ensure_mounted(config) == str(store.root)
         assert (store.root / hello).read_text() == "hello\n"
+
+    def test_replaces_the_mount_of_a_state_that_was_deleted(self, store: MountedStore, scratch: Path) -> None:
+        config = load_config(store.environ)
+        ensure_mounted(config)
+        store.garden.close()
+        shutil.rmtree(scratch / "state")
+        store.garden = Garden(store.verglas_dir)
+        path = store.plant("again", scratch / "hello")
+        assert find_mount(config) is None
+        assert ensure_mounted(config) == str(store.root)
+        assert path.read_text() == "hello\n"
+        assert len(store_mounts(store.verglas_dir)) == 1
 
     def test_uses_a_mount_somewhere_else(self, store: MountedStore, scratch: Path, hello: str) -> None:
         store.verglas("mount", "--background", scratch / "elsewhere")
