@@ -54,19 +54,20 @@ class StoredAnswers:
 
     def _split(self, text: bytes) -> tuple[bytes, bytes]:
         """Return a path's key and its usual spelling."""
-        at = len(self._prefix)
+        prefix = self._prefix
+        at = len(prefix)
         dash = at + HASH_PART_LENGTH
         name = text[dash + 1 :]
         # What clients send is checked without making a value of it; everything else is parsed for its error, or for
         # the path that it means after all ('/nix/store//...').
         if (
-            text.startswith(self._prefix)
+            text.startswith(prefix)
             and text[dash : dash + 1] == b"-"
             and 0 < len(name) <= MAX_NAME_LENGTH
             and not name.translate(None, _LEGAL)
         ):
             try:
-                return nixbase32.decode(text[at:dash].decode("latin-1")) + name, text
+                return nixbase32.decode_ascii(text[at:dash]) + name, text
             except nixbase32.BadBase32:
                 pass
         path = self._directory.parse(text.decode("utf-8", "surrogateescape"))

@@ -46,12 +46,17 @@ def decode(text: str) -> bytes:
 
     Raises BadBase32 for a foreign character, a length that no byte string has, or bits set beyond the last byte.
     """
+    return decode_ascii(text.encode("utf-8", "surrogateescape"))
+
+
+def decode_ascii(text: bytes) -> bytes:
+    """Like ``decode``, for a text that came as bytes."""
     size = len(text) * 5 // 8
     if not text:
         return b""
     try:
-        if encoded_length(size) == len(text):
-            return int(text.encode("ascii").translate(_TO_PYTHON_DIGITS), 32).to_bytes(size, "little")
+        if (size * 8 + 4) // 5 == len(text):
+            return int(text.translate(_TO_PYTHON_DIGITS), 32).to_bytes(size, "little")
     except (ValueError, OverflowError):
         pass
-    raise BadBase32(f"invalid base-32 hash '{text}'")
+    raise BadBase32(f"invalid base-32 hash '{text.decode('utf-8', 'surrogateescape')}'")

@@ -109,7 +109,7 @@ def read_paths(reader: Reader, store_dir: StoreDir) -> list[StorePath]:
 
 def write_paths(writer: Writer, paths: Iterable[StorePath], store_dir: StoreDir) -> None:
     """Add a set of store paths, sorted as Nix sorts them."""
-    writer.strings(store_dir.print(path) for path in sorted(paths))
+    writer.strings(sorted([store_dir.print(path) for path in paths]))  # texts compare faster than paths
 
 
 def read_optional_path(reader: Reader, store_dir: StoreDir) -> StorePath | None:
