@@ -162,7 +162,8 @@ def _full_name(name: str, url: str) -> str:
 def _kept(session: Session, profile: str, name: str, url: str) -> str:
     """A function that gives the channel as it is installed."""
     try:
-        target = StoreReader(session.store).read_link(f"{profile}/{name}")
+        reader = StoreReader(session.store)
+        target = reader.read_link(f"{reader.resolve(profile)}/{name}")
     except OSError:
         raise StoreError(f"channel '{name}' was never updated; 'nix-channel --update' fetches all") from None
     path = session.store.directory.print(session.store.directory.to_store_path(target)[0])
