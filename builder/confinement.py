@@ -94,6 +94,7 @@ class Confinement:
         inputs: the closure that it may see.
         hidden: paths that it must not see, because it makes them.
         networked: whether it may use the network.
+        kvm: whether it may use /dev/kvm.
     """
 
     def __init__(
@@ -110,6 +111,7 @@ class Confinement:
         inputs: Collection[StorePath],
         hidden: Collection[StorePath],
         networked: bool,
+        kvm: bool,
     ) -> None:
         self._machine = machine
         self._config = machine.config
@@ -125,6 +127,7 @@ class Confinement:
         self._inputs = inputs
         self._hidden = hidden
         self._networked = networked
+        self._kvm = kvm
 
     def plan(self, *, sandboxed: bool) -> tuple[Spawner, Plan, str]:
         """Return who starts the builder, how, and the folder of the host in which its outputs will be.
@@ -166,7 +169,7 @@ class Confinement:
             networked=self._networked,
             system=self._derivation.system,
             binds=[self._real(bind, mounted) for bind in binds],
-            kvm="kvm" in config.words("system-features"),
+            kvm=self._kvm,
             shm_size=config.text("sandbox-dev-shm-size"),
             filter_syscalls=config.boolean("filter-syscalls"),
             new_privileges=config.boolean("allow-new-privileges"),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 
 from builder import progress as told
+from builder.build_directory import BuildDirectory
 from builder.build_log import open_build_log
 from builder.build_process import Limits, run_builder
 from builder.confinement import Confinement, is_sandboxed, require_fit_machine
@@ -18,10 +19,10 @@ from builder.environment import BadAttributeError, BuildAttributes, BuildEnviron
 from builder.failures import BuildError, InputRejectedError, NotDeterministicError
 from builder.locks import try_lock
 from builder.outputs import Produced, compare_outputs, hash_outputs, register_outputs
+from builder.removal import remove_tree
 from builder.request import BusyError
 from builder.sandbox.plan import Plan
 from builder.sandbox.spawn import Spawner
-from builder.scratch import make_build_directory, remove_tree
 from builder.users import acquire_user
 from storefs import logs
 from storefs.api import BuildMode
@@ -95,7 +96,7 @@ class _Build:
         self._valid = valid
         self._cancellation = cancellation
         self._networked = request.derivation.kind() is FIXED
-        self._build_dir = ""
+        self._build_dir: BuildDirectory | None = None
         self._closure_or_none: frozenset[StorePath] | None = None
         try:
             self._attributes = BuildAttributes(request.derivation)
@@ -201,11 +202,11 @@ class _Build:
         scratch_dir = machine.scratch_directory()
         ok = False
         try:
-            self._build_dir = make_build_directory(self._config, self._request.drv_path.name)
+            build_dir = self._build_dir = BuildDirectory(self._config, self._request.drv_path.name, private=sandboxed)
             scratch, rewrites = self._scratch_paths(sandboxed)
-            inside = self._config.text("sandbox-build-dir") if sandboxed else self._build_dir
+            inside = self._config.text("sandbox-build-dir") if sandboxed else build_dir.path
             environment = self._environment(inside, scratch, rewrites)
-            self._fill_build_directory(environment, user)
+            build_dir.fill(environment.files, user)
             confinement = Confinement(
                 machine,
                 self._derivation,
@@ -213,11 +214,12 @@ class _Build:
                 user,
                 environment,
                 scratch=scratch_dir,
-                host_build_dir=self._build_dir,
+                host_build_dir=build_dir.path,
                 build_dir=inside,
                 inputs=self._closure(),
                 hidden=self._outputs.values(),
                 networked=self._networked,
+                kvm="kvm" in self._attributes.required_features(),
             )
             spawner, plan, folder = confinement.plan(sandboxed=sandboxed)
             if logs.enabled(logs.DEBUG):
@@ -232,7 +234,7 @@ class _Build:
                     self._config,
                     name=self._request.name,
                     drv_path=self._shown,
-                    build_dir=self._build_dir,
+                    build_dir=build_dir.path,
                     logs_shown=self._machine.progress.show_logs,
                     networked=self._networked,
                 )
@@ -253,7 +255,7 @@ class _Build:
             ok = True
             return made
         finally:
-            self._remove_build_directory(ok)
+            self._end_build_directory(ok)
             remove_tree(scratch_dir)
             if activity is not None:
                 machine.progress.stop(activity, ok=ok)
@@ -301,16 +303,6 @@ class _Build:
                 found |= closure(self._store, [output.path for output in outputs if output.path is not None])
         return [self._store.path_info(path) for path in sorted(found)]
 
-    def _fill_build_directory(self, environment: BuildEnvironment, user: BuildUser) -> None:
-        for name, content in environment.files.items():
-            path = f"{self._build_dir}/{name}"
-            with open(path, "wb") as file:
-                file.write(content)
-            if user.foreign:
-                os.chown(path, user.uid, user.gid)
-        if user.foreign:
-            os.chown(self._build_dir, user.uid, user.gid)
-
     def _run_process(self, spawner: Spawner, plan: Plan, activity: told.Activity, user: BuildUser) -> Ending:
         config = self._config
         limits = Limits(
@@ -352,12 +344,14 @@ class _Build:
         if not config.boolean("run-diff-hook") and not config.boolean("keep-failed"):
             return None
         kept = self._set_aside(new, old)
+        assert self._build_dir is not None
+        self._build_dir.expose()  # the hook may want to look at that too
         from builder.hooks import run_diff_hook  # noqa: PLC0415
 
         original = f"{config.physical_store_dir}/{old.base_name}"
         owner = (user.uid, user.gid) if user.foreign else None
         try:
-            said = run_diff_hook(config, original, kept, self._shown, self._build_dir, owner)
+            said = run_diff_hook(config, original, kept, self._shown, self._build_dir.path, owner)
         except BuildError as error:
             self._machine.progress.error(str(error))
         else:
@@ -378,16 +372,16 @@ class _Build:
         finally:
             progress.stop(activity)
 
-    def _remove_build_directory(self, ok: bool) -> None:
-        if not self._build_dir:
+    def _end_build_directory(self, ok: bool) -> None:
+        if self._build_dir is None:
             return
         # That of a builtin may hold secrets, as from a netrc file.
         if not ok and self._config.boolean("keep-failed") and not self._derivation.is_builtin:
-            logs.log(logs.ERROR, f"note: keeping build directory '{self._build_dir}'")
-            os.chmod(self._build_dir, 0o755)
+            logs.log(logs.ERROR, f"note: keeping build directory '{self._build_dir.path}'")
+            self._build_dir.expose()
         else:
-            remove_tree(self._build_dir)
-        self._build_dir = ""
+            self._build_dir.remove()
+        self._build_dir = None
 
 
 _VERBS = {

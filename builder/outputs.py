@@ -7,22 +7,23 @@ Semantics: `registerOutputs` of Nix 2.8.
 from __future__ import annotations
 
 import os
-import stat
 import time
 
 from builder.failures import HashMismatchError, NotDeterministicError, OutputRejectedError
 from builder.output_checks import check_outputs
+from builder.output_inspection import inspect
 from builder.rewriting import rewrite_stream
 from storefs.formats.content_address import FLAT, RECURSIVE, ContentAddress
 from storefs.formats.derivation import FIXED
 from storefs.formats.hashes import Hash, Hasher
+from storefs.formats.nar import ROOT_HEAD, regular_node
 from storefs.formats.path_info import PathInfo
 from storefs.formats.refscan import ReferenceScanner
 from storefs.records import record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from builder.environment import BuildAttributes
     from storefs.api import Intake, Tree
@@ -45,7 +46,7 @@ class Produced:
         keep: outputs that were valid before and stay as they are.
         inputs: the closure that outputs may refer to.
         owner: the uid that must own the outputs.
-        move: large files may be moved instead of copied: nobody can still have one open for writing.
+        move: large files may be moved instead of copied: nobody else can have been handed an open one.
         repair: give valid outputs the new contents.
     """
 
@@ -185,7 +186,14 @@ def _take_in(store: LocalStore, produced: Produced, intake: Intake) -> tuple[lis
         final = finals[name]
         assert final is not None
         host_path = f"{produced.folder}/{produced.scratch[name].base_name}"
-        _inspect(host_path, store.directory.print(final), name, produced, shown)
+        said = f"'{store.directory.print(final)}' for output '{name}'"
+        try:
+            inspect(host_path, produced.owner, shown=said, private=produced.move)
+        except FileNotFoundError:
+            raise OutputRejectedError(
+                f"builder for '{shown}' failed to produce output path for output '{name}' at "
+                f"'{store.directory.print(final)}'"
+            ) from None
         ca = ""
         if fixed:
             address, content, references = _take_in_fixed(intake, host_path, candidates, produced, shown)
@@ -209,39 +217,6 @@ def _take_in(store: LocalStore, produced: Produced, intake: Intake) -> tuple[lis
         )
     _refuse_cycles(outputs, shown)
     return outputs, mismatch
-
-
-def _inspect(host_path: str, store_path: str, name: str, produced: Produced, shown: str) -> None:
-    """Refuse an output that is not there, or that somebody else could have tampered with."""
-    try:
-        status = os.lstat(host_path)
-    except FileNotFoundError:
-        raise OutputRejectedError(
-            f"builder for '{shown}' failed to produce output path for output '{name}' at '{store_path}'"
-        ) from None
-    writable = not stat.S_ISLNK(status.st_mode) and status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-    if writable or status.st_uid != produced.owner:
-        raise OutputRejectedError(
-            f"suspicious ownership or permission on '{store_path}' for output '{name}'; rejecting this build output"
-        )
-    if os.geteuid() != 0:
-        _make_readable(host_path)
-
-
-def _make_readable(path: str) -> None:
-    """Let us read what a builder of our own uid has made unreadable; root can read anyway."""
-    stack = [path]
-    while stack:
-        current = stack.pop()
-        mode = os.lstat(current).st_mode
-        if stat.S_ISDIR(mode):
-            # Writable too, so that the scratch directory can be removed afterwards.
-            if mode & 0o700 != 0o700:
-                os.chmod(current, mode | 0o700)
-            with os.scandir(current) as entries:
-                stack += [entry.path for entry in entries if not entry.is_symlink()]
-        elif stat.S_ISREG(mode) and not mode & 0o400:
-            os.chmod(current, mode | 0o400)
 
 
 def _take_in_tree(
@@ -275,27 +250,21 @@ def _take_in_fixed(
     """Take in the output of a fixed-output derivation and find its content address."""
     output = produced.derivation.outputs["out"]
     scanner = ReferenceScanner(candidates)
-    if output.is_recursive:
-        hasher = Hasher(output.hash_type)
+    whole, flat = Hasher(output.hash_type), _FlatHasher(output.hash_type)
+    feed = whole.update if output.is_recursive else flat.feed
 
-        def note(piece: bytes) -> None:
-            scanner.feed(piece)
-            hasher.update(piece)
+    def note(piece: bytes) -> None:
+        scanner.feed(piece)
+        feed(piece)
 
-        tree = intake.add_tree(host_path, nar_sink=note)
-        address = ContentAddress(RECURSIVE, hasher.finish())
-    else:
-        mode = os.lstat(host_path).st_mode
-        if not stat.S_ISREG(mode) or mode & stat.S_IXUSR:
-            raise OutputRejectedError(
-                f"output path '{host_path}' should be a non-executable regular file "
-                "since recursive hashing is not enabled (outputHashMode=flat)"
-            )
-        hasher = Hasher(output.hash_type)
-        for piece in _read(host_path):
-            hasher.update(piece)
-        tree = intake.add_tree(host_path, nar_sink=scanner.feed)
-        address = ContentAddress(FLAT, hasher.finish())
+    tree = intake.add_tree(host_path, nar_sink=note)
+    found = whole.finish() if output.is_recursive else flat.finish()
+    if found is None:
+        raise OutputRejectedError(
+            f"output path '{host_path}' should be a non-executable regular file "
+            "since recursive hashing is not enabled (outputHashMode=flat)"
+        )
+    address = ContentAddress(RECURSIVE if output.is_recursive else FLAT, found)
     references = {candidates[part] for part in scanner.found}
     if references:
         listed = ", ".join(sorted(path.base_name for path in references))
@@ -303,13 +272,36 @@ def _take_in_fixed(
     return address, tree, references
 
 
-def _read(path: str) -> Iterator[bytes]:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        while piece := os.read(descriptor, _PIECE):
-            yield piece
-    finally:
-        os.close(descriptor)
+class _FlatHasher:
+    """Hashes the contents of a regular file while its NAR goes by.
+
+    The file must not be read a second time for that: whoever still has it open for writing could let it have the
+    promised contents for the hash, and others for the store.
+    """
+
+    _BEGINNING = (ROOT_HEAD + regular_node(False, 0))[:-8]  # the size follows
+
+    def __init__(self, algorithm: str) -> None:
+        self._hasher = Hasher(algorithm)
+        self._head = b""
+        self._left = -1
+
+    def feed(self, piece: bytes) -> None:
+        """Take in more of the NAR."""
+        if self._left < 0:
+            self._head += piece
+            size_at = len(self._BEGINNING)
+            if len(self._head) < size_at + 8:
+                return
+            self._left = int.from_bytes(self._head[size_at : size_at + 8], "little")
+            piece = self._head[size_at + 8 :]
+        content = piece[: self._left]
+        self._left -= len(content)
+        self._hasher.update(content)
+
+    def finish(self) -> Hash | None:
+        """The hash; None if it is no regular file, or an executable one."""
+        return self._hasher.finish() if self._head.startswith(self._BEGINNING) else None
 
 
 def _refuse_cycles(outputs: list[_Output], shown: str) -> None:

@@ -1,4 +1,4 @@
-"""Directories that builds work in: one folder per process on the store's file system, and build directories.
+"""Where outputs are made: one folder per process on the store's file system, with a directory for each build.
 
 The folder is locked while its process lives; what dead processes left is removed by whoever comes next. On the store's
 file system, because large outputs are moved from here into the blobs. Blocking on the disk.
@@ -10,12 +10,10 @@ import fcntl
 import itertools
 import os
 
-from storefs import logs
+from builder.removal import remove_tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from storefs.config import Config
 
 
@@ -62,72 +60,6 @@ class Scratch:
             remove_tree(self._folder)
             os.close(self._lock)
             self._folder = ""
-
-
-def make_build_directory(config: Config, drv_name: str) -> str:
-    """Make `nix-build-NAME.drv-N` in the temporary directory. Raises OSError."""
-    parent = config.variable("TMPDIR") or "/tmp"
-    for number in itertools.count():
-        path = f"{parent}/nix-build-{drv_name}-{number}"
-        try:
-            os.mkdir(path, 0o700)
-        except FileExistsError:
-            continue
-        return path
-    raise AssertionError
-
-
-def remove_tree(path: str) -> None:
-    """Remove a directory or file and everything in it, whatever modes a builder gave it. Never raises.
-
-    What can't be removed is named in a warning and left.
-    """
-    try:
-        os.rmdir(path)  # most are empty by now
-    except NotADirectoryError:
-        _remove(os.unlink, path)
-    except OSError:
-        _remove_below(path)
-        _remove(os.rmdir, path)
-
-
-def _remove_below(path: str) -> None:
-    """Remove everything in a directory, at any depth."""
-    stack = [path]
-    emptied: set[str] = set()
-    while stack:
-        folder = stack.pop()
-        if folder in emptied:
-            # What was in it has been tried; if it is not empty now, it stays.
-            _remove(os.rmdir, folder)
-            continue
-        try:
-            os.chmod(folder, 0o700)
-            with os.scandir(folder) as found:
-                entries = list(found)
-        except OSError:
-            continue
-        if folder != path:
-            emptied.add(folder)
-            stack.append(folder)
-        for entry in entries:
-            if not entry.is_dir(follow_symlinks=False):
-                _remove(os.unlink, entry.path)
-            elif not _remove(os.rmdir, entry.path, complain=False):
-                stack.append(entry.path)
-
-
-def _remove(function: Callable[[str], None], path: str, *, complain: bool = True) -> bool:
-    """Remove one thing; whether it is gone."""
-    try:
-        function(path)
-    except FileNotFoundError:
-        return True
-    except OSError as error:
-        if complain:
-            logs.warn(f"'{path}' can't be removed: {error.strerror}")
-        return False
-    return True
 
 
 def _remove_if_dead(folder: str) -> None:

@@ -120,6 +120,8 @@ def sandbox_plan(
         ),
         steps.proc("/proc", True),
         steps.pivot_root(),
+        steps.seal_root(),
+        steps.session_keyring(),
         steps.host_name("localhost", "(none)"),
     ]
     after = _personality(around) + _filter(around)
@@ -220,7 +222,8 @@ def _personality(around: Surroundings) -> list[Step]:
 
 def _filter(around: Surroundings) -> list[Step]:
     """The system call filter; it comes while the process may still install one without forswearing privileges."""
-    program = build_filter(os.uname().machine) if around.filter_syscalls else b""
+    machine = os.uname().machine
+    program = build_filter(machine, socketcall=around.system == "i686-linux") if around.filter_syscalls else b""
     return [steps.syscall_filter(program)] if program else []
 
 

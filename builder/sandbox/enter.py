@@ -295,12 +295,8 @@ class Sandbox:
         """See plan.terminals."""
         target = self._root + "/dev/pts"
         os.makedirs(target, exist_ok=True)
-        try:
-            syscalls.mount("devpts", target, "devpts", flags.MS_NOSUID, "newinstance,mode=0620,ptmxmode=0666")
-            os.symlink("/dev/pts/ptmx", self._root + "/dev/ptmx")
-        except OSError:
-            syscalls.mount("/dev/pts", target, flags=flags.MS_BIND | flags.MS_REC)
-            self.bind("/dev/ptmx", "/dev/ptmx", False, False)
+        syscalls.mount("devpts", target, "devpts", flags.MS_NOSUID, "newinstance,mode=0620,ptmxmode=0666")
+        os.symlink("/dev/pts/ptmx", self._root + "/dev/ptmx")
 
     def pivot_root(self) -> None:
         """See plan.pivot_root."""
@@ -311,6 +307,14 @@ class Sandbox:
         syscalls.unmount(_TARGET_OF_PIVOT)
         os.rmdir(_TARGET_OF_PIVOT)
         self._root = ""
+
+    def seal_root(self) -> None:
+        """See plan.seal_root."""
+        _make_read_only(["/"], recursive=False)
+
+    def session_keyring(self) -> None:
+        """See plan.session_keyring."""
+        syscalls.join_new_session_keyring()
 
     def host_name(self, host: str, domain: str) -> None:
         """See plan.host_name."""
@@ -377,11 +381,11 @@ def _mount_point(target: str, folder: bool) -> None:
         os.close(os.open(target, os.O_CREAT | os.O_WRONLY, 0o644))
 
 
-def _make_read_only(targets: list[str], keep: int = 0) -> None:
-    """Make bind mounts read-only one by one; on kernels before 5.12 without touching what is mounted beneath them."""
+def _make_read_only(targets: list[str], keep: int = 0, *, recursive: bool = True) -> None:
+    """Make mounts read-only one by one; on kernels before 5.12 without touching what is mounted beneath them."""
     for target in targets:
         try:
-            syscalls.set_read_only(target, recursive=True)
+            syscalls.set_read_only(target, recursive=recursive)
         except OSError:
             remount = flags.MS_REMOUNT | flags.MS_BIND | flags.MS_RDONLY | flags.MS_NOSUID | flags.MS_NODEV
             syscalls.mount("none", target, flags=remount | keep)

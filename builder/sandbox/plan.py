@@ -128,13 +128,23 @@ def tmpfs(path: str, options: str) -> Step:
 
 
 def terminals() -> Step:
-    """Mount a /dev/pts of the build's own, or show the host's where the kernel refuses one."""
+    """Mount a /dev/pts of the build's own; that of the host has the terminals of the user in it."""
     return Step("terminals", (), "mount -t devpts -o newinstance devpts /dev/pts")
 
 
 def pivot_root() -> Step:
     """Make the prepared root the root, and let go of the host's."""
     return Step("pivot_root", (), "pivot_root")
+
+
+def seal_root() -> Step:
+    """Make the root read-only: what is mounted beneath it keeps its own rules."""
+    return Step("seal_root", (), "mount -o remount,ro /")
+
+
+def session_keyring() -> Step:
+    """Begin with an empty session keyring: that of the caller has keys in it which whoever inherits it may read."""
+    return Step("session_keyring", (), "keyctl session")
 
 
 def host_name(host: str, domain: str) -> Step:

@@ -5,6 +5,9 @@ A pure function from a machine's name to bytes; the child installs them. What it
 - giving a file the setuid or setgid bit, with chmod and its relatives or at creation. Between the end of a build and
   its registration such a file would exist on the host, owned by the build's user. (EPERM)
 - setting extended attributes and POSIX ACLs, which a store can't hold. (ENOTSUP)
+- sockets of the family AF_VSOCK: a network namespace does not contain them, and in a virtual machine they lead to its
+  host. (EAFNOSUPPORT) On i386 the old call socketcall hides the family: it makes sockets of every kind or, where
+  the build is not for i686-linux, none at all. (ENOSYS)
 - openat2 and io_uring, whose arguments a filter can't see and which could do all of the above. (ENOSYS, so that
   programs use the older calls)
 
@@ -16,7 +19,8 @@ from __future__ import annotations
 
 import struct
 
-_EPERM, _ENOSYS, _ENOTSUP = 1, 38, 95
+_EPERM, _ENOSYS, _ENOTSUP, _EAFNOSUPPORT = 1, 38, 95, 97
+_AF_VSOCK = 40
 _SETUID_BITS = 0o6000
 _CREATES = 0o100 | 0o20000000  # O_CREAT, or the bit that O_TMPFILE has of its own
 
@@ -48,6 +52,8 @@ _XATTRS = {
     _AUDIT_AARCH64: (5, 6, 7),
     _AUDIT_ARM: (226, 227, 228),
 }
+_SOCKETS = {_AUDIT_X86_64: 41, _AUDIT_I386: 359, _AUDIT_AARCH64: 198, _AUDIT_ARM: 281}
+_SOCKETCALL, _SYS_SOCKET = 102, 1  # on i386
 _OF_MACHINE = {
     "x86_64": (_AUDIT_X86_64, _AUDIT_I386),
     "i686": (_AUDIT_I386,),
@@ -56,15 +62,20 @@ _OF_MACHINE = {
 }
 
 
-def build_filter(machine: str) -> bytes:
-    """Return the filter for a kernel of this machine (`uname -m`), b'' for one whose calls are not tabled here."""
+def build_filter(machine: str, *, socketcall: bool) -> bytes:
+    """Return the filter for a kernel of this machine (`uname -m`), b'' for one whose calls are not tabled here.
+
+    Args:
+        machine: as above.
+        socketcall: whether programs for i386 may make sockets by their old call, whose family no filter can see.
+    """
     architectures = _OF_MACHINE.get(machine)
     if architectures is None:
         return b""
     program = [_instruction(_LOAD, _OFFSET_ARCH)]
     for architecture in architectures:
-        block = _block(architecture)
-        # A conditional jump reaches 255 instructions; a block has about 60.
+        block = _block(architecture, socketcall=socketcall)
+        # A conditional jump reaches 255 instructions; a block has about 70.
         program += [_instruction(_EQUAL, architecture, 0, len(block)), *block]
     # An architecture that this kernel can run but that is not tabled: none exists for the machines above.
     program.append(_instruction(_RETURN, _ERRNO | _ENOSYS))
@@ -79,7 +90,7 @@ def _argument(index: int) -> bytes:
     return _instruction(_LOAD, _OFFSET_ARGS + 8 * index)
 
 
-def _block(architecture: int) -> list[bytes]:
+def _block(architecture: int, *, socketcall: bool) -> list[bytes]:
     allow = _instruction(_RETURN, _ALLOW)
     refuse = _instruction(_RETURN, _ERRNO | _EPERM)
     block = [_instruction(_LOAD, _OFFSET_NUMBER)]
@@ -101,6 +112,17 @@ def _block(architecture: int) -> list[bytes]:
             _argument(index + 1),
             _instruction(_ANY_BIT, _SETUID_BITS, 0, 1),
             refuse,
+            allow,
+        ]
+    refused_families = [(_SOCKETS[architecture], _AF_VSOCK, _EAFNOSUPPORT)]
+    if architecture == _AUDIT_I386 and not socketcall:
+        refused_families.append((_SOCKETCALL, _SYS_SOCKET, _ENOSYS))
+    for number, first, code in refused_families:
+        block += [
+            _instruction(_EQUAL, number, 0, 4),
+            _argument(0),
+            _instruction(_EQUAL, first, 0, 1),
+            _instruction(_RETURN, _ERRNO | code),
             allow,
         ]
     for number, code in {**dict.fromkeys(_XATTRS[architecture], _ENOTSUP), **_REFUSED_EVERYWHERE}.items():

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import _socket  # `socket` itself takes 7 ms to import
 import ctypes
+import errno
 import fcntl
 import os
 import struct
@@ -23,10 +24,12 @@ _SECBITS_LOCKED_DOWN = (
 )
 _AT_FDCWD, _AT_RECURSIVE = -100, 0x8000
 _MOUNT_ATTR_RDONLY = 1
+_KEYCTL_JOIN_SESSION_KEYRING = 1
 _SIOCSIFFLAGS, _IFF_UP, _IFF_LOOPBACK, _IFF_RUNNING = 0x8914, 0x1, 0x8, 0x40
 
 # Numbers of calls for which the C library has no wrapper; those above 424 are the same on every architecture.
 _PIVOT_ROOT = {"x86_64": 155, "i686": 217, "aarch64": 41, "armv7l": 218, "riscv64": 41}
+_KEYCTL = {"x86_64": 250, "i686": 288, "aarch64": 219, "armv7l": 311, "riscv64": 219}
 _CLONE = {"x86_64": 56, "i686": 120, "aarch64": 220, "armv7l": 120, "riscv64": 220}
 _MOUNT_SETATTR, _LANDLOCK_CREATE, _LANDLOCK_RESTRICT = 442, 444, 446
 
@@ -138,6 +141,14 @@ def drop_capabilities() -> None:
     _prctl(_PR_SET_SECUREBITS, _SECBITS_LOCKED_DOWN)
     header = struct.pack("=Ii", 0x20080522, 0)
     _check(_libc.capset(header, bytes(24)), "dropping capabilities")
+
+
+def join_new_session_keyring() -> None:
+    """Leave the inherited session keyring for a new, empty one; keyctl(2). Nothing where the kernel has no keys."""
+    keyring = _libc.syscall(_number(_KEYCTL, "keyctl"), _KEYCTL_JOIN_SESSION_KEYRING, None)
+    # Where a container forbids the call, its builders can't read keys either.
+    if keyring == -1 and ctypes.get_errno() not in {errno.ENOSYS, errno.EPERM}:
+        _check(-1, "making a session keyring")
 
 
 def raise_loopback() -> None:
