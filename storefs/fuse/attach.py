@@ -97,7 +97,8 @@ def check_target(target: str, verglas_dir: str, *, replace: bool) -> Mount | Non
 def attach(target: str, verglas_dir: str, *, over: Mount | None) -> Attachment:
     """Mount a new FUSE file system on `target`, in the place of the mount `over`, if any.
 
-    With Linux 6.5 nobody ever sees the directory without a mount; before, for some microseconds.
+    With Linux 6.5 nobody ever sees the directory without a mount. Before, and through fusermount3, which can't put one
+    beneath another, it is bare for a moment.
 
     Raises:
         NoFuseError: neither system calls nor fusermount3 could do it.
@@ -123,7 +124,16 @@ def detach(target: str, *, privileged: bool) -> None:
         except OSError as error:
             if error.errno != errno.EPERM:
                 raise SystemRefusedError(f"unmounting '{target}'", error) from error
-    _run_helper(["-u", "-z", "--", target])
+    unmount_by_helper(target, lazy=True)
+
+
+def unmount_by_helper(target: str, *, lazy: bool) -> None:
+    """Unmount what fusermount3 has mounted for this user.
+
+    Raises:
+        NoFuseError: its last line of text: it is in use, and not `lazy`; or it may not be done.
+    """
+    _run_helper(["-u", *(["-z"] if lazy else []), "--", target])
 
 
 def _attach_by_syscalls(target: str, verglas_dir: str, over: Mount | None) -> Attachment:
@@ -150,7 +160,7 @@ def _attach_by_syscalls(target: str, verglas_dir: str, over: Mount | None) -> At
 
 def _attach_by_helper(target: str, verglas_dir: str, over: Mount | None) -> Attachment:
     if over is not None:
-        _run_helper(["-u", "-z", "--", target])
+        unmount_by_helper(target, lazy=True)
     source = source_of(verglas_dir).replace("\\", "\\\\").replace(",", "\\,")
     options = f"fsname={source},subtype={SUBTYPE},ro,nosuid,nodev,default_permissions"
     # The administrator decides whether others may look: with `user_allow_other` in /etc/fuse.conf.

@@ -11,8 +11,9 @@ import select
 from typing import TYPE_CHECKING
 
 from storefs.errors import StoreError, SystemRefusedError
-from storefs.fuse.attach import detach
+from storefs.fuse.attach import detach, unmount_by_helper
 from storefs.stores import mount_syscalls as syscalls
+from storefs.stores.fuse_device import NoFuseError
 from storefs.stores.mount_control import ask_all
 from storefs.stores.mount_table import is_alive, store_mounts
 
@@ -59,13 +60,22 @@ def _unmount_one(mount: Mount, verglas_dir: str, *, lazy: bool) -> None:
                 raise StillInUseError(target) from error
             if error.errno != errno.EPERM:
                 raise SystemRefusedError(f"unmounting '{target}'", error) from error
-            detach(target, privileged=False)
+            _unmount_as_user(target, lazy=lazy)
         if not lazy:
             for watcher in watchers:
                 select.select([watcher], [], [], _PATIENCE)
     finally:
         for watcher in watchers:
             os.close(watcher)
+
+
+def _unmount_as_user(target: str, *, lazy: bool) -> None:
+    try:
+        unmount_by_helper(target, lazy=lazy)
+    except NoFuseError as error:
+        if os.strerror(errno.EBUSY) in str(error):
+            raise StillInUseError(target) from error
+        raise
 
 
 def _watch_processes(verglas_dir: str, target: str) -> list[int]:

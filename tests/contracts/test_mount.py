@@ -24,7 +24,7 @@ from tests.storefs.fuse.mounted_store import MountedStore, example_tree, mounted
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-pytestmark = [pytest.mark.fuse, pytest.mark.root, pytest.mark.slow]
+pytestmark = [pytest.mark.fuse, pytest.mark.slow]
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 VARIANTS = {
@@ -323,6 +323,7 @@ with open(os.path.join(sys.argv[1], "mapped"), "rb") as file:
 print("ready", flush=True)
 sys.stdin.readline()
 for file in (small, big):
+    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)  # what is read comes from the process that serves
     sys.stdout.buffer.write(file.readall())
 sys.stdout.buffer.write(mapped[:])
 """
@@ -334,7 +335,6 @@ sys.stdout.buffer.write(mapped[:])
             store.collect(path)
             assert not path.exists()
             wait_until(lambda: store.counters()["collected files held"] == 3)
-            Path("/proc/sys/vm/drop_caches").write_text("1")
             reader.stdin.write(b"go\n")
             reader.stdin.close()
             assert reader.stdout.read() == b"".join(contents.values())
@@ -480,8 +480,8 @@ class TestPrograms:
         code = """
 import os, subprocess, sys
 from storefs.stores import mount_syscalls as syscalls
-syscalls.unshare(syscalls.CLONE_NEWNS)
-syscalls.make_mounts_slaves()
+from storefs.stores.namespace import enter_mount_namespace
+enter_mount_namespace()
 folder, paths = sys.argv[1], sys.stdin.read().split()
 for index, path in enumerate(paths):
     os.mkdir(f"{folder}/{index}")

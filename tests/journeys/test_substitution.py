@@ -11,7 +11,7 @@ from storefs.formats.store_path import StoreDir
 from tests.conftest import Runner
 from tests.http_server import Fault, HttpServer
 
-pytestmark = [pytest.mark.slow, pytest.mark.root, pytest.mark.fuse]
+pytestmark = [pytest.mark.slow, pytest.mark.fuse]
 
 EXPRESSION = """
 let

@@ -25,7 +25,7 @@ from storefs.stores.mount_control import ask_all
 if TYPE_CHECKING:
     from tests.conftest import Runner
 
-pytestmark = [pytest.mark.fuse, pytest.mark.root, pytest.mark.slow]
+pytestmark = [pytest.mark.fuse, pytest.mark.slow]
 
 READERS = 8
 SECONDS = 12
@@ -137,6 +137,7 @@ def status(store: LocalStore) -> list[dict[str, object]]:
     return ask_all(store.config.verglas_dir, {"op": "status"})
 
 
+@pytest.mark.root
 def test_a_full_disk_does_not_disturb_readers(
     run: Runner, environ: dict[str, str], scratch: Path, expects_warnings: list[object]
 ) -> None:

@@ -18,7 +18,7 @@ from tests.http_server import Fault, HttpServer, wait_until
 from tests.storefs.fuse.mounted_store import MountedStore
 from tests.storefs.stores.caches import PUBLIC_KEY, HandMadeCache, path_named
 
-pytestmark = [pytest.mark.fuse, pytest.mark.root, pytest.mark.slow]
+pytestmark = [pytest.mark.fuse, pytest.mark.slow]
 
 BIG = os.urandom(300_000)
 

@@ -22,7 +22,7 @@ from tests.storefs.fuse.planting import Garden
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = [pytest.mark.fuse, pytest.mark.root, pytest.mark.slow]
+pytestmark = [pytest.mark.fuse, pytest.mark.slow]
 
 
 @pytest.fixture
@@ -107,6 +107,7 @@ def test_umount_takes_a_dead_mount_away(store: MountedStore, hello: Path) -> Non
     assert mount_at(str(store.root)) is None
 
 
+@pytest.mark.root  # fusermount3 can't put a mount beneath another one: without root the directory is bare for a moment
 def test_replacing_never_shows_the_empty_directory_and_breaks_no_reader(
     store: MountedStore, hello: Path, scratch: Path
 ) -> None:
@@ -185,6 +186,7 @@ def test_two_at_once_make_one_mount(store: MountedStore, hello: Path) -> None:
     assert hello.read_text() == "hello\n"
 
 
+@pytest.mark.root
 def test_what_is_somebody_elses_is_not_mounted_over(store: MountedStore) -> None:
     store.root.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "mine", store.root], check=True)
@@ -224,6 +226,7 @@ def test_a_database_of_a_newer_release_replaces_nothing(store: MountedStore, hel
     env.update(lambda txn: txn.put(KEY_VERSION, version, db=env.meta))
 
 
+@pytest.mark.root
 def test_without_a_device_the_error_says_so(store: MountedStore) -> None:
     from tests.conftest import BIN
 
@@ -288,12 +291,11 @@ def test_a_long_state_directory_has_room_for_sockets(scratch: Path) -> None:
 
 def test_many_cycles_leak_nothing(store: MountedStore, hello: Path, pytestconfig: pytest.Config) -> None:
     cycles = 10_000 if pytestconfig.getoption("--deep") else 10
-    before = len(list(mounts()))
     for _ in range(cycles):
         store.mount()
         assert hello.read_text() == "hello\n"
         store.verglas("umount")
-    assert len(list(mounts())) == before
+    assert [mount.target for mount in mounts() if mount.target.startswith(str(store.folder))] == []
     assert os.listdir(f"{store.verglas_dir}/mounts") == ["lock"]
 
 
