@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from evaluator.eval_io import EvalIO, GitRequest, GitTree
+    from evaluator.eval_io import EvalIO, RepositoryRequest, RepositoryTree
     from storefs.formats.hashes import Hash
 
 
@@ -108,6 +108,11 @@ class RestrictedIO(ForwardingIO):
         """See `EvalIO`."""
         return self.check(path)
 
+    def ensure(self, path: str) -> None:
+        """See `EvalIO`; asked of paths that an expression may name."""
+        self._inner.ensure(path)
+        self.allow(path)
+
     def add_path(
         self,
         name: str,
@@ -143,9 +148,9 @@ class RestrictedIO(ForwardingIO):
         self.check_uri(url)
         return self._made(self._inner.download(url, name, unpack=unpack, expected=expected))
 
-    def fetch_git(self, request: GitRequest) -> GitTree:
+    def fetch_repository(self, request: RepositoryRequest) -> RepositoryTree:
         """See `EvalIO`."""
         self.check_uri(request.url)
-        tree = self._inner.fetch_git(request)
+        tree = self._inner.fetch_repository(request)
         self.allow(tree.path)
         return tree

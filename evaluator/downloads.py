@@ -51,7 +51,7 @@ def fetch_url(config: Config, io: EvalIO, url: str, name: str, *, unpack: bool, 
     """
     cache = _Cache(config, url, name, unpack)
     known = None if expected is not None else cache.fresh()
-    if known is not None and not io.read_only and io.is_valid(known):
+    if known is not None and io.is_valid(known):
         return known
     with tempfile.TemporaryDirectory(prefix="verglas-fetch-") as scratch:
         file = _download(url, scratch, config.integer("connect-timeout") or 30)

@@ -99,6 +99,13 @@ class EvalIO:
                 for entry in entries
             }
 
+    def last_modified(self, path: str) -> int:
+        """Return when the newest file at or below a host path was changed, in seconds since the epoch."""
+        newest = int(os.lstat(_host(path)).st_mtime)
+        for folder, _, names in os.walk(_host(path)):
+            newest = max(newest, *(int(os.lstat(os.path.join(folder, name)).st_mtime) for name in (*names, ".")))
+        return newest
+
     def resolve(self, path: str) -> str:
         """Return `path` with every symbolic link in it followed. OSError for a loop; a missing end stays as it is."""
         if path.startswith(COREPKGS):
@@ -261,15 +268,16 @@ class EvalIO:
         """Put what a URL names into the store, unpacked if it is an archive, and return its store path. Blocks."""
         raise EffectRefusedError(f"cannot download '{url}': this evaluation has no network")
 
-    def fetch_git(self, request: GitRequest) -> GitTree:
-        """Put a revision of a git repository into the store. Blocks."""
+    def fetch_repository(self, request: RepositoryRequest) -> RepositoryTree:
+        """Put a revision of a repository into the store. Blocks."""
         raise EffectRefusedError(f"cannot fetch '{request.url}': this evaluation must not run git")
 
 
-class GitRequest:
-    """What to fetch from a git repository.
+class RepositoryRequest:
+    """What to fetch from a repository.
 
     Attributes:
+        kind: 'git' or 'hg', Mercurial.
         url: a URL, or the path of a repository on this machine.
         ref: a branch or tag; None is the default branch, or the working tree of a local repository.
         rev: a commit, 40 hexadecimal digits, or None.
@@ -277,12 +285,13 @@ class GitRequest:
         name: of the store path.
     """
 
-    __slots__ = ("all_refs", "name", "ref", "rev", "shallow", "submodules", "url")
+    __slots__ = ("all_refs", "kind", "name", "ref", "rev", "shallow", "submodules", "url")
 
     def __init__(
         self,
         url: str,
         *,
+        kind: str = "git",
         ref: str | None = None,
         rev: str | None = None,
         submodules: bool = False,
@@ -291,6 +300,7 @@ class GitRequest:
         name: str = "source",
     ) -> None:
         self.url = url
+        self.kind = kind
         self.ref = ref
         self.rev = rev
         self.submodules = submodules
@@ -299,12 +309,23 @@ class GitRequest:
         self.name = name
 
 
-class GitTree:
-    """What was fetched: store path, NAR hash, commit (None for a dirty tree), its date, and how many are before it."""
+class RepositoryTree:
+    """What was fetched: store path, NAR hash, commit (None for a dirty tree), how many are before it, its date (None
+    if the repository does not say), and its branch where the kind of repository has it in a commit.
+    """
 
-    __slots__ = ("last_modified", "nar_hash", "path", "rev", "rev_count")
+    __slots__ = ("branch", "last_modified", "nar_hash", "path", "rev", "rev_count")
 
-    def __init__(self, path: str, nar_hash: Hash, rev: str | None, rev_count: int | None, last_modified: int) -> None:
+    def __init__(
+        self,
+        path: str,
+        nar_hash: Hash,
+        rev: str | None,
+        rev_count: int | None,
+        last_modified: int | None,
+        branch: str = "",
+    ) -> None:
+        self.branch = branch
         self.path = path
         self.nar_hash = nar_hash
         self.rev = rev

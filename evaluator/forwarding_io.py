@@ -8,7 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from evaluator.eval_io import GitRequest, GitTree
+    from evaluator.eval_io import RepositoryRequest, RepositoryTree
     from storefs.formats.derivation import Derivation
     from storefs.formats.hashes import Hash
 
@@ -118,6 +118,10 @@ class ForwardingIO(EvalIO):
         """See `EvalIO`."""
         return self._inner.download(url, name, unpack=unpack, expected=expected)
 
-    def fetch_git(self, request: GitRequest) -> GitTree:
+    def last_modified(self, path: str) -> int:
         """See `EvalIO`."""
-        return self._inner.fetch_git(request)
+        return self._inner.last_modified(path)
+
+    def fetch_repository(self, request: RepositoryRequest) -> RepositoryTree:
+        """See `EvalIO`."""
+        return self._inner.fetch_repository(request)

@@ -15,13 +15,13 @@ import time
 from io import BytesIO
 
 from evaluator.archives import unpack
-from evaluator.eval_io import GitTree
+from evaluator.eval_io import RepositoryTree
 from storefs.errors import StoreError
 from storefs.logs import warn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from evaluator.eval_io import EvalIO, GitRequest
+    from evaluator.eval_io import EvalIO, RepositoryRequest
     from storefs.config import Config
 
 
@@ -58,7 +58,7 @@ class _Git:
         return self.run(arguments, where=where).decode("utf-8", "surrogateescape").strip()
 
 
-def fetch_git(config: Config, io: EvalIO, request: GitRequest) -> GitTree:
+def fetch_git(config: Config, io: EvalIO, request: RepositoryRequest) -> RepositoryTree:
     """Put a tree into the store.
 
     Raises:
@@ -67,6 +67,9 @@ def fetch_git(config: Config, io: EvalIO, request: GitRequest) -> GitTree:
     git = _Git(config.environment())
     url = request.url
     local = url[7:] if url.startswith("file://") else url if url.startswith("/") else None
+    local = None if local is None else os.path.normpath(local)
+    if local is not None and url.startswith("file://") and config.variable("_NIX_FORCE_HTTP") == "1":
+        local = None  # Nix's own tests ask for it: a repository of this machine as if it were another's
     if local is not None and not os.path.exists(local):
         raise GitError(f"'{local}' does not exist")
     if local is not None and request.ref is None and request.rev is None and os.path.exists(f"{local}/.git"):
@@ -75,10 +78,16 @@ def fetch_git(config: Config, io: EvalIO, request: GitRequest) -> GitTree:
             return dirty
     repository = local if local is not None else _mirror(git, config, request)
     rev = request.rev or _resolve(git, repository, request.ref or "HEAD", url)
+    if request.rev is not None and local is None and not request.all_refs:
+        _require_ancestor(git, request, repository)
+    if not request.shallow and git.ask(["rev-parse", "--is-shallow-repository"], repository) == "true":
+        raise GitError(f"'{url}' is a shallow Git repository, but a non-shallow repository is needed")
     return _revision(git, io, request, repository, rev)
 
 
-def _working_tree(git: _Git, config: Config, io: EvalIO, request: GitRequest, path: str) -> GitTree | None:
+def _working_tree(
+    git: _Git, config: Config, io: EvalIO, request: RepositoryRequest, path: str
+) -> RepositoryTree | None:
     """Take a local repository as it is, if it differs from its last commit; None if it does not."""
     has_head = True
     try:
@@ -106,7 +115,7 @@ def _working_tree(git: _Git, config: Config, io: EvalIO, request: GitRequest, pa
 
     store_path = io.add_path(request.name, os.path.abspath(path), keep=keep)
     modified = int(git.ask(["log", "-1", "--format=%ct", "--no-show-signature", head], path)) if has_head else 0
-    return GitTree(store_path, io.nar_hash(store_path), None, None, modified)
+    return RepositoryTree(store_path, io.nar_hash(store_path), None, None, modified)
 
 
 def _resolve(git: _Git, repository: str, ref: str, url: str) -> str:
@@ -118,14 +127,31 @@ def _resolve(git: _Git, repository: str, ref: str, url: str) -> str:
     raise GitError(f"cannot find Git revision '{ref}' in the repository '{url}'")
 
 
-def _revision(git: _Git, io: EvalIO, request: GitRequest, repository: str, rev: str) -> GitTree:
+def _require_ancestor(git: _Git, request: RepositoryRequest, repository: str) -> None:
+    """Raise unless the commit is on the branch that is named: of another machine's repository, only that is asked for.
+
+    What the mirror happens to have must not decide whether an expression works.
+    """
+    assert request.rev is not None
+    try:
+        tip = _resolve(git, repository, request.ref or "HEAD", request.url)
+        git.run(["merge-base", "--is-ancestor", request.rev, tip], where=repository)
+    except GitError:
+        raise _no_revision(request, request.rev) from None
+
+
+def _no_revision(request: RepositoryRequest, rev: str) -> GitError:
+    return GitError(
+        f"Cannot find Git revision '{rev}' in ref '{request.ref or 'HEAD'}' of repository '{request.url}'! "
+        "Please make sure that the rev exists on the ref you've specified or add allRefs = true;."
+    )
+
+
+def _revision(git: _Git, io: EvalIO, request: RepositoryRequest, repository: str, rev: str) -> RepositoryTree:
     try:
         git.run(["cat-file", "-e", f"{rev}^{{commit}}"], where=repository)
     except GitError:
-        raise GitError(
-            f"Cannot find Git revision '{rev}' in ref '{request.ref or 'HEAD'}' of repository '{request.url}'! "
-            "Please make sure that the rev exists on the ref you've specified or add allRefs = true;."
-        ) from None
+        raise _no_revision(request, rev) from None
     modified = int(git.ask(["log", "-1", "--format=%ct", "--no-show-signature", rev], repository))
     count = None if request.shallow else int(git.ask(["rev-list", "--count", "--first-parent", rev], repository))
     with tempfile.TemporaryDirectory(prefix="verglas-git-") as scratch:
@@ -143,7 +169,7 @@ def _revision(git: _Git, io: EvalIO, request: GitRequest, repository: str, rev: 
             archive = git.run(["archive", "--format=tar", rev], where=repository)
             unpack(BytesIO(archive), tree)
         store_path = io.add_path(request.name, tree)
-    return GitTree(store_path, io.nar_hash(store_path), rev, count, modified)
+    return RepositoryTree(store_path, io.nar_hash(store_path), rev, count, modified)
 
 
 def _remove_git_folders(tree: str) -> None:
@@ -161,7 +187,7 @@ def _remove_git_folders(tree: str) -> None:
             os.rmdir(import_path)
 
 
-def _mirror(git: _Git, config: Config, request: GitRequest) -> str:
+def _mirror(git: _Git, config: Config, request: RepositoryRequest) -> str:
     """Fetch into the mirror of another machine's repository and return its path."""
     key = hashlib.sha256(request.url.encode("utf-8", "surrogateescape")).hexdigest()
     path = f"{config.xdg('cache')}/verglas/git/{key}"

@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from evaluator.eval_io import EvalIO, GitRequest, GitTree
+    from evaluator.eval_io import EvalIO, RepositoryRequest, RepositoryTree
     from evaluator.result_cache import Observation
     from storefs.formats.hashes import Hash
 
@@ -194,9 +194,14 @@ class RecordingIO(ForwardingIO):
             self._note("valid", path, True)
         return path
 
-    def fetch_git(self, request: GitRequest) -> GitTree:
+    def last_modified(self, path: str) -> int:
+        """See `EvalIO`; a date is not looked at again."""
+        self.cacheable = False
+        return self._inner.last_modified(path)
+
+    def fetch_repository(self, request: RepositoryRequest) -> RepositoryTree:
         """See `EvalIO`; only a named commit stays what it is."""
-        tree = self._inner.fetch_git(request)
+        tree = self._inner.fetch_repository(request)
         if request.rev is None:
             self.cacheable = False
         else:

@@ -45,6 +45,7 @@ HELP = """The following commands are available:
   :e <expr>     Open where the expression is defined in $EDITOR
   :i <expr>     Build derivation, then install result into current profile
   :l <path>     Load Nix expression and add it to scope
+  :log <expr>   Show the log of a derivation's build
   :p <expr>     Evaluate and print expression recursively
   :q            Exit
   :r            Reload all files
@@ -156,6 +157,8 @@ class Repl:
             self.out.write(documentation(self.evaluate(argument)) + "\n")
         elif command in {":b", ":bl"}:
             self.build(argument, link=command == ":bl")
+        elif command == ":log":
+            self.show_log(argument)
         elif command in {":i", ":u"}:
             self.run_tool(command, argument)
         elif command in {":e", ":edit"}:
@@ -214,6 +217,12 @@ class Repl:
             self.out.write(f"  {name} -> {session.store_io.directory.print(path)}\n")
             if link:
                 make_root(session, os.path.abspath(f"repl-result-{name}"), path)
+
+    def show_log(self, text: str) -> None:
+        """Print the log of a derivation's build, also of one that failed."""
+        drv_path, _ = self._derivation(text)
+        self.out.flush()
+        self.session.print_log(self.session.store_io.directory.parse(drv_path))
 
     def run_tool(self, command: str, text: str) -> None:
         """Install a derivation, or start a shell in it, with the program for it."""

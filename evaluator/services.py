@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from evaluator.eval_io import EvalIO, GitRequest, GitTree
+    from evaluator.eval_io import EvalIO, RepositoryRequest, RepositoryTree
     from storefs.formats.hashes import Hash
 
 
@@ -30,6 +30,6 @@ class Services:
         """See `EvalIO.download`."""
         raise StoreError(f"cannot download '{url}' in this evaluation")
 
-    def fetch_git(self, io: EvalIO, request: GitRequest) -> GitTree:
-        """See `EvalIO.fetch_git`."""
+    def fetch_repository(self, io: EvalIO, request: RepositoryRequest) -> RepositoryTree:
+        """See `EvalIO.fetch_repository`."""
         raise StoreError(f"cannot fetch '{request.url}' in this evaluation")

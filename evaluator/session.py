@@ -26,12 +26,13 @@ if TYPE_CHECKING:
     from typing import TypeVar
 
     from evaluator.access import RestrictedIO
-    from evaluator.eval_io import EvalIO, GitRequest, GitTree
+    from evaluator.eval_io import EvalIO, RepositoryRequest, RepositoryTree
     from evaluator.recording_io import RecordingIO
     from storefs.api import BuildMode, BuildResult, Missing, Store
     from storefs.config import Config
     from storefs.formats.derived_path import DerivedPath
     from storefs.formats.hashes import Hash
+    from storefs.formats.store_path import StorePath
     from storefs.options import Invocation
 
     T = TypeVar("T")
@@ -116,7 +117,8 @@ class Session:
         if self.config.store_uri.startswith("dummy:"):
             return None
         if self._store is None:
-            if self.read_only and not os.path.exists(self.config.verglas_dir + "/db") and _is_local(self.config):
+            absent = not os.path.exists(self.config.verglas_dir + "/db") and _is_local(self.config)
+            if absent and self.store_io.read_only:
                 return None  # nothing was ever stored here: a command that only looks must not begin it
             from storefs.stores.open import open_store  # noqa: PLC0415  printing a number needs no database
 
@@ -188,10 +190,7 @@ class Session:
         if len(text) > 2 and text[0] == "<" and text[-1] == ">":
             found: str = self.state.memo["search path"].require(text[1:-1], pos=NO_POS)
             return found
-        path = os.path.abspath(text)
-        if self._restricted is not None and not self.settings.pure_eval:
-            self._restricted.allow(path)
-        return path
+        return os.path.abspath(text)
 
     def evaluate_file(self, text: str) -> object:
         """Return the value of a file argument."""
@@ -260,6 +259,18 @@ class Session:
 
         require_success(results, self.store_io.directory)
 
+    def print_log(self, drv_path: StorePath) -> None:
+        """Print the log of a derivation's build on standard output; StoreError if there is none."""
+        from builder.build_log import find_build_log, read_build_log  # noqa: PLC0415  only for the repl
+
+        found = find_build_log(self.config, drv_path)
+        if found is None:
+            raise StoreError(f"build log of derivation '{self.store_io.directory.print(drv_path)}' is not available")
+        sys.stdout.flush()
+        for piece in read_build_log(found):
+            sys.stdout.buffer.write(piece)
+        sys.stdout.buffer.flush()
+
     def shell_attributes(self, attributes: Mapping[str, object]) -> str:
         """Return structured attributes as the shell text that a builder finds in `.attrs.sh`."""
         from builder.environment import shell_attributes  # noqa: PLC0415  only for nix-shell
@@ -299,13 +310,21 @@ class _Services(Services):
         """See `EvalIO.download`."""
         from evaluator.downloads import fetch_url  # noqa: PLC0415  only what downloads pays for HTTP
 
-        return fetch_url(self._session.config, io, url, name, unpack=unpack, expected=expected)
+        config = self._session.config
+        return self._session.store_io.writing(
+            lambda: fetch_url(config, io, url, name, unpack=unpack, expected=expected)
+        )
 
-    def fetch_git(self, io: EvalIO, request: GitRequest) -> GitTree:
-        """See `EvalIO.fetch_git`."""
-        from evaluator.git_trees import fetch_git  # noqa: PLC0415  only what uses git pays for it
+    def fetch_repository(self, io: EvalIO, request: RepositoryRequest) -> RepositoryTree:
+        """See `EvalIO.fetch_repository`."""
+        if request.kind == "hg":
+            from evaluator.mercurial_trees import fetch_mercurial  # noqa: PLC0415  only what uses it pays for it
 
-        return fetch_git(self._session.config, io, request)
+            fetch = fetch_mercurial
+        else:
+            from evaluator.git_trees import fetch_git as fetch  # noqa: PLC0415  only what uses git pays for it
+
+        return self._session.store_io.writing(lambda: fetch(self._session.config, io, request))
 
 
 def _is_local(config: Config) -> bool:
@@ -313,10 +332,16 @@ def _is_local(config: Config) -> bool:
 
 
 def open_session(invocation: Invocation, *, read_only: bool = False, recording: bool = False) -> Session:
-    """Return the session that a command line asks for (`evaluator/eval_options.py`)."""
+    """Return the session that a command line asks for (`storefs/installable_options.py`)."""
     config = invocation.config
     if invocation.flag("--impure"):
         config = config.with_settings([("pure-eval", "false")])
+    elif (
+        invocation.program == "nix"
+        and invocation.value("--expr") is not None
+        and all(name != "pure-eval" for name, _ in invocation.settings)
+    ):
+        config = config.with_settings([("pure-eval", "true")])  # Nix's rule; a file may look around
     arguments = [(name[2:], values[0], values[1]) for name, values in invocation.given if name in {"--arg", "--argstr"}]
     return Session(
         config,

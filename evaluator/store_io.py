@@ -19,14 +19,17 @@ from storefs.formats.hashes import Hash, hash_bytes, new_hashlib
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from typing import TypeVar
 
-    from evaluator.eval_io import GitRequest, GitTree
+    from evaluator.eval_io import RepositoryRequest, RepositoryTree
     from evaluator.services import Services
     from evaluator.store_files import StoreFiles
     from storefs.api import Intake, Store, Tree
     from storefs.formats.derivation import Derivation
     from storefs.formats.path_info import PathInfo
     from storefs.formats.store_path import StorePath
+
+    T = TypeVar("T")
 
 _BATCH = 2000  # texts that may wait to be written
 _BATCH_BYTES = 16 << 20
@@ -81,6 +84,19 @@ class StoreIO(EvalIO):
 
                 self._files = StoreFiles(self._store)
         return self._store
+
+    def writing(self, fetch: Callable[[], T]) -> T:
+        """Return what `fetch` returns, which may write to the store even if this evaluation does not.
+
+        What is fetched is to be read, and it is read from there.
+        """
+        before, self.read_only = self.read_only, False
+        if self._store is None:
+            self._opened = False
+        try:
+            return fetch()
+        finally:
+            self.read_only = before
 
     def _writable(self) -> Store:
         store = self.store
@@ -374,9 +390,9 @@ class StoreIO(EvalIO):
         """See `EvalIO`."""
         return self._services.download(self, url, name, unpack=unpack, expected=expected)
 
-    def fetch_git(self, request: GitRequest) -> GitTree:
+    def fetch_repository(self, request: RepositoryRequest) -> RepositoryTree:
         """See `EvalIO`."""
-        return self._services.fetch_git(self, request)
+        return self._services.fetch_repository(self, request)
 
 
 def _path_info(path: StorePath, tree: Tree, references: list[StorePath], ca: str) -> PathInfo:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from evaluator.eval_io import GitRequest
+from evaluator.eval_io import RepositoryRequest
 from profiles.lock import LockedChannel
 from storefs.errors import StoreError
 
@@ -39,8 +39,8 @@ def take_channel(io: EvalIO, channel: Channel) -> LockedChannel:
     if channel.kind == "path":
         path = _copy(io, channel)
     elif channel.kind == "git":
-        tree = io.fetch_git(
-            GitRequest(channel.location, ref=channel.ref or None, rev=channel.rev or None, name=_SOURCE)
+        tree = io.fetch_repository(
+            RepositoryRequest(channel.location, ref=channel.ref or None, rev=channel.rev or None, name=_SOURCE)
         )
         path, revision = tree.path, tree.rev or ""
     else:

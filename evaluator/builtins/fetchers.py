@@ -1,6 +1,7 @@
-"""Getting things from elsewhere: `fetchurl`, `fetchTarball`, `fetchGit`, `fetchTree`.
+"""Getting things from elsewhere: `fetchurl`, `fetchTarball`, `fetchGit`, `fetchMercurial`, `fetchTree`.
 
-Here are arguments, checks and results; the transfer itself is an effect (`state.io.download`, `state.io.fetch_git`).
+Here are arguments, checks and results; the transfer itself is an effect (`state.io.download`,
+`state.io.fetch_repository`).
 Semantics: primops/fetchTree.cc of Nix 2.8.
 """
 
@@ -10,11 +11,11 @@ import os
 import time
 
 from evaluator.builtins.flake_refs import parse_reference
-from evaluator.core.calls import coerce, force_attrs, force_bool, force_int, force_string_no_context
+from evaluator.core.calls import coerce, force_bool, force_int, force_string_no_context
 from evaluator.core.derivations import hash_or_zero
-from evaluator.core.values import Path, attribute_position, force, make_string, show_type
-from evaluator.errors import NO_POS, EvalError, NixTypeError
-from evaluator.eval_io import GitRequest
+from evaluator.core.values import Path, attribute_position, force, make_string
+from evaluator.errors import NO_POS, EvalError
+from evaluator.eval_io import RepositoryRequest
 from evaluator.nix_path import resolve_uri
 from storefs.errors import StoreError
 from storefs.formats.hashes import Hash, parse_hash
@@ -22,7 +23,7 @@ from storefs.formats.hashes import Hash, parse_hash
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from evaluator.core.state import EvalState
-    from evaluator.eval_io import GitTree
+    from evaluator.eval_io import RepositoryTree
 
 
 class HashMismatchError(StoreError):
@@ -35,6 +36,20 @@ class HashMismatchError(StoreError):
             f"hash mismatch in file downloaded from '{url}':\n"
             f"         specified: {wanted.to_string('sri', True)}\n"
             f"         got:       {got.to_string('sri', True)}"
+        )
+        self.wanted = wanted
+        self.got = got
+
+
+class NarHashMismatchError(StoreError):
+    """A tree is not the one that the expression asked for by its `narHash`."""
+
+    exit_code = 102
+
+    def __init__(self, url: str, path: str, wanted: Hash, got: Hash) -> None:
+        super().__init__(
+            f"NAR hash mismatch in input '{url}' ({path}), "
+            f"expected '{wanted.to_string('sri', True)}', got '{got.to_string('sri', True)}'"
         )
         self.wanted = wanted
         self.got = got
@@ -78,6 +93,7 @@ def _fetch(state: EvalState, arguments: object, who: str, unpack: bool, default_
     if expected is not None:
         path = directory.print(directory.make_fixed_output_path(unpack, expected, name))
         if state.io.is_valid(path):
+            state.io.ensure(path)
             return make_string(path, (path,))
     path = state.io.download(url, name, unpack=unpack, expected=expected)
     return make_string(path, (path,))
@@ -103,9 +119,9 @@ def prim_fetchGit(state: EvalState, arguments: object) -> dict[str, object]:  # 
 def _fetch_git(state: EvalState, attrs: dict[str, object], who: str, fallback: bool) -> dict[str, object]:
     if "url" not in attrs:
         raise EvalError("attribute 'url' missing")
-    request = GitRequest(_url(state, attrs["url"]))
+    request = RepositoryRequest(_url(state, attrs["url"]))
     if "ref" in attrs:
-        request.ref = force_string_no_context(attrs["ref"])
+        request.ref = _reference(force_string_no_context(attrs["ref"]), "Git")
     if "rev" in attrs:
         request.rev = _revision(force_string_no_context(attrs["rev"]))
     if "name" in attrs:
@@ -115,21 +131,22 @@ def _fetch_git(state: EvalState, attrs: dict[str, object], who: str, fallback: b
     request.shallow = "shallow" in attrs and force_bool(attrs["shallow"])
     if state.settings.pure_eval and request.rev is None:
         raise EvalError(f"in pure evaluation mode, '{who}' requires a locked input", NO_POS)
-    tree = state.io.fetch_git(request)
+    tree = state.io.fetch_repository(request)
     if "narHash" in attrs:
         wanted = parse_hash(force_string_no_context(attrs["narHash"]), None)
         if wanted != tree.nar_hash:
-            raise HashMismatchError(request.url, wanted, tree.nar_hash)
+            raise NarHashMismatchError(request.url, tree.path, wanted, tree.nar_hash)
     return {**_tree(tree, fallback), "submodules": request.submodules}
 
 
-def _tree(tree: GitTree, fallback: bool) -> dict[str, object]:
+def _tree(tree: RepositoryTree, fallback: bool) -> dict[str, object]:
     result: dict[str, object] = {
         "outPath": make_string(tree.path, (tree.path,)),
         "narHash": tree.nar_hash.to_string("sri", True),
-        "lastModified": tree.last_modified,
-        "lastModifiedDate": _date(tree.last_modified),
     }
+    if tree.last_modified is not None:
+        result["lastModified"] = tree.last_modified
+        result["lastModifiedDate"] = _date(tree.last_modified)
     # A working tree with changes is no revision: fetchGit has always said zeros then.
     rev = tree.rev or ("0" * 40 if fallback else None)
     if rev is not None:
@@ -151,8 +168,26 @@ def _url(state: EvalState, value: object) -> str:
     return coerce(state, forced, set(), False, False)
 
 
+def _is_revision(text: str) -> bool:
+    return len(text) == 40 and set(text) <= set("0123456789abcdef")
+
+
+def _reference(text: str, system: str) -> str:
+    """A branch or tag; what git-check-ref-format(1) forbids is refused before a program sees it."""
+    if (
+        text in {"", "@"}
+        or any(letter <= " " or letter in "\x7f*:?[\\^~" for letter in text)
+        or text[-1] == "."
+        or ".." in text
+        or "@{" in text
+        or any(not part or part[0] == "." or part.endswith(".lock") for part in text.split("/"))
+    ):
+        raise EvalError(f"invalid {system} branch/tag name '{text}'", NO_POS)
+    return text
+
+
 def _revision(text: str) -> str:
-    if len(text) != 40 or not set(text) <= set("0123456789abcdef"):
+    if not _is_revision(text):
         raise EvalError(f"hash '{text}' is not a git revision: 40 hexadecimal digits are wanted", NO_POS)
     return text
 
@@ -164,6 +199,9 @@ def prim_fetchTree(state: EvalState, arguments: object) -> dict[str, object]:  #
     if "type" not in attrs:
         raise EvalError("attribute 'type' is missing in call to 'fetchTree'")
     kind = force_string_no_context(attrs["type"])
+    if "name" in attrs:
+        # It would be part of the store path, which is to follow from the content alone.
+        raise EvalError("attribute 'name' isn't supported in call to 'fetchTree'", attribute_position(attrs, "name"))
     if kind == "git":
         return _fetch_git(state, attrs, "fetchTree", False)
     if kind == "path":
@@ -185,10 +223,20 @@ def _fetch_archive(state: EvalState, attrs: dict[str, object], url: str, unpack:
     expected = _expected(attrs)
     if state.settings.pure_eval and expected is None:
         raise EvalError("in pure evaluation mode, 'fetchTree' requires a locked input", NO_POS)
-    path = state.io.download(url, "source", unpack=unpack, expected=expected if unpack else None)
-    got = state.io.nar_hash(path)
+    directory = state.io.directory
+    known = None if expected is None else directory.print(directory.make_fixed_output_path(True, expected, "source"))
+    if known is not None and state.io.is_valid(known):
+        path = known
+        state.io.ensure(path)
+    else:
+        path = state.io.download(url, "source", unpack=unpack, expected=None)
+    return _locked(path, state.io.nar_hash(path), expected, url)
+
+
+def _locked(path: str, got: Hash, expected: Hash | None, url: str) -> dict[str, object]:
+    """What every tree has: its path and its hash, which must be the expected one."""
     if expected is not None and got != expected:
-        raise HashMismatchError(url, expected, got)
+        raise NarHashMismatchError(url, path, expected, got)
     return {"outPath": make_string(path, (path,)), "narHash": got.to_string("sri", True)}
 
 
@@ -200,21 +248,46 @@ def _fetch_path(state: EvalState, attrs: dict[str, object]) -> dict[str, object]
     if state.settings.pure_eval and expected is None:
         raise EvalError("in pure evaluation mode, 'fetchTree' requires a locked input", NO_POS)
     path = state.io.add_path("source", source)
-    got = state.io.nar_hash(path)
-    if expected is not None and got != expected:
-        raise HashMismatchError(source, expected, got)
-    result: dict[str, object] = {"outPath": make_string(path, (path,)), "narHash": got.to_string("sri", True)}
-    if "lastModified" in attrs:
-        seconds = force_int(attrs["lastModified"])
-        result["lastModified"] = seconds
-        result["lastModifiedDate"] = _date(seconds)
-    return result
+    result = _locked(path, state.io.nar_hash(path), expected, f"path:{source}")
+    seconds = force_int(attrs["lastModified"]) if "lastModified" in attrs else state.io.last_modified(source)
+    return {**result, "lastModified": seconds, "lastModifiedDate": _date(seconds)}
 
 
-def prim_fetchMercurial(state: EvalState, arguments: object) -> object:  # noqa: N802
-    """`fetchMercurial`: refused; Mercurial repositories are not supported."""
+_MERCURIAL_ARGUMENTS = frozenset(["url", "rev", "name"])
+
+
+def prim_fetchMercurial(state: EvalState, arguments: object) -> dict[str, object]:  # noqa: N802
+    """`fetchMercurial url` or `fetchMercurial { url, rev ? ..., name ? "source" }`: a tree from Mercurial.
+
+    *rev* is a commit, a branch or a tag. The result has `outPath`, `branch`, `rev`, `shortRev` and `revCount`. Without
+    *rev*, a local repository gives its working tree.
+    """
     value = force(arguments)
-    if not isinstance(value, (dict, str, Path)):
-        raise NixTypeError(f"value is {show_type(value)} while a set or a string was expected")
-    force_attrs(value if isinstance(value, dict) else {})
-    raise EvalError("'fetchMercurial' is not supported; fetch an archive or a git mirror instead", NO_POS)
+    attrs = value if isinstance(value, dict) and "outPath" not in value else {"url": value}
+    for key in attrs:
+        if key not in _MERCURIAL_ARGUMENTS:
+            raise EvalError(f"unsupported argument '{key}' to 'fetchMercurial'", attribute_position(attrs, key))
+    if "url" not in attrs:
+        raise EvalError("'url' argument required", NO_POS)
+    request = RepositoryRequest(_url(state, attrs["url"]), kind="hg")
+    if "rev" in attrs:
+        rev = force_string_no_context(attrs["rev"])
+        if _is_revision(rev):
+            request.rev = rev
+        else:
+            request.ref = _reference(rev, "Mercurial")
+    if "name" in attrs:
+        request.name = force_string_no_context(attrs["name"])
+    if state.settings.pure_eval and request.rev is None:
+        raise EvalError("in pure evaluation mode, 'fetchMercurial' requires a Mercurial revision", NO_POS)
+    tree = state.io.fetch_repository(request)
+    rev = tree.rev or "0" * 40
+    result: dict[str, object] = {
+        "outPath": make_string(tree.path, (tree.path,)),
+        "branch": tree.branch,
+        "rev": rev,
+        "shortRev": rev[:12],
+    }
+    if tree.rev_count is not None:
+        result["revCount"] = tree.rev_count
+    return result
