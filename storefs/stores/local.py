@@ -61,7 +61,8 @@ class LocalStore:
         self.config = config
         self.directory = StoreDir(config.store_dir)
         try:
-            if not os.path.isdir(config.verglas_dir):
+            # A mount makes the innermost one alone, and people remove the whole state directory while it serves.
+            if not (os.path.isdir(config.verglas_dir) and os.path.isdir(f"{config.state_dir}/gcroots")):
                 _make_directories(config)
         except OSError as error:
             raise SystemRefusedError("making the store", error) from error

@@ -7,6 +7,8 @@ one. The rules:
 - A living mount of this state directory is used, the one at the store directory itself first.
 - Root mounts on the store directory, unless something that is not ours lies there (another Nix's store): then on
   `<verglas_dir>/mnt`.
+- An ordinary user to whom the store directory belongs mounts there too, through fusermount3: results can then be used
+  in any shell.
 - Everybody else enters a user and mount namespace, in which the store is mounted at its real path, and the mount ends
   with the last process of the namespace.
 """
@@ -50,6 +52,14 @@ def ensure_mounted(config: Config) -> str:
     os.makedirs(config.verglas_dir, exist_ok=True)
     if os.geteuid() == 0:
         return _mount_for_all(config)
+    target = config.physical_store_dir
+    if _is_own(target, make=bool(config.root)) and _may_be_covered(target, config.verglas_dir):
+        try:
+            _start(config, ["--if-needed", target])
+        except MountFailedError:
+            pass  # no fusermount3; in a namespace nobody needs it
+        else:
+            return target
     from storefs.stores.namespace import NoNamespaceError  # noqa: PLC0415  ctypes, only when something is to be mounted
 
     try:
@@ -116,6 +126,19 @@ def _mount_for_all(config: Config) -> str:
     return target
 
 
+def _is_own(directory: str, *, make: bool) -> bool:
+    """Whether a directory is there and belongs to this user, which is what fusermount3 wants of a mount point.
+
+    With `make` it is made if it can be: that of a chroot store is always its owner's.
+    """
+    try:
+        if make:
+            os.makedirs(directory, exist_ok=True)
+        return os.stat(directory).st_uid == os.geteuid()
+    except OSError:
+        return False
+
+
 def _may_be_covered(target: str, verglas_dir: str) -> bool:
     """Whether mounting on a directory hides nothing of anybody: it is missing, empty, or a dead mount of ours."""
     mount = mount_at(target)
@@ -136,6 +159,7 @@ def _start(
 ) -> None:
     """Run `verglas mount --background` and wait until it serves."""
     import subprocess  # noqa: PLC0415  9 ms that a store which is mounted need not pay
+    from urllib.parse import quote  # noqa: PLC0415
 
     environment = {
         **config.environment(),
@@ -144,7 +168,9 @@ def _start(
         "NIX_CONF_DIR": config.conf_dir,
         "NIX_LOG_DIR": config.log_dir,
     }
-    store = ["--store", config.root] if config.root else []
+    # Of a store that was named, all that can be said of one is said.
+    real = f"local?root={quote(config.root)}&real={quote(config.physical_store_dir)}&state={quote(config.state_dir)}"
+    store = ["--store", real] if config.root or config.physical_store_dir != config.store_dir else []
     done = subprocess.run(
         [sys.executable, "-P", "-c", _LAUNCH, "mount", "--background", *store, *arguments],
         env=environment,
