@@ -68,7 +68,9 @@ def prepare_shell(session: Session, invocation: Invocation) -> Shell:
         if script is not None and not invocation.flag("--expr"):
             folder = os.path.dirname(os.path.abspath(script))
             invocation.operands = [os.path.join(folder, operand) for operand in invocation.operands]
-        operand = os.path.realpath(invocation.operands[0]) if len(invocation.operands) == 1 else ""
+        # Which outputs a derivation is wanted for does not change its environment.
+        only = invocation.operands[0].partition("!")[0] if len(invocation.operands) == 1 else ""
+        operand = os.path.realpath(only) if only else ""
         if operand.endswith(".drv") and directory.maybe_parse(operand) is not None:
             drv_paths = [operand]
         else:

@@ -14,14 +14,15 @@ import sys
 from storefs import logs
 from storefs.config import load_config
 from storefs.errors import StoreError, UsageError
-from storefs.options import parse, split_leading
+from storefs.options import Command, parse, split_leading
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import NoReturn
 
-    from storefs.options import Command, Invocation
+    from storefs.config import Config
+    from storefs.options import Invocation
 
     Verb = tuple[Command, Callable[[Invocation], int]]
 
@@ -32,6 +33,8 @@ PACKAGES = ("profiles", "evaluator", "builder", "storefs")
 # `nix` has folders where we have plain verbs.
 _NIX_ALIASES = {
     "develop": "develop",
+    "run": "run_package",
+    "shell": "shell_with",
     "derivation show": "show_derivation",
     "show-derivation": "show_derivation",
     "hash file": "hash_file",
@@ -110,13 +113,13 @@ def _dispatch(argv: list[str], environ: Mapping[str, str] | None) -> int:
         leading, arguments = split_leading(arguments)
         if not arguments:
             if {"--help", "-h", "--version"}.intersection(leading):
-                return _overview(program, leading)
+                return _overview(program, leading, environ)
             raise UsageError(f"no command is named; '{program} --help' lists them")
         (command, run), arguments = _find_verb(program, arguments)
         arguments = leading + arguments
     else:
         if arguments == ["--version"]:
-            print(f"{program} (Nix) {NIX_VERSION}")  # noqa: T201
+            _print_version(program)
             return 0
         command, run = _load(program.replace("-", "_")) or _no_such_verb(program)
     invocation = parse(command, arguments, program)
@@ -126,7 +129,7 @@ def _dispatch(argv: list[str], environ: Mapping[str, str] | None) -> int:
         sys.stdout.write(help_text(command))
         return 0
     if invocation.flag("--version"):
-        print(f"{program} (Nix) {NIX_VERSION}")  # noqa: T201
+        _print_version(program, load_config(environ, invocation.settings), _verbosity(invocation))
         return 0
     logs.sink.level = _verbosity(invocation)
     invocation.config = load_config(environ, invocation.settings, invocation.value("--store"))
@@ -134,7 +137,18 @@ def _dispatch(argv: list[str], environ: Mapping[str, str] | None) -> int:
     logs.sink.format = invocation.value("--log-format")
     logs.sink.json = logs.sink.format == "internal-json"
     logs.sink.build_logs = _build_logs(program, invocation)
+    if command.installables:
+        _evaluate_operands(invocation)
     return run(invocation)
+
+
+def _evaluate_operands(invocation: Invocation) -> None:
+    """Put store paths for the operands that are attributes of an expression: with `--file` or `--expr`."""
+    if invocation.value("--file") is None and invocation.value("--expr") is None:
+        return
+    from importlib import import_module
+
+    import_module("evaluator.installables").replace_operands(invocation)
 
 
 def _build_logs(program: str, invocation: Invocation) -> bool:
@@ -204,9 +218,13 @@ def _no_such_verb(name: str) -> NoReturn:
     raise UsageError(f"'{name}' is not a recognised command{hint}")
 
 
-def _overview(program: str, arguments: list[str]) -> int:
+def _overview(program: str, arguments: list[str], environ: Mapping[str, str] | None = None) -> int:
     if "--version" in arguments:
-        print(f"nix (Nix) {NIX_VERSION}" if program == "nix" else f"verglas {VERSION} (Nix {NIX_VERSION})")  # noqa: T201
+        if program == "verglas":
+            print(f"verglas {VERSION} (Nix {NIX_VERSION})")  # noqa: T201
+            return 0
+        leading = parse(Command(program, ""), arguments)
+        _print_version(program, load_config(environ, leading.settings), _verbosity(leading))
         return 0
     verbs = [load_verb(name)[0] for name in verb_names() if not name.startswith("nix_")]
     names = [verb.name.removeprefix("verglas ") for verb in verbs]
@@ -216,6 +234,24 @@ def _overview(program: str, arguments: list[str]) -> int:
     lines += ["", f"'{program} COMMAND --help' shows the options of one of them."]
     print("\n".join(lines))  # noqa: T201
     return 0 if arguments else 1
+
+
+def _print_version(program: str, config: Config | None = None, verbosity: int = logs.INFO) -> None:
+    """Print which release this is; to who asks for more, in Nix's words, also what it is for and where it looks."""
+    print(f"{program} (Nix) {NIX_VERSION}")  # noqa: T201
+    if config is not None and verbosity > logs.INFO:
+        from storefs.config import user_files
+
+        facts = {
+            "System type": config.text("system"),
+            "Additional system types": ", ".join(config.words("extra-platforms")),
+            "Features": "gc, signed-caches",
+            "System configuration file": f"{config.conf_dir}/nix.conf",
+            "User configuration files": ":".join(reversed(user_files(config))),
+            "Store directory": config.store_dir,
+            "State directory": config.state_dir,
+        }
+        print("\n".join(f"{name}: {value}" for name, value in facts.items()))  # noqa: T201
 
 
 def _print_traceback() -> None:

@@ -30,6 +30,7 @@ class Config:
     Attributes:
         store_dir: the logical store directory, the one inside store paths (`/nix/store`).
         root: '' or the directory of a chroot store, below which the physical directories lie.
+        physical_store_dir: where the store directory lies on this machine: below `root` for a chroot store.
         state_dir, log_dir, conf_dir: physical directories.
         store_uri: what `--store` or NIX_REMOTE asked for: 'auto', 'local', 'daemon', 'unix://...', a URI.
     """
@@ -39,6 +40,7 @@ class Config:
         "_overrides",
         "conf_dir",
         "log_dir",
+        "physical_store_dir",
         "root",
         "state_dir",
         "store_dir",
@@ -52,10 +54,15 @@ class Config:
         self._overrides: dict[str, str] = {}
         self.store_dir = _directory(environ, ("NIX_STORE_DIR", "NIX_STORE"), DEFAULT_STORE_DIR)
         self.conf_dir = _directory(environ, ("NIX_CONF_DIR",), DEFAULT_CONF_DIR)
-        self.root, self.store_uri = _chroot_of(store_uri)
-        if self.root:
-            self.state_dir = self.root + DEFAULT_STATE_DIR
-            self.log_dir = self.root + DEFAULT_LOG_DIR
+        self.root, self.store_uri, parameters = _split_store_uri(store_uri)
+        self.store_dir = parameters.get("store") or self.store_dir
+        # Below a root it is here whatever the logical directory: Nix 2.8 has it so.
+        self.physical_store_dir = parameters.get("real") or (
+            self.root + DEFAULT_STORE_DIR if self.root else self.store_dir
+        )
+        if self.root or "state" in parameters:
+            self.state_dir = parameters.get("state") or self.root + DEFAULT_STATE_DIR
+            self.log_dir = parameters.get("log") or self.root + DEFAULT_LOG_DIR
         else:
             state = environ.get("NIX_STATE_DIR") or _default_state_dir(environ, self.store_uri)
             self.state_dir = os.path.abspath(state)
@@ -66,11 +73,6 @@ class Config:
     def verglas_dir(self) -> str:
         """The directory of our own state: the LMDB environment, the blobs, the reserve, the mounts' sockets."""
         return self.state_dir + "/verglas"
-
-    @property
-    def physical_store_dir(self) -> str:
-        """Where the store directory lies on this machine: below `root` for a chroot store."""
-        return self.root + self.store_dir
 
     def variable(self, name: str, default: str = "") -> str:
         """Return an environment variable of this run; an unset one gives `default`."""
@@ -170,7 +172,7 @@ class Config:
         if name == "system":
             return current_system()
         if name == "extra-platforms":
-            return ("i686-linux",) if current_system() == "x86_64-linux" else ()
+            return ("i686-linux", *_x86_levels()) if current_system() == "x86_64-linux" else ()
         if name == "system-features":
             kvm = ("kvm",) if os.access("/dev/kvm", os.R_OK | os.W_OK) else ()
             return ("benchmark", "big-parallel", *kvm, "nixos-test")
@@ -181,6 +183,28 @@ def current_system() -> str:
     """Return the machine in Nix's spelling, as in 'x86_64-linux'."""
     machine = os.uname().machine
     return {"i386": "i686", "i586": "i686", "arm64": "aarch64"}.get(machine, machine) + "-linux"
+
+
+# The x86-64 psABI's micro-architecture levels: what each adds, in the words of /proc/cpuinfo.
+_X86_LEVELS = (
+    (),
+    ("cx16", "lahf_lm", "popcnt", "sse4_1", "sse4_2", "ssse3"),
+    ("abm", "avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "movbe"),
+    ("avx512bw", "avx512cd", "avx512dq", "avx512f", "avx512vl"),
+)
+
+
+def _x86_levels() -> tuple[str, ...]:
+    """Return the systems `x86_64-v1-linux` ... that this machine is, as libcpuid tells Nix."""
+    try:
+        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
+            flags = next((line.split() for line in file if line.startswith("flags")), [])
+    except OSError:
+        flags = []
+    levels = 0
+    while levels < len(_X86_LEVELS) and all(flag in flags for flag in _X86_LEVELS[levels]):
+        levels += 1
+    return tuple(f"x86_64-v{level}-linux" for level in range(1, levels + 1))
 
 
 def load_config(
@@ -200,7 +224,7 @@ def load_config(
     options = list(options)
     config = Config(environ, {}, store_uri or environ.get("NIX_REMOTE") or dict(options).get("store") or "auto")
     _read_file(config, f"{config.conf_dir}/nix.conf", required=False)
-    for path in _user_files(config):
+    for path in user_files(config):
         _read_file(config, path, required=False)
     for name, value in parse_lines(environ.get("NIX_CONFIG", ""), "NIX_CONFIG"):
         config._set(name, value, "NIX_CONFIG")
@@ -211,7 +235,7 @@ def load_config(
 def _settings_of(store_uri: str) -> list[tuple[str, str]]:
     """Return the settings among the parameters of a store that is opened here, as in `/dir?system-features=kvm`."""
     base, _, query = store_uri.partition("?")
-    if not query or not base.startswith(("/", "local")):
+    if not query or not _is_local(base):
         return []
     from urllib.parse import unquote  # noqa: PLC0415  3 ms, for few
 
@@ -219,7 +243,8 @@ def _settings_of(store_uri: str) -> list[tuple[str, str]]:
     return [(name, unquote(value)) for name, _, value in pairs if canonical_name(name) not in {None, "store"}]
 
 
-def _user_files(config: Config) -> list[str]:
+def user_files(config: Config) -> list[str]:
+    """Return the user's configuration files, those that win last, whether they exist or not."""
     listed = config.variable("NIX_USER_CONF_FILES")
     if listed:
         return list(reversed(listed.split(":")))
@@ -264,14 +289,28 @@ def _default_state_dir(environ: Mapping[str, str], store_uri: str) -> str:
     return (environ.get("XDG_STATE_HOME") or f"{home}/.local/state") + "/verglas"
 
 
-def _chroot_of(store_uri: str) -> tuple[str, str]:
-    """Split a store URI into the root directory of a chroot store ('' if it is none) and the URI that remains."""
+def _split_store_uri(store_uri: str) -> tuple[str, str, dict[str, str]]:
+    """Split a store URI into a chroot store's root directory, the URI that remains, and the directories it names.
+
+    The root is '' if it is no chroot store; the directories are those of `store=`, `real=`, `state=` and `log=`, for
+    stores that are opened here. A word with a slash and without a scheme is a directory, as Nix has it.
+    """
     base, _, query = store_uri.partition("?")
-    if base.startswith("/"):
-        return os.path.abspath(base), "local"
-    if base == "local" or base.startswith("local://"):
+    if not _is_local(base):
+        return "", store_uri, {}
+    directories = {}
+    if query:
+        from urllib.parse import unquote  # noqa: PLC0415  3 ms, for few
+
         for part in query.split("&"):
             key, _, value = part.partition("=")
-            if key == "root" and value:
-                return os.path.abspath(value), "local"
-    return "", store_uri
+            if key in {"root", "store", "real", "state", "log"} and value:
+                directories[key] = os.path.abspath(unquote(value))
+    root = directories.pop("root", "") if base.startswith("local") else os.path.abspath(base)
+    return root, "local" if root or directories else store_uri, directories
+
+
+def _is_local(base: str) -> bool:
+    """Whether a store URI, without its parameters, means a store that is opened in this process."""
+    first, slash, _ = base.partition("/")
+    return base == "local" or base.startswith("local://") or (bool(slash) and ":" not in first)

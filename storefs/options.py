@@ -61,9 +61,21 @@ class Command:
         examples: (command line, what it does) pairs.
         raw_after: stop looking for options at the first operand (`verglas run PROGRAM ARG...`).
         expand: rewrites the words before they are parsed (the options in the first lines of a `nix-shell` script).
+        installables: operands are paths, or with `--file` or `--expr` attributes of an expression (their options are in
+            `storefs.installable_options`), for which the store paths of their outputs are put before the verb runs.
     """
 
-    __slots__ = ("description", "examples", "expand", "name", "operands", "options", "raw_after", "summary")
+    __slots__ = (
+        "description",
+        "examples",
+        "expand",
+        "installables",
+        "name",
+        "operands",
+        "options",
+        "raw_after",
+        "summary",
+    )
 
     def __init__(
         self,
@@ -76,8 +88,10 @@ class Command:
         examples: tuple[tuple[str, str], ...] = (),
         raw_after: bool = False,
         expand: Callable[[list[str]], list[str]] | None = None,
+        installables: bool = False,
     ) -> None:
         self.expand = expand
+        self.installables = installables
         self.name = name
         self.summary = summary
         self.operands = operands
@@ -105,7 +119,11 @@ COMMON = (
     Option("--keep-failed", "-K", help="keep the build directory of a failed build"),
     Option("--fallback", help="build what could not be downloaded"),
     Option("--show-trace", help="show where an evaluation error came from"),
+    Option("--refresh", help="look again at what was downloaded before"),
 )
+
+# How many seconds answers are remembered; `--refresh` says none.
+_REMEMBERING = ("tarball-ttl", "narinfo-cache-negative-ttl", "narinfo-cache-positive-ttl")
 
 # Common options that are settings by another name.
 _SETTING_OF = {
@@ -209,7 +227,7 @@ def parse(command: Command, arguments: Iterable[str], program: str | None = None
             taken = _take(words, word, count)
             _note(invocation, option, taken)
         elif not _parse_setting(invocation, word, words):
-            raise _unknown(word, command, table)
+            raise _unknown(word, invocation, table)
     return invocation
 
 
@@ -217,6 +235,8 @@ def _note(invocation: Invocation, option: Option, taken: tuple[str, ...]) -> Non
     invocation.given.append((option.name, taken))
     if option.name == "--option":
         invocation.settings.append((taken[0], taken[1]))
+    elif option.name == "--refresh" and option in COMMON:
+        invocation.settings += [(name, "0") for name in _REMEMBERING]
     elif option.name in _SETTING_OF and option in COMMON:
         invocation.settings.append((_SETTING_OF[option.name], taken[0] if taken else "true"))
 
@@ -260,12 +280,17 @@ def _parse_setting(invocation: Invocation, word: str, words: list[str]) -> bool:
     return False
 
 
-def _unknown(word: str, command: Command, table: dict[str, Option]) -> UsageError:
+def _unknown(word: str, invocation: Invocation, table: dict[str, Option]) -> UsageError:
     import difflib  # noqa: PLC0415  only when something is wrong
 
+    command = invocation.command
     near = difflib.get_close_matches(word, table, 1)
     hint = f"; did you mean '{near[0]}'?" if near else f"; try '{command.name} --help'"
-    return UsageError(f"unrecognised option '{word}'{hint}")
+    if not any(option.operation for option in command.options):
+        return UsageError(f"unrecognised option '{word}'{hint}")
+    # Scripts look for what Nix says: which options there are depends on the operation.
+    missing = "" if invocation.operation() else "no operation specified, and "
+    return UsageError(f"{missing}unknown flag '{word}'{hint}")
 
 
 def split_leading(words: list[str]) -> tuple[list[str], list[str]]:

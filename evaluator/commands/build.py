@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import sys
 
-from evaluator.eval_options import EVALUATION
 from storefs.errors import UsageError
+from storefs.installable_options import EVALUATION
 from storefs.options import Command, Option
 
 TYPE_CHECKING = False
@@ -56,7 +56,7 @@ def run(invocation: Invocation) -> int:
         link=None if invocation.flag("--no-link") else invocation.value("--out-link", "result"),
     )
     if invocation.flag("--json"):
-        _print_json(session, plan)
+        _print_json(session, invocation, plan)
     elif invocation.flag("--print-out-paths"):
         sys.stdout.write("".join(path + "\n" for path in paths))
     return 0
@@ -100,9 +100,9 @@ def plan_builds(session: Session, invocation: Invocation) -> BuildPlan:
     return plan
 
 
-def _print_json(session: Session, plan: BuildPlan) -> None:
+def _print_json(session: Session, invocation: Invocation, plan: BuildPlan) -> None:
     """Print what was built, or with --dry-run would be."""
-    import json
+    from storefs.commands.operations.json_output import print_json
 
     built: dict[str, dict[str, str | None]] = {}
     directory = session.store_io.directory
@@ -110,4 +110,5 @@ def _print_json(session: Session, plan: BuildPlan) -> None:
         shown = directory.print(drv_path)
         path = session.store_io.derivation(shown).outputs[output].path
         built.setdefault(shown, {})[output] = None if path is None else directory.print(path)
-    print(json.dumps([{"drvPath": drv_path, "outputs": outputs} for drv_path, outputs in built.items()]))
+    rows = [{"drvPath": drv_path, "outputs": outputs} for drv_path, outputs in built.items()]
+    print_json(invocation, rows, nix_ends_line=True)

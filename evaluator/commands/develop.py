@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shlex
 
-from evaluator.eval_options import EVALUATION
 from storefs.errors import UsageError
+from storefs.installable_options import EVALUATION
 from storefs.options import Command, Option, parse
 
 TYPE_CHECKING = False

@@ -6,9 +6,11 @@ Like `nix eval` of Nix 2.8 without flakes: an expression (`--expr`), or attribut
 
 from __future__ import annotations
 
-from evaluator.eval_options import EVALUATION
+import os
+
 from evaluator.remembered import Output, run_remembered
-from storefs.errors import UsageError
+from storefs.errors import StoreError, UsageError
+from storefs.installable_options import EVALUATION
 from storefs.options import Command, Option
 
 TYPE_CHECKING = False
@@ -27,6 +29,7 @@ COMMAND = Command(
         Option("--json", help="print JSON"),
         Option("--xml", help="print XML"),
         Option("--raw", help="print a string as it is"),
+        Option("--write-to", takes=("PATH",), help="write strings to files, and sets to folders, from PATH on"),
         Option("--strict", help="evaluate everything in the value (the default)"),
         Option("--lazy", help="do not evaluate what is inside of sets and lists"),
         Option("--read-only", help="do not write to the store, and build nothing"),
@@ -55,7 +58,7 @@ def run(invocation: Invocation) -> int:
         return run_remembered(
             invocation,
             read_only=read_only,
-            usable=invocation.value("--file") != "-",
+            usable=invocation.value("--file") != "-" and invocation.value("--write-to") is None,
             evaluate=lambda session, output: _print_all(session, invocation, output),
         )
     from evaluator.profile import profiled
@@ -84,9 +87,35 @@ def _print_all(session: Session, invocation: Invocation, output: Output) -> int:
         value = session.state.auto_call(force(found), session.auto_args)
         if function is not None:
             value = call1(session.evaluate_expression(function), value)
+        target = invocation.value("--write-to")
+        if target is not None:
+            _write_files(value, target)
+            continue
         strict = not invocation.flag("--lazy")
         output.write(render(session.state, value, _form(invocation), strict=strict, location=True))
     return 0
+
+
+def _write_files(value: object, target: str) -> None:
+    """Write a string to a file that does not exist yet, or a set to a folder of such."""
+    from evaluator.core.values import ContextString, force
+
+    forced = force(value)
+    if os.path.lexists(target):
+        raise StoreError(f"path '{target}' already exists")
+    if isinstance(forced, ContextString):
+        forced = forced.text
+    if isinstance(forced, str):
+        with open(target, "w", encoding="utf-8", errors="surrogateescape") as file:
+            file.write(forced)
+    elif isinstance(forced, dict):
+        os.mkdir(target)
+        for name in sorted(forced):
+            if name in {"", ".", ".."} or "/" in name:
+                raise StoreError(f"invalid file name '{name}'")
+            _write_files(forced[name], f"{target}/{name}")
+    else:
+        raise StoreError(f"what is to be written to '{target}' is neither a string nor a set")
 
 
 def _form(invocation: Invocation) -> str:

@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 import sys
 
-from evaluator.eval_options import EVALUATION
 from evaluator.remembered import run_remembered
 from storefs.errors import StoreError
+from storefs.installable_options import EVALUATION
 from storefs.options import Command, Option
 
 TYPE_CHECKING = False

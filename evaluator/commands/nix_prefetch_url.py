@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 import sys
 
-from evaluator.eval_options import EVALUATION
 from storefs.errors import UsageError
+from storefs.installable_options import EVALUATION
 from storefs.options import Command, Option
 
 TYPE_CHECKING = False

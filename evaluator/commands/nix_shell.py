@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shlex
 
-from evaluator.eval_options import EVALUATION
+from storefs.installable_options import EVALUATION
 from storefs.options import Command, Option
 
 TYPE_CHECKING = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from evaluator.commands.develop import enter
-from evaluator.eval_options import EVALUATION
+from storefs.installable_options import EVALUATION
 from storefs.options import Command, Option
 
 TYPE_CHECKING = False

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from evaluator.eval_options import EVALUATION
 from evaluator.session import open_session
+from storefs.installable_options import EVALUATION
 from storefs.options import Command, Option
 
 TYPE_CHECKING = False

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 
-from evaluator.eval_options import EVALUATION
+from storefs.installable_options import EVALUATION
 from storefs.options import Command, Option
 
 TYPE_CHECKING = False

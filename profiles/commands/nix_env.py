@@ -12,18 +12,12 @@ from importlib import import_module
 from profiles.profile_options import user_name
 from storefs import logs
 from storefs.errors import UsageError
+from storefs.installable_options import EVALUATION
 from storefs.options import Command, Option
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from storefs.options import Invocation
-
-# The options of `evaluator.eval_options`, which are not imported: `nix-env --rollback` has no use for an evaluator.
-_EVALUATION = (
-    Option("--arg", takes=("NAME", "EXPR"), help="pass an expression to functions that have an argument NAME"),
-    Option("--argstr", takes=("NAME", "STRING"), help="pass a string to functions that have an argument NAME"),
-    Option("--include", "-I", takes=("PATH",), help="look for <...> in PATH first; NAME=PATH gives it a name"),
-)
 
 COMMAND = Command(
     "nix-env",
@@ -71,7 +65,7 @@ COMMAND = Command(
         Option("--meta", help="show all meta attributes, with --xml or --json"),
         Option("--xml", help="print XML"),
         Option("--json", help="print JSON"),
-        *_EVALUATION,
+        *EVALUATION,
     ),
     examples=(
         ("nix-env -iA nixpkgs.hello", "install a package by its attribute path"),
@@ -123,7 +117,7 @@ _EVERYWHERE = {
     "--force-name",
     "--dry-run",
     "--repair",
-    *(option.name for option in _EVALUATION),
+    *(option.name for option in EVALUATION),
 }
 
 

@@ -6,9 +6,9 @@ import json
 import re
 import sys
 
-from evaluator.eval_options import EVALUATION
 from profiles.package_names import split_name
 from storefs.errors import StoreError, UsageError
+from storefs.installable_options import EVALUATION
 from storefs.options import Command, Option
 
 TYPE_CHECKING = False

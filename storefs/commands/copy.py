@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from storefs.errors import UsageError
+from storefs.installable_options import INSTALLABLES
 from storefs.logs import info
 from storefs.options import Command, Option
 
@@ -13,7 +14,8 @@ if TYPE_CHECKING:
 COMMAND = Command(
     "verglas copy",
     "Copy store paths and what they refer to between stores and binary caches",
-    operands="PATH...",
+    operands="PATH... | -f FILE [ATTRIBUTE...]",
+    installables=True,
     options=(
         Option("--from", takes=("URI",), help="where from: a binary cache or a store; by default this store"),
         Option("--to", takes=("URI",), help="where to: a binary cache or a store; by default this store"),
@@ -23,6 +25,7 @@ COMMAND = Command(
         Option("--derivation", help="operands that are derivations mean themselves", hidden=True),
         Option("--no-check-sigs", help="believe the source without signatures"),
         Option("--substitute-on-destination", "-s", help="let an ssh store fetch what its substituters have"),
+        *INSTALLABLES,
     ),
     description="""
 Binary caches are named `https://HOST/PATH`, `file:///DIR` or `s3://BUCKET`; stores `/DIR` (a chroot store), `daemon`,
@@ -43,7 +46,7 @@ def run(invocation: Invocation) -> int:
     """Copy."""
     from contextlib import closing
 
-    from storefs.commands.operations.operands import to_store_path
+    from storefs.commands.operations.operands import operand_paths
     from storefs.config import load_config
     from storefs.stores.cache_uri import Caches, is_cache_uri
     from storefs.stores.copy_between import copy_to_cache, copy_to_store, open_copy_source, open_writer, source_closure
@@ -58,7 +61,7 @@ def run(invocation: Invocation) -> int:
         raise UsageError("name the paths to copy, or say '--all'")
     with Caches(config) as caches, closing(open_store(config)) as store:
         source = open_copy_source(caches, config, source_uri, store)
-        paths = {to_store_path(store.directory, operand) for operand in invocation.operands}
+        paths = set(operand_paths(invocation, store))
         if invocation.flag("--all"):
             if source_uri is not None and is_cache_uri(source_uri):
                 raise UsageError("binary caches do not tell what they have; name the paths to copy")

@@ -44,9 +44,9 @@ def run(invocation: Invocation) -> int:
                 raise NoSuchFileError(f"{error} in NAR") from None  # what scripts have looked for since Nix 2.0
             raise
         if invocation.flag("--json"):
-            import json
+            from storefs.commands.operations.json_output import print_json
 
-            sys.stdout.write(json.dumps(describe(local, entry, recursive=recursive)) + "\n")
+            print_json(invocation, describe(local, entry, recursive=recursive))
             return 0
         if invocation.flag("--directory") and entry.is_directory:
             sys.stdout.write(".\n")

@@ -35,9 +35,9 @@ def run(invocation: Invocation) -> int:
     entry = find_entry(read_index(file), path)
     recursive = invocation.flag("--recursive")
     if invocation.flag("--json"):
-        import json
+        from storefs.commands.operations.json_output import print_json
 
-        sys.stdout.write(json.dumps(describe_entry(entry, recursive=recursive)) + "\n")
+        print_json(invocation, describe_entry(entry, recursive=recursive))
         return 0
     shown = "." if entry.kind == "directory" else path.rstrip("/").rpartition("/")[2]
     options = {"long": invocation.flag("--long"), "directory": invocation.flag("--directory")}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from storefs.installable_options import INSTALLABLES
 from storefs.options import Command, Option
 
 TYPE_CHECKING = False
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 COMMAND = Command(
     "verglas path-info",
     "Show what is registered about paths",
-    operands="PATH...",
+    operands="PATH... | -f FILE [ATTRIBUTE...]",
+    installables=True,
     options=(
         Option("--size", "-s", help="the size of the contents as a NAR"),
         Option("--closure-size", "-S", help="the same, of everything that the path needs"),
@@ -25,6 +27,8 @@ COMMAND = Command(
         Option("--recursive", "-r", help="everything that the paths need"),
         Option("--all", help="all paths of the store"),
         Option("--json", help="print objects"),
+        Option("--derivation", help="operands that are derivations mean themselves", hidden=True),
+        *INSTALLABLES,
     ),
     examples=(("verglas path-info -rsH ./result", "what a result needs, with sizes"),),
 )
@@ -32,23 +36,22 @@ COMMAND = Command(
 
 def run(invocation: Invocation) -> int:
     """Carry out the command."""
-    from storefs.commands.operations.operands import to_store_path
+    from storefs.commands.operations.json_output import print_json
+    from storefs.commands.operations.operands import operand_paths
     from storefs.stores.closure import closure_graph, references_first
     from storefs.stores.open import open_store
 
     store = open_store(invocation.config)
     try:
-        paths = [to_store_path(store.directory, operand) for operand in invocation.operands]
+        paths = operand_paths(invocation, store)
         if invocation.flag("--all"):
             paths = list(store.all_valid_paths())
         if invocation.flag("--recursive"):
             graph = closure_graph(store, paths)
             paths = references_first(graph, graph)
         if invocation.flag("--json"):
-            import json
-
-            rows = [_row(store, path, closure_size=invocation.flag("--closure-size")) for path in paths]
-            sys.stdout.write(json.dumps(rows) + "\n")
+            closure_size = invocation.flag("--closure-size")
+            print_json(invocation, [_row(store, path, closure_size=closure_size) for path in paths])
             return 0
         width = max((len(store.directory.print(path)) for path in paths), default=0)
         for path in paths:
@@ -79,22 +82,23 @@ def _row(store: Store, path: StorePath, *, closure_size: bool) -> dict[str, obje
         return {"path": shown(path), "valid": False}
     row: dict[str, object] = {
         "path": shown(path),
-        "valid": True,
         "narHash": info.nar_hash.to_string("sri", True),
         "narSize": info.nar_size,
         "references": [shown(reference) for reference in info.references],
-        "registrationTime": info.registration_time,
     }
+    # In the order of Nix 2.8.
     if info.ca:
         row["ca"] = info.ca
+    if closure_size:
+        row["closureSize"] = _closure_size(store, path)
     if info.deriver is not None:
         row["deriver"] = shown(info.deriver)
+    if info.registration_time:
+        row["registrationTime"] = info.registration_time
     if info.ultimate:
         row["ultimate"] = True
     if info.signatures:
         row["signatures"] = list(info.signatures)
-    if closure_size:
-        row["closureSize"] = _closure_size(store, path)
     return row
 
 

@@ -39,8 +39,8 @@ def run(invocation: Invocation) -> int:
     return execute(invocation.config, invocation.operands)
 
 
-def execute(config: Config, words: list[str]) -> int:
-    """Enter the store and become the program `words`; does not return.
+def execute(config: Config, words: list[str], environment: dict[str, str] | None = None) -> int:
+    """Enter the store and become the program `words`, in this run's environment or another; does not return.
 
     Raises:
         NoProgramError: there is no such program.
@@ -50,7 +50,7 @@ def execute(config: Config, words: list[str]) -> int:
 
     enter_store(config)
     try:
-        os.execvpe(words[0], words, config.environment())
+        os.execvpe(words[0], words, config.environment() if environment is None else environment)
     except OSError as error:
         failure = NoProgramError(f"can't run '{words[0]}': {error.strerror}")
         if not isinstance(error, (FileNotFoundError, NotADirectoryError)):

@@ -25,10 +25,10 @@ def run(invocation: Invocation) -> int:
     """Carry out the command."""
     values = {name: invocation.config.setting(name) for name in sorted(DEFAULTS)}
     if invocation.flag("--json"):
-        import json
+        from storefs.commands.operations.json_output import print_json
 
         rows = {name: {"value": list(value) if isinstance(value, tuple) else value} for name, value in values.items()}
-        sys.stdout.write(json.dumps(rows) + "\n")
+        print_json(invocation, rows, nix_ends_line=True)
         return 0
     for name, value in values.items():
         sys.stdout.write(f"{name} = {_text(value)}\n")

@@ -25,7 +25,7 @@ COMMAND = Command(
 
 def run(invocation: Invocation) -> int:
     """Carry out the command."""
-    from storefs.commands.operations.operands import to_store_path
+    from storefs.commands.operations.operands import operand_paths
     from storefs.formats.signatures import SecretKey
     from storefs.stores.closure import closure
     from storefs.stores.open import open_store
@@ -38,7 +38,7 @@ def run(invocation: Invocation) -> int:
     store = open_store(invocation.config)
     count = 0
     try:
-        paths = [to_store_path(store.directory, operand) for operand in invocation.operands]
+        paths = operand_paths(invocation, store)
         if invocation.flag("--all"):
             paths = list(store.all_valid_paths())
         elif invocation.flag("--recursive"):

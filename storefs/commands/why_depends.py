@@ -6,6 +6,7 @@ import os
 import sys
 
 from storefs.errors import UsageError
+from storefs.installable_options import INSTALLABLES
 from storefs.options import Command, Option
 
 TYPE_CHECKING = False
@@ -21,10 +22,12 @@ if TYPE_CHECKING:
 COMMAND = Command(
     "verglas why-depends",
     "Show why one path needs another",
-    operands="PATH DEPENDENCY",
+    operands="PATH DEPENDENCY | -f FILE ATTRIBUTE DEPENDENCY",
+    installables=True,
     options=(
         Option("--all", "-a", help="all ways, not only a shortest one"),
         Option("--precise", help="also show which files mention the dependency, and where"),
+        *INSTALLABLES,
     ),
     examples=(("verglas why-depends ./result $(readlink -f /bin/gcc)", "how a compiler came to be needed"),),
 )

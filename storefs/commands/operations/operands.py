@@ -8,7 +8,9 @@ from storefs.formats.store_path import BadStorePath
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from storefs.api import Store
     from storefs.formats.store_path import StoreDir, StorePath
+    from storefs.options import Invocation
 
 
 def follow_links(store_dir: StoreDir, operand: str) -> str:
@@ -29,6 +31,22 @@ def follow_links(store_dir: StoreDir, operand: str) -> str:
 def to_store_path(store_dir: StoreDir, operand: str) -> StorePath:
     """The store path that ``operand`` is in or leads to; raises BadStorePath."""
     return store_dir.to_store_path(follow_links(store_dir, operand))[0]
+
+
+def operand_paths(invocation: Invocation, store: Store) -> list[StorePath]:
+    """The store paths that the operands mean; raises StoreError.
+
+    To `nix`, as in 2.8, a derivation means its outputs unless `--derivation` is given.
+    """
+    paths = []
+    for operand in invocation.operands:
+        path = to_store_path(store.directory, operand)
+        if invocation.program == "nix" and path.is_derivation and not invocation.flag("--derivation"):
+            outputs = store.derivation(path).outputs
+            paths += [outputs[name].path or path for name in sorted(outputs)]
+        else:
+            paths.append(path)
+    return paths
 
 
 def to_path_and_outputs(store_dir: StoreDir, operand: str) -> tuple[StorePath, tuple[str, ...]]:

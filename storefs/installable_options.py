@@ -1,4 +1,8 @@
-"""Options that every evaluating command has, as a table for `storefs.options`."""
+"""Options that all evaluating commands share, and those by which others take attributes instead of store paths.
+
+Tables for `storefs.options`. Evaluating is not the business of storefs: `storefs.cli` lets the evaluator replace the
+operands of a command that has `INSTALLABLES`.
+"""
 
 from __future__ import annotations
 
@@ -11,4 +15,10 @@ EVALUATION = (
     Option("--impure", help="allow an evaluation that pure-eval would forbid"),
     Option("--no-eval-cache", help="evaluate anew even if nothing changed since the last time"),
     Option("--eval-store", takes=("URI",), help="accepted for compatibility", hidden=True),
+)
+
+INSTALLABLES = (
+    Option("--file", "-f", takes=("FILE",), help="operands are attributes of the expression in FILE"),
+    Option("--expr", takes=("EXPR",), help="operands are attributes of this expression"),
+    *EVALUATION,
 )
