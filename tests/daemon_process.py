@@ -10,6 +10,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from storefs.formats.store_path import StoreDir
+from storefs.protocol.worker_ops import NEWEST
+from storefs.protocol.worker_values import ClientOptions
+from storefs.stores.remote import RemoteStore
+from storefs.stores.remote_connection import connect_unix
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -87,6 +93,37 @@ class DaemonProcess:
             f"{program} {' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
         )
         return done
+
+    def store(self, version: int = NEWEST) -> RemoteStore:
+        """Return the store as our own client sees it; to be closed."""
+        directory = StoreDir(self.env["NIX_STORE_DIR"])
+        return RemoteStore(
+            "daemon", directory, lambda: connect_unix(self.socket_path), ClientOptions(), version=version
+        )
+
+    def served_by(self) -> list[int]:
+        """The processes of ours that serve clients, and the one that listens: they have its state directory in their
+        environment, whatever became of their parents."""
+        wanted = f"NIX_STATE_DIR={self.env['NIX_STATE_DIR']}".encode()
+        found = []
+        for entry in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                if wanted in Path(f"/proc/{entry}/environ").read_bytes().split(b"\0"):
+                    words = Path(f"/proc/{entry}/cmdline").read_bytes()
+                    if b"nix-daemon" in words:
+                        found.append(int(entry))
+            except OSError:
+                continue
+        return found
+
+    def kill(self) -> None:
+        """End it and all who serve its clients with SIGKILL, at once."""
+        for pid in self.served_by():
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        self.stop(signal.SIGKILL)
 
     def connect(self) -> socket.socket:
         """Open a raw connection."""

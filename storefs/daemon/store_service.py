@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from storefs.daemon.stored_answers import StoredAnswers
+from storefs.errors import StoreError
 from storefs.formats.export import write_exported
 from storefs.gc.roots import register_indirect_root
 from storefs.protocol.worker_ops import GC_DELETE_SPECIFIC, GC_RETURN_DEAD, GC_RETURN_LIVE
@@ -91,6 +92,8 @@ class StoreService:
 
     def add_root(self, link: str) -> None:
         """See `Service`."""
+        if not link.startswith("/") or "\0" in link:
+            raise StoreError(f"the root {link!r} is not an absolute path")
         register_indirect_root(self.config.state_dir, link)
 
     def find_roots(self, *, censor: bool) -> list[tuple[str, StorePath]]:

@@ -12,12 +12,14 @@ from __future__ import annotations
 
 from storefs.errors import StoreError
 from storefs.formats.aterm import QUOTE, BadATermError, render, split
+from storefs.formats.hashes import BadHash, parse_unprefixed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import NoReturn
 
+    from storefs.formats.hashes import Hash
     from storefs.formats.store_path import StoreDir, StorePath
 
 DRV_EXTENSION = ".drv"
@@ -71,6 +73,16 @@ class DerivationOutput:
     def hash_type(self) -> str:
         """The bare algorithm: `sha256`, `sha1`, `md5`, `sha512` or `''`."""
         return self.hash_algo[2:] if self.hash_algo.startswith("r:") else self.hash_algo
+
+    def promised(self) -> Hash:
+        """The hash that a fixed output must have; raises BadDerivationError if what is written there is none."""
+        try:
+            promised = parse_unprefixed(self.hash, self.hash_type)
+        except BadHash as error:
+            raise BadDerivationError(f"a fixed output has a bad hash: {error}") from error
+        if promised.digest.hex() != self.hash:  # the text is part of what is hashed: one spelling only
+            raise BadDerivationError(f"the hash '{self.hash}' of a fixed output is not in base 16")
+        return promised
 
     def _key(self) -> tuple[str, str, str]:
         return (self.path.base_name if self.path is not None else "", self.hash_algo, self.hash)

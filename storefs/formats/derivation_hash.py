@@ -134,10 +134,9 @@ class DerivationHasher:
 
 
 def fixed_output_path(derivation: Derivation, store_dir: StoreDir) -> StorePath:
-    """Where the single output of a fixed-output derivation goes, computed from its hash."""
+    """Where the single output of a fixed-output derivation goes, computed from its hash; raises BadDerivationError."""
     output = derivation.outputs["out"]
-    digest = Hash(output.hash_type, bytes.fromhex(output.hash))
-    return store_dir.make_fixed_output_path(output.is_recursive, digest, derivation.name)
+    return store_dir.make_fixed_output_path(output.is_recursive, output.promised(), derivation.name)
 
 
 def check_output_paths(

@@ -216,7 +216,7 @@ class StoreDir:
         return self.make_store_path(f"output:{output}", drv_hash, output_path_name(drv_name, output))
 
     def _kind(self, kind: str, references: Iterable[StorePath], has_self_reference: bool) -> str:
-        parts = [kind, *(self._prefix + reference.base_name for reference in sorted(references))]
+        parts = [kind, *(self._prefix + reference.base_name for reference in sorted(set(references)))]
         if has_self_reference:
             parts.append("self")
         return ":".join(parts)

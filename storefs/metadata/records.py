@@ -60,7 +60,7 @@ class PathRecord:
         """The bytes of the row."""
         deriver = self.deriver.encode("ascii")
         ca = self.ca.encode("ascii")
-        signatures = "\n".join(self.signatures).encode("utf-8")
+        signatures = "\n".join(self.signatures).encode("utf-8", "surrogateescape")
         header = PATH_HEADER.pack(
             self.id,
             self.root,
@@ -104,7 +104,7 @@ def decode_path_record(value: bytes) -> PathRecord:
             ultimate,
             deriver.decode("ascii"),
             ca.decode("ascii"),
-            tuple(signatures.decode("utf-8").split("\n")) if signatures else (),
+            tuple(signatures.decode("utf-8", "surrogateescape").split("\n")) if signatures else (),
         )
     except UnicodeDecodeError as error:
         raise CorruptRecordError("a path's record in the store database is damaged") from error

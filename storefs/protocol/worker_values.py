@@ -6,7 +6,7 @@ worker-protocol.cc, daemon.cc and remote-store.cc of Nix 2.8, and worker-protoco
 
 from __future__ import annotations
 
-from storefs.formats.derivation import Derivation, DerivationOutput
+from storefs.formats.derivation import FIXED, Derivation, DerivationOutput
 from storefs.formats.derived_path import DerivedPath, parse_derived_path
 from storefs.formats.hashes import parse_hash
 from storefs.formats.path_info import PathInfo
@@ -196,6 +196,8 @@ def read_basic_derivation(reader: Reader, name: str, store_dir: StoreDir) -> Der
         path = read_optional_path(reader, store_dir)
         algorithm = reader.string()
         outputs[output] = DerivationOutput(path, algorithm, reader.string())
+        if outputs[output].kind == FIXED:
+            outputs[output].promised()  # refused here, not when it has been built
     sources = set(read_paths(reader, store_dir))
     system, builder = reader.string(), reader.string()
     arguments = reader.strings()

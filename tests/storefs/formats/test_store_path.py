@@ -107,6 +107,11 @@ def test_the_order_of_references_does_not_matter() -> None:
     assert STORE.make_text_path("x", digest, [one, two]) == STORE.make_text_path("x", digest, [two, one])
 
 
+def test_a_reference_that_is_named_twice_counts_once() -> None:
+    one, digest = StorePath(f"{HASH}-1"), hash_bytes("sha256", b"")
+    assert STORE.make_text_path("x", digest, [one, one]) == STORE.make_text_path("x", digest, [one])
+
+
 @pytest.mark.oracle
 @pytest.mark.parametrize("recursive", [False, True])
 @pytest.mark.parametrize("algo", ["md5", "sha1", "sha256", "sha512"])

@@ -74,6 +74,14 @@ def test_a_fixed_output_with_another_path_is_refused(store: LocalStore) -> None:
         add(store, derivation, "good")
 
 
+@pytest.mark.parametrize("text", ["x", "zz" * 32, "AB" * 32, "ab" * 31, "ab " * 32, "ab" * 20, "\udcff"])
+def test_a_fixed_output_without_a_proper_hash_is_refused(store: LocalStore, text: str) -> None:
+    derivation = honest(store)
+    derivation.outputs["out"] = DerivationOutput(derivation.outputs["out"].path, "sha256", text)
+    with pytest.raises(StoreError, match="hash"):
+        add(store, derivation, "good")
+
+
 def test_the_same_holds_for_archives(store: LocalStore) -> None:
     text = honest(store).unparse(store.directory)
     path = store.directory.make_text_path("evil.drv", hash_bytes("sha256", text))
