@@ -174,6 +174,7 @@ class Builder:
         return self.later(tree, scope, name)
 
     def later(self, tree, scope, name):
+        kind: cython.int = tree[0]
         node: Lazy = Lazy.__new__(Lazy)
         node.tree = tree
         node.scope = scope
@@ -181,6 +182,7 @@ class Builder:
         node.name = name
         node.node = None
         node.delayed = False
+        node.always_thunk = kind != SELECT and kind != OPERATOR and kind != VAR
         return node
 
     def build_later(self, tree, scope, name):

@@ -29,6 +29,7 @@ cdef class Lazy(Node):
     cdef object name
     cdef Node node
     cdef bint delayed
+    cdef bint always_thunk
     cdef Node built(self)
 
 

@@ -58,11 +58,14 @@ class Node:
         raise NixTypeError("value is " + show_type(v) + " while a Boolean was expected", pos)
 
 
+@cython.final
+@cython.no_gc
 @cython.cclass
 class Lazy(Node):
     """An expression that becomes a node when it is first needed; `node` is None before.
 
-    Whoever holds one puts `node` in its place once that is there.
+    Whoever holds one puts `node` in its place once that is there. `always_thunk` tells that the node will do no better
+    than to make a thunk when it is delayed: a package set that is made again and again then costs thunks, not nodes.
     """
 
     def built(self):
@@ -81,9 +84,9 @@ class Lazy(Node):
         return self.built().test(env, pos)
 
     def delay(self, env: list):
-        # What is delayed a second time will be again, and the node may know a better way than a thunk.
+        # Where the node might know a better way than a thunk it is worth making when this happens a second time.
         if self.node is None and not self.delayed:
-            self.delayed = True
+            self.delayed = not self.always_thunk
             return new_thunk(self, env)
         return self.built().delay(env)
 
@@ -103,11 +106,17 @@ class Lambda(Node):
         raise NotImplementedError
 
 
+@cython.final
+@cython.no_gc
+@cython.freelist(4096)
 @cython.cclass
 class Thunk:
     """A value not yet computed: `node` and its environment. Forced: no node, and `payload` is the value."""
 
 
+@cython.final
+@cython.no_gc
+@cython.freelist(512)
 @cython.cclass
 class Func:
     """A closure: the lambda and the environment that it was made in."""
@@ -116,6 +125,7 @@ class Func:
         return "<LAMBDA>"
 
 
+@cython.final
 @cython.cclass
 class PrimOp:
     """A builtin, or a builtin applied to some of its arguments (`args`).
@@ -148,6 +158,8 @@ class PrimOp:
         return "<PRIMOP-APP>" if self.args else "<PRIMOP>"
 
 
+@cython.final
+@cython.no_gc
 @cython.cclass
 class ContextString:
     """A string that refers to store paths.
@@ -164,6 +176,8 @@ class ContextString:
         return f"ContextString({self.text!r}, {self.context!r})"
 
 
+@cython.final
+@cython.no_gc
 @cython.cclass
 class Path:
     """A path value; `path` is absolute and canonical except for a trailing slash before an interpolation."""
