@@ -70,7 +70,7 @@ class MountOptions:
         passthrough: let the kernel read large files itself, at the price of a message per open ('kernel' only).
         replace: take the place of a living mount of the same store.
         if_needed: be content with a living mount of the same store.
-        lazy: also show paths that caches know, and fetch them when they are read ('kernel' only).
+        lazy: also show paths that caches know, and fetch them when they are read.
     """
 
     __slots__ = ("if_needed", "lazy", "passthrough", "replace", "transport")
@@ -269,20 +269,23 @@ def _make_transport(
     make_view: Callable[[], View],
 ) -> tuple[str, Transport]:
     kind = options.transport
-    if options.lazy is not None:
-        if kind not in ("auto", "kernel"):
-            raise TransportError(f"a lazy mount needs transport 'kernel', not '{kind}'")
-        from storefs.fuse.lazy_kernel import LazyKernelServer  # noqa: PLC0415
-
-        return "kernel", LazyKernelServer(attachment.fd, view, report, make_view)
     if kind == "auto":
         kind = "kernel" if sys.byteorder == "little" and _kernel_release() >= (5, 4) else "pyfuse3"
+    # One transport's imports are enough memory; pyfuse3 imports trio.
+    if kind == "kernel" and options.lazy is not None:
+        from storefs.fuse.lazy_kernel import LazyKernelServer  # noqa: PLC0415
+
+        return kind, LazyKernelServer(attachment.fd, view, report, make_view)
     if kind == "kernel":
-        from storefs.fuse.kernel import KernelServer  # noqa: PLC0415  one transport's imports are enough memory
+        from storefs.fuse.kernel import KernelServer  # noqa: PLC0415
 
         return kind, KernelServer(attachment.fd, view, report, passthrough=options.passthrough)
+    if kind == "pyfuse3" and options.lazy is not None:
+        from storefs.fuse.lazy_operations import LazyPyfuse3Server  # noqa: PLC0415
+
+        return kind, LazyPyfuse3Server(attachment.fd, view, report)
     if kind == "pyfuse3":
-        from storefs.fuse.operations import Pyfuse3Server  # noqa: PLC0415  as above; this one imports trio
+        from storefs.fuse.operations import Pyfuse3Server  # noqa: PLC0415
 
         return kind, Pyfuse3Server(attachment.fd, view, report)
     raise TransportError(f"there is no transport '{kind}'; choose one of {', '.join(TRANSPORTS)}")

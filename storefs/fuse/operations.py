@@ -18,7 +18,7 @@ import pyfuse3
 from pyfuse3 import EntryAttributes, FileInfo, FUSEError, ReaddirToken, StatvfsData
 
 from storefs.fuse import synchronous
-from storefs.fuse.view import ROOT, CorruptBlobError, GoneError
+from storefs.fuse.view import ROOT, CorruptBlobError, GoneError, NotHereYetError
 from storefs.metadata.trees import MODE_DIRECTORY
 
 if TYPE_CHECKING:
@@ -46,11 +46,18 @@ def request(handler: Callable[..., T]) -> Callable[..., Coroutine[object, None, 
     """
     name = handler.__name__
 
-    async def answer(self: _Operations, *arguments: object) -> T:
+    async def answer(self: Operations, *arguments: object) -> T:
         counts = self.counts
         counts[name] = counts.get(name, 0) + 1
         try:
-            return handler(self, *arguments)
+            while True:
+                try:
+                    return handler(self, *arguments)
+                except NotHereYetError as missing:
+                    wait = missing.wait
+                finally:
+                    self.view.release()
+                await self.wait_for(wait)
         except FUSEError:
             raise
         except GoneError:
@@ -59,15 +66,21 @@ def request(handler: Callable[..., T]) -> Callable[..., Coroutine[object, None, 
             self.report(str(error), error.inode)
         except Exception as error:
             self.report(f"request {name} failed: {type(error).__name__}: {error}", None)
-        finally:
-            self.view.release()
         raise FUSEError(errno.EIO)
 
     return answer
 
 
-class _Operations(pyfuse3.Operations):
-    """pyfuse3's handlers over a view."""
+class Operations(pyfuse3.Operations):
+    """pyfuse3's handlers over a view.
+
+    Attributes:
+        view: what is served.
+        report: told of requests that failed.
+        counts: requests by kind.
+        bytes_read: through this process.
+        ready: called when the kernel has said hello.
+    """
 
     supports_dot_lookup = True
     enable_writeback_cache = False
@@ -83,6 +96,10 @@ class _Operations(pyfuse3.Operations):
         self._cached: dict[Inode, EntryAttributes] = {}
         self._root = _make_attributes(ROOT, 0, 0, MODE_DIRECTORY)
         self._negative = _make_attributes(0, 0, 0, 0)
+
+    async def wait_for(self, wait: Callable[[], None]) -> None:
+        """Wait for what a lazy mount has to fetch first; other mounts have everything."""
+        raise RuntimeError("this mount can't wait")
 
     def init(self) -> None:
         """Called by pyfuse3 when the kernel has said hello."""
@@ -215,20 +232,32 @@ class Pyfuse3Server:
     """
 
     def __init__(self, fd: int, view: View, report: Callable[[str, Inode | None], None]) -> None:
-        self._operations = _Operations(view, report)
+        self._operations = self.make_operations(view, report)
         self._fd = fd
+
+    def make_operations(self, view: View, report: Callable[[str, Inode | None], None]) -> Operations:
+        """Return the handlers."""
+        return Operations(view, report)
 
     def serve(self, ready: Callable[[], None] | None = None) -> None:
         """Answer requests until the file system is unmounted everywhere. Blocks."""
         if ready is not None:
             self._operations.ready = ready
-        synchronous.install(pyfuse3)
+        self.prepare_loop()
         # libfuse closes what it is given.
         pyfuse3.init(self._operations, f"/dev/fd/{os.dup(self._fd)}", set())
         try:
-            synchronous.run(pyfuse3.main(1, 1))
+            self.drive(pyfuse3.main)
         finally:
             pyfuse3.close(unmount=False)
+
+    def prepare_loop(self) -> None:
+        """Decide what drives the handlers, before pyfuse3 is initialised."""
+        synchronous.install(pyfuse3)
+
+    def drive(self, main: Callable[[int, int], Coroutine[object, None, None]]) -> None:
+        """Run pyfuse3's main coroutine (of at least and at most so many tasks) until the file system is unmounted."""
+        synchronous.run(main(1, 1))
 
     def invalidate_entry(self, directory: Inode, name: bytes) -> None:
         """Make the kernel forget a name and everything unused beneath it; see `invalidation.Notifier`."""
