@@ -27,6 +27,8 @@ class Fault:
         delay: seconds before the answer.
         raw: sent instead of an answer, then the connection is closed.
         drip: the body comes one byte at a time, with so many seconds between.
+        drip_head: the same for the head.
+        endless: the body is repeated until the client goes.
         no_range: ranges are ignored.
     """
 
@@ -38,6 +40,8 @@ class Fault:
     delay: float = 0.0
     raw: bytes | None = None
     drip: float = 0.0
+    drip_head: float = 0.0
+    endless: bool = False
     no_range: bool = False
 
 
@@ -210,14 +214,24 @@ class HttpServer:
         if fault.cut >= 0:
             sock.sendall(head + body[: fault.cut])
             return False
+        if fault.drip_head and not self._drip(sock, head, fault.drip_head):
+            return False
+        if fault.endless:
+            sock.sendall(f"HTTP/1.1 {status} x\r\n\r\n".encode())
+            while not self._stop.is_set():
+                sock.sendall(body)
+            return False
         if fault.drip:
             sock.sendall(head)
-            for at in range(len(body)):
-                if self._stop.wait(fault.drip):
-                    return False
-                sock.sendall(body[at : at + 1])
-            return True
+            return self._drip(sock, body, fault.drip)
         sock.sendall(head + body)
+        return True
+
+    def _drip(self, sock: socket.socket, data: bytes, pause: float) -> bool:
+        for at in range(len(data)):
+            if self._stop.wait(pause):
+                return False
+            sock.sendall(data[at : at + 1])
         return True
 
 

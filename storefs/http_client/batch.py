@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from storefs.http_client.exchanger import Exchanger
     from storefs.http_client.messages import Url
 
+_LOOK_AFTER = 1 << 20  # bytes from a server between two looks at how long its answers have become
 _MOST_REFUSALS = 20  # how often a request may meet a server that takes no more connections
 
 
@@ -167,12 +168,20 @@ class Batch:
         connection.advance()
         while connection.has_pending():
             connection.advance()
+        if connection.volume > _LOOK_AFTER:
+            connection.volume = 0
+            self._end_overlong(connection)
         if connection.is_closed or connection.fileno() != descriptor:
             # The descriptor is closed and its number may be given out again at once.
             self._registered.pop(descriptor, None)
         self._collect(connection, server)
         if not connection.is_closed:
             self._feed(connection, server)
+
+    def _end_overlong(self, connection: Connection) -> None:
+        """Give up a connection on which somebody sends more than anybody asked for."""
+        if any(exchange.received > SMALL_ANSWER for exchange in connection.active()):
+            connection.fail(f"the answer is larger than {SMALL_ANSWER} bytes", transient=False, lost=False)
 
     def _collect(self, connection: Connection, server: _Server) -> None:
         """Deliver the exchanges of a connection that are over."""
@@ -264,8 +273,6 @@ class Batch:
                         connection.fail(self._exchanger.silence(), transient=False, lost=not server.answered)
                     elif now - job.begun > SMALL_TIMEOUT:
                         connection.fail("the answer took too long", transient=False, lost=False)
-                    elif exchange.received > SMALL_ANSWER:
-                        connection.fail(f"the answer is larger than {SMALL_ANSWER} bytes", transient=False, lost=False)
                     if connection.is_closed:
                         self._registered = {fd: e for fd, e in self._registered.items() if e[0] is not connection}
                         self._collect(connection, server)

@@ -93,6 +93,12 @@ class Connection:
         url: any URL of that origin.
         network: how to get there.
 
+    Attributes:
+        protocol: HTTP/1.1 or HTTP/2, once that is known.
+        sock: the socket.
+        used: whether anything ever came from the server.
+        volume: how many bytes have come from it; the driver's to set back.
+
     Raises:
         UnreachableError: the name has no address.
     """
@@ -110,6 +116,7 @@ class Connection:
         "protocol",
         "sock",
         "used",
+        "volume",
     )
 
     def __init__(self, url: Url, network: Network) -> None:
@@ -120,6 +127,7 @@ class Connection:
         self._tunnel = bytearray()
         self._want_write = True
         self.used = False
+        self.volume = 0
         self.protocol: Http1 | Http2 = Http1()
         self._peer = (url.host, url.port)
         proxy = network.proxy_for(url)
@@ -349,6 +357,7 @@ class Connection:
                 self.close()
                 return
             self.used = True
+            self.volume += len(data)
             self.protocol.receive(data)
             if not self.protocol.busy:
                 break

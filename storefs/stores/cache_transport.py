@@ -66,6 +66,7 @@ if TYPE_CHECKING:
 
 
 _PIECE = 1 << 18
+_MOST_UNPACKED = 64 << 20  # bytes of a listing or a log
 # What servers may have stored a listing or a log as; named in Content-Encoding.
 _ENCODINGS = {"br": "br", "gzip": "gzip", "x-gzip": "gzip", "xz": "xz", "bzip2": "bzip2", "zstd": "zstd"}
 
@@ -194,9 +195,7 @@ class HttpTransport:
                 return None
             raise
         encoding = answer.headers.get("content-encoding", "")
-        if encoding in ("", "identity"):
-            return answer.body
-        return b"".join(decompress([answer.body], _ENCODINGS.get(encoding, encoding)))
+        return answer.body if encoding in ("", "identity") else _unpacked(answer.body, encoding, url.text)
 
     @contextmanager
     def open(self, key: str) -> Iterator[Iterator[bytes]]:
@@ -234,3 +233,14 @@ class HttpTransport:
     def client(self) -> HttpClient | None:
         """See `Transport`."""
         return self._http
+
+
+def _unpacked(body: bytes, encoding: str, url: str) -> bytes:
+    """What a server has packed; a little of it may unpack to more than there is memory."""
+    pieces, size = [], 0
+    for piece in decompress([body], _ENCODINGS.get(encoding, encoding)):
+        pieces.append(piece)
+        size += len(piece)
+        if size > _MOST_UNPACKED:
+            raise StoreError(f"'{url}' is larger than {_MOST_UNPACKED} bytes when it is unpacked")
+    return b"".join(pieces)
