@@ -120,10 +120,14 @@ class Session:
             absent = not os.path.exists(self.config.verglas_dir + "/db") and _is_local(self.config)
             if absent and self.store_io.read_only:
                 return None  # nothing was ever stored here: a command that only looks must not begin it
-            from storefs.stores.open import open_store  # noqa: PLC0415  printing a number needs no database
+            from storefs.stores.any_store import open_any_store  # noqa: PLC0415  printing a number needs no database
 
-            self._store = open_store(self.config)
+            self._store = open_any_store(self.config)
         return self._store
+
+    def has_local_store(self) -> bool:
+        """Whether the store is one that this process opens itself, not a daemon's."""
+        return self.store.uri == "local"
 
     @property
     def store(self) -> Store:

@@ -227,7 +227,7 @@ def _read_log(invocation: Invocation, store: Store) -> int:
 def _dump_db(invocation: Invocation, store: Store) -> int:
     from storefs.commands.operations import registrations
 
-    paths = _paths(invocation, store) if invocation.operands else store.all_valid_paths()
+    paths = _paths(invocation, store) if invocation.operands else sorted(store.all_valid_paths())
     return registrations.dump_registrations(store, paths)
 
 

@@ -58,7 +58,7 @@ def _profile_is_root(invocation: Invocation) -> Finding:
 
 def _store(config: Config) -> Finding:
     from storefs.formats.store_path import StorePath
-    from storefs.stores.open import open_store
+    from storefs.stores.any_store import open_any_store
 
     if config.store_uri in {"auto", "local"} and not os.path.exists(f"{config.verglas_dir}/db"):
         # Opening would make it, and this command makes nothing.
@@ -69,7 +69,7 @@ def _store(config: Config) -> Finding:
             return True, f"there is no store yet; the first command that needs one makes it in '{config.verglas_dir}'"
         return False, f"there is no store yet, and '{folder}' can't be written to; set NIX_STATE_DIR or use --store DIR"
     try:
-        store = open_store(config)
+        store = open_any_store(config)
         try:
             store.is_valid(StorePath("0" * 32 + "-x"))
         finally:

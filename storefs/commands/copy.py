@@ -60,7 +60,9 @@ def run(invocation: Invocation) -> int:
     if not invocation.operands and not invocation.flag("--all"):
         raise UsageError("name the paths to copy, or say '--all'")
     with Caches(config) as caches, closing(open_store(config)) as store:
-        source = open_copy_source(caches, config, source_uri, store)
+        # What is here is believed by a cache, which is ours to fill, but not by another store.
+        to_store = target_uri is not None and not is_cache_uri(target_uri)
+        source = open_copy_source(caches, source_uri, store, trusted=not to_store)
         paths = set(operand_paths(invocation, store))
         if invocation.flag("--all"):
             if source_uri is not None and is_cache_uri(source_uri):
@@ -83,11 +85,14 @@ def run(invocation: Invocation) -> int:
             with closing(open_ssh(config, target_uri, store.directory, write=True)) as remote:
                 copy_to_ssh(remote, infos, lambda each: read_nar(source, each), substitute=substitute)
             return 0
-        require = config.boolean("require-sigs") and not invocation.flag("--no-check-sigs")
-        trust = Trust(store.directory, config.words("trusted-public-keys"), require)
+        # Who receives decides whom to believe: `--to /dir?require-sigs=false`.
+        settings = invocation.settings
+        other = config if target_uri is None else load_config(config.environment(), settings, store_uri=target_uri)
+        require = other.boolean("require-sigs") and not invocation.flag("--no-check-sigs")
+        trust = Trust(store.directory, other.words("trusted-public-keys"), require)
         if target_uri is None:
             copy_to_store(source, paths, store, trust)
         else:
-            with closing(open_store(load_config(config.environment(), store_uri=target_uri))) as target:
+            with closing(open_store(other)) as target:
                 copy_to_store(source, paths, target, trust)
     return 0

@@ -16,11 +16,11 @@ def run(invocation: Invocation) -> int:
     """Carry out the command."""
     from storefs.commands.operations.adding import write_out
     from storefs.commands.operations.operands import to_store_path
-    from storefs.stores.open import open_store
+    from storefs.stores.any_store import open_any_store
 
     if len(invocation.operands) != 1:
         raise UsageError("one path is wanted")
-    store = open_store(invocation.config)
+    store = open_any_store(invocation.config)
     try:
         write_out(store.nar(to_store_path(store.directory, invocation.operands[0])))
     finally:

@@ -38,14 +38,14 @@ def run(invocation: Invocation) -> int:
     """Carry out the command."""
     from storefs.commands.operations.json_output import print_json
     from storefs.commands.operations.operands import operand_paths
+    from storefs.stores.any_store import open_any_store
     from storefs.stores.closure import closure_graph, references_first
-    from storefs.stores.open import open_store
 
-    store = open_store(invocation.config)
+    store = open_any_store(invocation.config)
     try:
         paths = operand_paths(invocation, store)
         if invocation.flag("--all"):
-            paths = list(store.all_valid_paths())
+            paths = sorted(store.all_valid_paths())
         if invocation.flag("--recursive"):
             graph = closure_graph(store, paths)
             paths = references_first(graph, graph)

@@ -17,9 +17,9 @@ COMMAND = Command("verglas ping", "Test whether the store can be used")
 def run(invocation: Invocation) -> int:
     """Carry out the command; a store that can't be opened is reported as every failure is."""
     from storefs.formats.store_path import StorePath
-    from storefs.stores.open import open_store
+    from storefs.stores.any_store import open_any_store
 
-    store = open_store(invocation.config)
+    store = open_any_store(invocation.config)
     try:
         store.is_valid(StorePath("0" * 32 + "-x"))  # a daemon is connected to when it is first asked
         sys.stdout.write(f"Store URL: {store.uri}\nVersion: {NIX_VERSION}\n")

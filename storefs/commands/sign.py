@@ -27,20 +27,20 @@ def run(invocation: Invocation) -> int:
     """Carry out the command."""
     from storefs.commands.operations.operands import operand_paths
     from storefs.formats.signatures import SecretKey
+    from storefs.stores.any_store import open_any_store
     from storefs.stores.closure import closure
-    from storefs.stores.open import open_store
 
     file = invocation.value("--key-file")
     if file is None:
         raise UsageError("you must specify a secret key file using '-k'")
     with open(file, encoding="utf-8") as opened:
         key = SecretKey(opened.read().strip())
-    store = open_store(invocation.config)
+    store = open_any_store(invocation.config)
     count = 0
     try:
         paths = operand_paths(invocation, store)
         if invocation.flag("--all"):
-            paths = list(store.all_valid_paths())
+            paths = sorted(store.all_valid_paths())
         elif invocation.flag("--recursive"):
             paths = sorted(closure(store, paths))
         for path in paths:

@@ -1,7 +1,9 @@
-"""`verglas verify`: check that the store is whole."""
+"""`verglas verify` and `nix store verify`: check that the store is whole, and that its paths are trusted."""
 
 from __future__ import annotations
 
+from storefs.errors import UsageError
+from storefs.installable_options import INSTALLABLES
 from storefs.options import Command, Option
 
 TYPE_CHECKING = False
@@ -12,25 +14,55 @@ COMMAND = Command(
     "verglas verify",
     "Check the integrity of the store",
     operands="[PATH...]",
-    options=(Option("--quick", help="only metadata, presence and sizes: do not read the contents"),),
+    installables=True,
+    options=(
+        Option("--quick", help="only metadata, presence and sizes: do not read the contents"),
+        Option("--recursive", "-r", help="everything that the paths need, too"),
+        Option("--all", help="all paths of the store"),
+        Option("--sigs-needed", "-n", takes=("NUMBER",), help="also require signatures by NUMBER trusted keys"),
+        Option("--no-contents", help="do not read the contents of the paths that are named"),
+        Option("--no-trust", help="with 'nix store verify', which requires one otherwise: no signature is needed"),
+        Option("--derivation", help="operands that are derivations mean themselves", hidden=True),
+        *INSTALLABLES,
+    ),
     description="""
-Reads every byte of the given paths, or of all, on all processors, and compares with the hash that was registered. The
-exit status is 1 if something is wrong. Builds and collections may run meanwhile. `verglas repair PATH` mends a path.
-""",
+        Reads every byte of the given paths, or of all, on all processors, and compares with the hash that was
+        registered. The exit status is 1 if something is wrong, 2 if a path is not trusted, 3 for both. What was built
+        here is trusted, and what is named by its own content; anything else needs a signature, when signatures are
+        asked for. Builds and collections may run meanwhile. `verglas repair PATH` mends a path.
+    """,
+    examples=(("verglas verify -r ./result --sigs-needed 1", "is what a program needs intact and signed?"),),
 )
 
 
 def run(invocation: Invocation) -> int:
     """Carry out the command."""
     from storefs.commands.operations import verifying
-    from storefs.commands.operations.operands import to_store_path
-    from storefs.stores.open import open_store
+    from storefs.commands.operations.operands import operand_paths
+    from storefs.stores.any_store import open_any_store
+    from storefs.stores.closure import closure
+    from storefs.stores.nar_store import NarStore
 
-    store = open_store(invocation.config)
+    needed = invocation.value("--sigs-needed", "0") or "0"
+    if not needed.isdigit():
+        raise UsageError(f"'--sigs-needed' takes a number, not '{needed}'")
+    with_trust = invocation.program == "nix" or invocation.value("--sigs-needed") is not None
+    store = open_any_store(invocation.config)
     try:
-        if invocation.operands:
-            paths = [to_store_path(store.directory, operand) for operand in invocation.operands]
-            return verifying.verify_paths(store, paths)
-        return verifying.verify(store, check_contents=not invocation.flag("--quick"), repair=None)
+        if invocation.flag("--all"):
+            paths = sorted(store.all_valid_paths())
+        elif invocation.operands:
+            paths = operand_paths(invocation, store)
+        elif isinstance(store, NarStore):
+            raise UsageError("name the paths to check, or say '--all'")
+        else:
+            return verifying.verify(store, check_contents=not invocation.flag("--quick"), repair=None)
+        if invocation.flag("--recursive"):
+            paths = sorted(closure(store, paths))
+        status = 0 if invocation.flag("--no-contents") else verifying.verify_paths(store, paths)
+        if with_trust and not invocation.flag("--no-trust"):
+            keys = invocation.config.words("trusted-public-keys")
+            status |= 2 * bool(verifying.untrusted_paths(store, paths, keys, int(needed)))
+        return status
     finally:
         store.close()

@@ -38,12 +38,12 @@ _MARGIN = 32  # bytes shown on each side of a reference
 def run(invocation: Invocation) -> int:
     """Carry out the command."""
     from storefs.commands.operations.operands import to_store_path
+    from storefs.stores.any_store import open_any_store
     from storefs.stores.closure import closure_graph
-    from storefs.stores.open import open_store
 
     if len(invocation.operands) != 2:
         raise UsageError("two paths are wanted: the one that depends, and the one that it depends on")
-    store = open_store(invocation.config)
+    store = open_any_store(invocation.config)
     try:
         start, goal = (to_store_path(store.directory, operand) for operand in invocation.operands)
         graph = closure_graph(store, [start])

@@ -11,12 +11,13 @@ import tempfile
 
 from storefs.errors import StoreError
 from storefs.formats.byte_reader import ByteReader
-from storefs.formats.content_address import FLAT, RECURSIVE, TEXT, ContentAddress, parse_content_address, parse_method
+from storefs.formats.content_address import RECURSIVE, ContentAddress, parse_content_address, parse_method
 from storefs.formats.export import read_export
 from storefs.formats.hashes import Hasher
 from storefs.formats.nar import Regular, parse_nar
 from storefs.formats.path_info import PathInfo
 from storefs.formats.signatures import PublicKeys, is_trusted
+from storefs.stores.content_hash import ContentHash, ContentMismatchError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
     from storefs.config import Config
     from storefs.formats.byte_reader import Buffer
-    from storefs.formats.hashes import Hash
     from storefs.formats.nar import Event
     from storefs.formats.store_path import StorePath
     from storefs.stores.local import LocalStore
@@ -34,19 +34,6 @@ _SPOOL_IN_MEMORY = 1 << 20  # bytes of a flat file of unknown size that are kept
 
 class UntrustedPathError(StoreError):
     """A path whose contents nobody vouches for who is trusted here."""
-
-
-class ContentMismatchError(StoreError):
-    """Contents that do not have the hash which their path promises."""
-
-    exit_code = 102
-
-    def __init__(self, path: str, expected: Hash, got: Hash) -> None:
-        super().__init__(
-            f"ca hash mismatch importing path '{path}';\n"
-            f"  specified: {expected.to_string('base32', True)}\n"
-            f"  got:       {got.to_string('base32', True)}"
-        )
 
 
 def admit_nar(
@@ -82,7 +69,7 @@ def admit_nar(
         if address is None:
             tree = intake.add_events(parse_nar(reader))
         else:
-            content_hash = _ContentHash(address)
+            content_hash = ContentHash(address)
             tree = intake.add_events(content_hash.watch(parse_nar(reader)), nar_sink=content_hash.nar_sink)
             got = content_hash.finish(tree.nar_hash)
             if got != address.hash:
@@ -162,31 +149,6 @@ def admit_export(
                 intake.register([(tree, info)])
             imported.append(info.path)
     return imported
-
-
-class _ContentHash:
-    """Computes the hash that a content address promises, while the contents pass by."""
-
-    def __init__(self, address: ContentAddress) -> None:
-        self._address = address
-        recursive = address.method == RECURSIVE
-        self._is_nar_hash = recursive and address.hash.algo == "sha256"
-        self._hasher = Hasher(address.hash.algo)
-        self.nar_sink = self._hasher.update if recursive and not self._is_nar_hash else None
-
-    def watch(self, events: Iterable[Event]) -> Iterator[Event]:
-        """Pass the events on, and hash the contents of a flat file."""
-        flat = self._address.method in {FLAT, TEXT}
-        for event in events:
-            if flat and not isinstance(event, Regular):
-                if not isinstance(event, (bytes, bytearray, memoryview)):
-                    raise StoreError("regular file expected")
-                self._hasher.update(event)
-            yield event
-
-    def finish(self, nar_hash: Hash) -> Hash:
-        """Return the hash."""
-        return nar_hash if self._is_nar_hash else self._hasher.finish()
 
 
 def _flat_events(file: tempfile.SpooledTemporaryFile[bytes], size: int) -> Iterator[Event]:

@@ -58,6 +58,9 @@ if TYPE_CHECKING:
         def exists(self, key: str) -> bool:
             """Whether there is such a file."""
 
+        def keys(self) -> list[str] | None:
+            """The keys without a slash of everything there, None if the place does not tell."""
+
         def exchange(self, key: str) -> Exchange | None:
             """The request for a small file, for asking many at once; None if asking is cheap."""
 
@@ -133,6 +136,13 @@ class FileTransport:
     def exists(self, key: str) -> bool:
         """See `Transport`."""
         return os.path.exists(self._path(key))
+
+    def keys(self) -> list[str] | None:
+        """See `Transport`."""
+        try:
+            return os.listdir(self._directory)
+        except OSError as error:
+            raise SystemRefusedError(f"reading binary cache '{self.uri}'", error) from error
 
     def exchange(self, key: str) -> Exchange | None:
         """See `Transport`."""
@@ -222,6 +232,10 @@ class HttpTransport:
                 return False
             raise
         return True
+
+    def keys(self) -> list[str] | None:
+        """See `Transport`; nobody lists millions of files."""
+        return None
 
     def exchange(self, key: str) -> Exchange | None:
         """See `Transport`."""

@@ -138,8 +138,7 @@ class CacheWriter:
                 for reference in info.references:
                     if reference != info.path and reference in written:
                         written[reference].result()
-                key = f"{info.path.hash_part}.narinfo"
-                self._put_bytes(key, narinfo.to_text(self._cache.directory).encode(), "text/x-nix-narinfo")
+                self.put_narinfo(narinfo)
             except BaseException as error:
                 future.set_exception(error)
                 raise
@@ -149,12 +148,16 @@ class CacheWriter:
             # Threads take paths in order, so a reference that is waited for has begun already.
             for outcome in [pool.submit(add, info) for info in infos]:
                 outcome.result()
-        for info in infos:
-            self._cache.forget(info.path)
 
     def add_log(self, name: str, content: bytes) -> None:
         """Keep the log of a build under the derivation's base name."""
         self._put_bytes(f"log/{name}", content, "text/plain; charset=utf-8")
+
+    def put_narinfo(self, narinfo: NarInfo) -> None:
+        """Write what the cache says about a path whose NAR is there; readers see the old or the new file."""
+        key = f"{narinfo.info.path.hash_part}.narinfo"
+        self._put_bytes(key, narinfo.to_text(self._cache.directory).encode(), "text/x-nix-narinfo")
+        self._cache.forget(narinfo.info.path)
 
     def _upload_nar(self, info: PathInfo, pieces: Iterable[bytes]) -> NarInfo:
         nar_hasher, file_hasher = Hasher("sha256"), Hasher("sha256")

@@ -79,11 +79,10 @@ def copy_to_store(
     Substitution(store, [source], trust, on_path).fetch_all(paths)
 
 
-def open_copy_source(caches: Caches, config: Config, uri: str | None, store: Store) -> Source:
-    """The source of a copy: a cache or store by URI; None for the store at hand, which is believed."""
-    del config
+def open_copy_source(caches: Caches, uri: str | None, store: Store, *, trusted: bool = True) -> Source:
+    """The source of a copy: a cache or store by URI; None for the store at hand, which may be believed."""
     if uri is None:
-        return StoreSource(store, store.uri, trusted=True)
+        return StoreSource(store, store.uri, trusted=trusted)
     return caches.open_source(uri)
 
 

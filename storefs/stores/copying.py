@@ -7,7 +7,10 @@ that were promised by somebody who is trusted. Used by `substitution.py` and by 
 from __future__ import annotations
 
 from storefs.errors import StoreError
+from storefs.formats.byte_reader import ByteReader
 from storefs.formats.content_address import RECURSIVE, parse_content_address
+from storefs.formats.nar import parse_nar, write_nar
+from storefs.stores.content_hash import ContentHash, ContentMismatchError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,12 +63,8 @@ class Trust:
             self._keys = PublicKeys(self._texts)
         if self._keys.verified_by(info, self._directory):
             return
-        if is_content_addressed(info, self._directory):
-            address = parse_content_address(info.ca)
-            # Then the path itself vouches for the NAR hash. For the other kinds of content addresses it vouches for
-            # another hash, and who sent the info could have made the NAR hash up.
-            if address.method == RECURSIVE and address.hash == info.nar_hash and info.path not in info.references:
-                return
+        if is_content_addressed(info, self._directory) and info.path not in info.references:
+            return  # the path vouches for its content, with which `take_nar` compares it
         raise UnsignedPathError(
             f"the substituter '{uri}' does not have a valid signature for path '{self._directory.print(info.path)}'; "
             "if its key is trustworthy, add it to 'trusted-public-keys'"
@@ -77,9 +76,19 @@ def take_nar(intake: Intake, info: PathInfo, pieces: Iterator[bytes], uri: str, 
 
     Raises:
         BadSubstituteError: another hash or size, or not a NAR; it names the path and where it came from.
+        ContentMismatchError: it is not the content that the path is named by.
         StoreError: the transfer failed.
     """
-    tree = intake.add_nar(_limited(pieces, info, uri, directory))
+    limited = _limited(pieces, info, uri, directory)
+    # Of what refers to itself, the name follows from the content without that; a signature vouches for it.
+    address = parse_content_address(info.ca) if info.ca and info.path not in info.references else None
+    if address is None or (address.method == RECURSIVE and address.hash == info.nar_hash):
+        tree = intake.add_nar(limited)
+    else:
+        content = ContentHash(address)
+        tree = intake.add_nar(_watched(limited, content))
+        if (found := content.finish(tree.nar_hash)) != address.hash:
+            raise ContentMismatchError(directory.print(info.path), address.hash, found)
     if tree.nar_hash != info.nar_hash or tree.nar_size != info.nar_size:
         expected, got = (each.to_string("base32", True) for each in (info.nar_hash, tree.nar_hash))
         raise BadSubstituteError(
@@ -88,6 +97,14 @@ def take_nar(intake: Intake, info: PathInfo, pieces: Iterator[bytes], uri: str, 
             f"  got:       {got} ({tree.nar_size} bytes)"
         )
     return tree
+
+
+def _watched(pieces: Iterator[bytes], content: ContentHash) -> Iterator[bytes]:
+    """Pass a NAR on, and let `content` see it."""
+    for piece in write_nar(content.watch(parse_nar(ByteReader(pieces)))):
+        if content.nar_sink is not None:
+            content.nar_sink(piece)
+        yield piece
 
 
 def _limited(pieces: Iterator[bytes], info: PathInfo, uri: str, directory: StoreDir) -> Iterator[bytes]:

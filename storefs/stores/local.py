@@ -62,7 +62,8 @@ class LocalStore:
         self.directory = StoreDir(config.store_dir)
         try:
             # A mount makes the innermost one alone, and people remove the whole state directory while it serves.
-            if not (os.path.isdir(config.verglas_dir) and os.path.isdir(f"{config.state_dir}/gcroots")):
+            state = config.state_dir
+            if not all(map(os.path.isdir, (config.verglas_dir, f"{state}/gcroots", f"{state}/profiles"))):
                 _make_directories(config)
         except OSError as error:
             raise SystemRefusedError("making the store", error) from error
@@ -372,7 +373,13 @@ class LocalStore:
 def _make_directories(config: Config) -> None:
     """Lay out a new state directory as Nix does, for scripts and people who put links into it."""
     state = config.state_dir
-    for name in ("gcroots/auto", "profiles", "temproots"):
+    import pwd  # noqa: PLC0415  for a new store only
+
+    try:
+        user = pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        user = str(os.geteuid())
+    for name in ("gcroots/auto", f"gcroots/per-user/{user}", f"profiles/per-user/{user}", "temproots"):
         os.makedirs(f"{state}/{name}", exist_ok=True)
     if not os.path.lexists(f"{state}/gcroots/profiles"):
         os.symlink(f"{state}/profiles", f"{state}/gcroots/profiles")

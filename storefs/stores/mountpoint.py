@@ -46,6 +46,27 @@ def ensure_mounted(config: Config) -> str:
     Raises:
         StoreError: it can't be mounted; the text says what is missing.
     """
+    found = mount_for_everybody(config)
+    if found is not None:
+        return found
+    from storefs.stores.namespace import NoNamespaceError  # noqa: PLC0415  ctypes, only when something is to be mounted
+
+    try:
+        enter_store(config)
+    except NoNamespaceError:
+        return _mount_for_all(config)
+    return config.store_dir
+
+
+def mount_for_everybody(config: Config) -> str | None:
+    """Return the host directory at which the user's other programs see the store, too, mounting it if it is not.
+
+    None where that takes a namespace: for an ordinary user whose store directory is not his own. Blocks until the store
+    can be read.
+
+    Raises:
+        StoreError: root can't mount it; the text says what is missing.
+    """
     found = find_mount(config)
     if found is not None:
         return found
@@ -57,16 +78,9 @@ def ensure_mounted(config: Config) -> str:
         try:
             _start(config, ["--if-needed", target])
         except MountFailedError:
-            pass  # no fusermount3; in a namespace nobody needs it
-        else:
-            return target
-    from storefs.stores.namespace import NoNamespaceError  # noqa: PLC0415  ctypes, only when something is to be mounted
-
-    try:
-        enter_store(config)
-    except NoNamespaceError:
-        return _mount_for_all(config)
-    return config.store_dir
+            return None  # no fusermount3; in a namespace nobody needs it
+        return target
+    return None
 
 
 def find_mount(config: Config) -> str | None:

@@ -30,7 +30,23 @@ def open_store(config: Config) -> LocalStore | RemoteStore:
         return LocalStore(config)
     if uri == "daemon" or uri.startswith("unix://"):
         return open_daemon(config)
-    raise UsageError(f"don't know how to open the store '{uri}'; it is a directory, 'local', 'daemon' or 'unix://PATH'")
+    if uri.startswith("ssh-ng://"):
+        return _open_remote(config, uri)
+    raise UsageError(
+        f"can't work in the store '{uri}'; name a directory, 'local', 'daemon', 'unix://PATH' or 'ssh-ng://HOST'"
+    )
+
+
+def _open_remote(config: Config, uri: str) -> RemoteStore:
+    """The store behind the daemon of another machine; `remote-program` and `remote-store` are as in Nix."""
+    from storefs.stores.remote import RemoteStore  # noqa: PLC0415
+    from storefs.stores.ssh import SshMaster  # noqa: PLC0415
+
+    master = SshMaster(config, uri)
+    program = [master.parameters.get("remote-program", "nix-daemon"), "--stdio"]
+    if "remote-store" in master.parameters:
+        program += ["--store", master.parameters["remote-store"]]
+    return RemoteStore(master.uri, StoreDir(config.store_dir), lambda: master.connect(program))
 
 
 def open_local_store(config: Config, *, collecting: bool = False) -> LocalStore:

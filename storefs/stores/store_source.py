@@ -35,7 +35,10 @@ class StoreSource(DirectSource):
     def known(self, path: StorePath) -> NarInfo | bool | None:
         """See `offer_query.Source`; asking is cheap, so nothing is remembered."""
         info = self._store.find_path_info(path)
-        return None if info is None else NarInfo(info, path.base_name, "none", None, 0)
+        if info is None:
+            return None
+        # That it was built is known of the store that built it only, and when it came is that of the one it comes to.
+        return NarInfo(info.replace(ultimate=False, registration_time=0), path.base_name, "none", None, 0)
 
     @contextmanager
     def open_nar(self, narinfo: NarInfo) -> Iterator[Iterator[bytes]]:

@@ -15,6 +15,7 @@ from storefs.formats.hashes import parse_hash, parse_hash_algo
 from storefs.formats.nar import parse_nar, write_nar
 from storefs.formats.store_path import StoreDir
 from storefs.stores.adding import add_host_path, flat_file, hash_flat_file
+from storefs.stores.any_store import open_any_store
 from storefs.stores.open import open_store
 from storefs.stores.transfer import export_paths, import_paths
 
@@ -44,7 +45,7 @@ def add_named(config: Config, source: str, name: str | None, *, recursive: bool,
         store_dir = StoreDir(config.store_dir)
         found = hash_nar(source, "sha256") if recursive else hash_flat_file(flat_file(source), "sha256")
         return store_dir.print(store_dir.make_fixed_output_path(recursive, found, name))
-    store = open_store(config)
+    store = open_any_store(config)
     try:
         return store.directory.print(add_host_path(store, source, name, recursive=recursive))
     finally:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from storefs.formats.store_path import StorePath
+    from storefs.stores.nar_store import NarStore
     from storefs.stores.remote import RemoteStore
 
     Store = LocalStore | RemoteStore
@@ -31,7 +32,7 @@ def verify(store: Store, *, check_contents: bool, repair: Callable[[StorePath], 
     return int(wrong)
 
 
-def verify_paths(store: Store, paths: Iterable[StorePath]) -> int:
+def verify_paths(store: Store | NarStore, paths: Iterable[StorePath]) -> int:
     """Check the contents of these paths; 1 if one is modified."""
     if isinstance(store, LocalStore):
         from storefs.stores.verify import verify_paths as check
@@ -52,6 +53,32 @@ def verify_paths(store: Store, paths: Iterable[StorePath]) -> int:
             logs.error(f"path '{shown}' was modified! expected hash '{texts[0]}', got '{texts[1]}'")
             status = 1
     return status
+
+
+def untrusted_paths(
+    store: Store | NarStore, paths: Iterable[StorePath], keys: Iterable[str], needed: int
+) -> list[StorePath]:
+    """Return the paths that nobody vouches for, and say which they are; the rules are those of `nix store verify`.
+
+    Args:
+        store: has the paths.
+        paths: which to check.
+        keys: those that are trusted, as text.
+        needed: how many signatures by them are wanted; 0 also trusts what was built here. What is named by its own
+            content needs none.
+    """
+    from storefs.formats.signatures import PublicKeys, is_content_addressed
+
+    trusted = PublicKeys(keys)
+    found = []
+    for path in paths:
+        info = store.path_info(path)
+        if (info.ultimate and not needed) or is_content_addressed(info, store.directory):
+            continue
+        if len(set(trusted.verified_by(info, store.directory))) < max(needed, 1):
+            logs.error(f"path '{store.directory.print(path)}' is untrusted")
+            found.append(path)
+    return found
 
 
 def optimise(store: Store) -> int:
