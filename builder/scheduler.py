@@ -150,13 +150,23 @@ class Run:
                     raise BuildError("unable to start any build; either increase '--max-jobs' or enable remote builds")
                 raise AssertionError("goals remain, and nothing can be done for them")
             try:
-                report = self._reports.get(timeout=_BUSY_SECONDS if self._busy else None)
+                report = self._reports.get(timeout=self._patience())
             except Empty:
                 self._ready += self._busy
                 self._busy = []
+                # Builds fill the disk without adding anything until they end.
+                self._machine.store.collect_if_low()
                 continue
             self._take(report)
         self._cancellation.cancel()
+
+    def _patience(self) -> float | None:
+        """How many seconds to wait for a report: until a busy machine is asked again, or the disk is looked at."""
+        config = self._machine.config
+        look = max(1, config.integer("min-free-check-interval")) if config.integer("min-free") else None
+        if not self._busy:
+            return look
+        return _BUSY_SECONDS if look is None else min(_BUSY_SECONDS, look)
 
     def _start_some(self) -> None:
         """Start every goal for which there is a machine."""

@@ -10,6 +10,7 @@ from evaluator.instantiate import get_derivations
 from storefs.errors import StoreError
 from storefs.formats.derived_path import DerivedPath
 from storefs.gc.roots import add_indirect_root
+from storefs.logs import warn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -128,7 +129,24 @@ def build_and_print(session: Session, plan: BuildPlan, *, mode: str, dry_run: bo
             name = link + (f"-{number + 1}" if number else "") + ("" if output == "out" else f"-{output}")
             make_root(session, os.path.abspath(name), path)
         printed.append(directory.print(path))
+    if link is not None and printed:
+        _show_results(session)
     return printed
+
+
+def _show_results(session: Session) -> None:
+    """See to it that links lead somewhere, even if nothing was built here: what is mounted for builds stays so.
+
+    Where it takes a namespace, `verglas run` and `verglas shell` show the results. The links are right in any case.
+    """
+    if not session.has_local_store():
+        return
+    from storefs.stores.mountpoint import mount_for_everybody  # noqa: PLC0415  most links are made where it is mounted
+
+    try:
+        mount_for_everybody(session.config)
+    except StoreError as error:
+        warn(f"the results can't be read yet: {error}")
 
 
 def make_root(session: Session, link: str, path: StorePath) -> None:

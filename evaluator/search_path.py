@@ -12,6 +12,7 @@ import os
 from evaluator.errors import CALL_SITE, ThrownError
 from evaluator.eval_io import COREPKGS
 from evaluator.nix_path import is_uri, resolve_uri
+from storefs.errors import StoreError
 from storefs.logs import warn
 
 TYPE_CHECKING = False
@@ -92,7 +93,11 @@ class SearchPath:
             return self._resolved[target]
         found: str | None
         if is_uri(target):
-            found = self._fetch(resolve_uri(target))
+            try:
+                found = self._fetch(resolve_uri(target))
+            except StoreError as error:
+                warn(f"Nix search path entry '{target}' cannot be downloaded, ignoring: {error}")
+                found = None
         else:
             path = os.path.abspath(target)
             found = path if self._io.exists(path) else None

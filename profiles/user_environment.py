@@ -1,7 +1,8 @@
 """Makes a user environment of elements: its manifest, its derivation and its tree become valid in one transaction.
 
 What real nix-env builds with `builtin:buildenv` is computed in this process: same derivation, same output path, same
-bytes, without starting a builder. It makes no generation and switches nothing. Blocks on the store.
+bytes, without starting a builder. A daemon builds it itself, since it believes no client what a derivation makes. It
+makes no generation and switches nothing. Blocks on the store.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from profiles.buildenv import environment_derivation, nar_events, packages_of, plan_links
 from profiles.elements import print_manifest
 from storefs.errors import StoreError
+from storefs.formats.derived_path import DerivedPath
 from storefs.formats.hashes import hash_bytes
 from storefs.formats.nar import write_nar
 from storefs.formats.path_info import PathInfo
@@ -71,9 +73,14 @@ def add_user_environment(
     if store.is_valid(out):
         return out
 
+    drv_text = derivation.unparse(directory)
+    build = getattr(store, "build_paths", None)
+    if build is not None:
+        store.add_text(MANIFEST_NAME, manifest, references)
+        build([DerivedPath(store.add_text(_DRV_NAME, drv_text, [manifest_path]), ("out",))])
+        return out
     tree = plan_links(packages_of(elements), reader, warn)
     archive = b"".join(write_nar(nar_events(tree, directory.print(manifest_path))))
-    drv_text = derivation.unparse(directory)
     drv_hash = hash_bytes("sha256", drv_text)
     drv_path = directory.make_text_path(_DRV_NAME, drv_hash, [manifest_path])
     store.add_temp_root(drv_path)
