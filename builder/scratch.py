@@ -11,6 +11,7 @@ import itertools
 import os
 
 from builder.removal import remove_tree
+from storefs.placement import spread_folders
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,7 +29,9 @@ class Scratch:
 
     def open(self) -> None:
         """Make the folder and remove those of dead processes. Raises OSError."""
-        os.makedirs(self._parent, mode=0o700, exist_ok=True)
+        if not os.path.isdir(self._parent):
+            os.makedirs(self._parent, mode=0o700, exist_ok=True)
+            spread_folders(self._parent)
         for name in os.listdir(self._parent):
             _remove_if_dead(f"{self._parent}/{name}")
         while not self._folder:

@@ -22,6 +22,7 @@ from storefs.castore.digest import digest_pieces
 from storefs.castore.left_overs import remove_area
 from storefs.durable import sync_directory, sync_file_system
 from storefs.errors import StoreError
+from storefs.placement import spread_folders
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -132,6 +133,7 @@ class BlobStore:
                 os.mkdir(path, 0o700)
             except FileNotFoundError:
                 os.makedirs(self.temporary, exist_ok=True)
+                spread_folders(self.temporary)
                 continue
             except FileExistsError:
                 continue  # left over by a killed process that had our number
