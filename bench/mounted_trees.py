@@ -78,6 +78,11 @@ class Trees:
     def directory(self, name: str) -> Path:
         return self.plain / name
 
+    def largest_blob(self) -> Path:
+        """Return the file in which the bytes of the largest file of all trees lie."""
+        blobs = Path(self._bench.environ["NIX_STATE_DIR"]).glob("verglas/blobs/*/*")
+        return max(blobs, key=lambda blob: blob.stat().st_size)
+
     def _run(self, *command: str | Path, status: int | None = 0) -> str:
         done = subprocess.run(
             [str(word) for word in command], env=self._bench.environ, capture_output=True, text=True, check=False
