@@ -13,7 +13,8 @@ view: its bytes, or its open blob. Once a second the kernel is asked whether it 
 are let go. To make it forget them when their last user is gone, their names are dropped as well.
 
 Somebody who stands in a closed directory finds it stale (ESTALE), as on NFS. A walk along a path that meets a closed
-directory starts again at the root, by the kernel's own rule, and finds the new tree of a path that was replaced.
+directory starts again at the root, by the kernel's own rule, and finds the new tree of a path that was replaced. Only
+calls that make something new don't walk again: they are told that their name is free, and so meet EROFS.
 """
 
 from __future__ import annotations
@@ -81,8 +82,9 @@ class Invalidator:
             self._drop(ROOT, name)
         self._view.close_blobs()
         directories, lost, exposed = self._survey(list(roots))
-        self._wait_for_walkers(directories)
-        self._view.close_directories(directories)
+        occupied = self._wait_for_walkers(directories)
+        names_in = {directory: frozenset(name for name, _ in self._names(directory)) for directory in occupied}
+        self._view.close_directories({**dict.fromkeys(directories), **names_in})
         crowded = self._in_use(directories)
         for directory in crowded:
             exposed.update(inode for _, inode in self._names(directory) if inode in lost)
@@ -106,13 +108,17 @@ class Invalidator:
             if self._children(inode) is None:
                 self._view.reopen_directory(inode)
 
-    def _wait_for_walkers(self, directories: list[Inode]) -> None:
-        """Give who is on the way through these directories the time to leave them; who stays is no walker."""
+    def _wait_for_walkers(self, directories: list[Inode]) -> list[Inode]:
+        """Give who is on the way through these directories the time to leave them, and return those still in use.
+
+        Who stays is no walker, or one that does not get the processor.
+        """
         for seconds in _GRACE:
             directories = self._in_use(directories)
             if not directories:
-                return
+                break
             time.sleep(seconds)
+        return directories
 
     def _in_use(self, directories: list[Inode]) -> list[Inode]:
         return [directory for directory in directories if self._notifier.is_in_use(directory)]

@@ -31,7 +31,7 @@ from bisect import bisect_right
 from queue import SimpleQueue
 
 from storefs.fuse import kernel_wire as wire
-from storefs.fuse.view import ROOT, CorruptBlobError, GoneError
+from storefs.fuse.view import ROOT, AbsentError, CorruptBlobError, GoneError
 from storefs.metadata.trees import MODE_DIRECTORY, encode_attr
 
 TYPE_CHECKING = False
@@ -143,6 +143,8 @@ class KernelServer:
                 # Makes the kernel walk the path again from the root: after a repair the new tree is found, and a
                 # collected path is not.
                 self._send_error(unique, errno.ESTALE)
+            except AbsentError:
+                self._send_error(unique, errno.ENOENT)
             except UnsupportedKernelError:
                 raise
             except Exception as error:  # whatever it was: a reader without an answer hangs for ever

@@ -10,7 +10,7 @@ import struct
 
 from storefs.fuse import kernel_wire as wire
 from storefs.fuse.kernel import KernelServer
-from storefs.fuse.view import GoneError, NotHereYetError
+from storefs.fuse.view import AbsentError, GoneError, NotHereYetError
 from storefs.fuse.waiting import WaitingRoom
 
 TYPE_CHECKING = False
@@ -71,6 +71,8 @@ class _KeptRequests(KernelServer):
             raise
         except GoneError:
             self._send_error(unique, errno.ESTALE)
+        except AbsentError:
+            self._send_error(unique, errno.ENOENT)
         except Exception as error:  # whatever it was: a reader without an answer hangs for ever
             self._failed(opcode, unique, node, error)
         finally:

@@ -18,7 +18,7 @@ import pyfuse3
 from pyfuse3 import EntryAttributes, FileInfo, FUSEError, ReaddirToken, StatvfsData
 
 from storefs.fuse import synchronous
-from storefs.fuse.view import ROOT, CorruptBlobError, GoneError, NotHereYetError
+from storefs.fuse.view import ROOT, AbsentError, CorruptBlobError, GoneError, NotHereYetError
 from storefs.metadata.trees import MODE_DIRECTORY
 
 if TYPE_CHECKING:
@@ -62,6 +62,8 @@ def request(handler: Callable[..., T]) -> Callable[..., Coroutine[object, None, 
             raise
         except GoneError:
             raise FUSEError(errno.ESTALE) from None
+        except AbsentError:
+            raise FUSEError(errno.ENOENT) from None
         except CorruptBlobError as error:
             self.report(str(error), error.inode)
         except Exception as error:

@@ -103,6 +103,10 @@ class GoneError(Exception):
     """The object was collected while somebody still knew its inode number."""
 
 
+class AbsentError(Exception):
+    """A name was looked up that a collected directory never had. To be told, and not to be remembered."""
+
+
 class NotHereYetError(Exception):
     """The answer has to be fetched first. Only the forests of lazy mounts raise it, in any of their methods.
 
@@ -149,7 +153,7 @@ class View:
         self._open_blobs = open_blobs
         self._blobs: dict[Inode, OpenBlob] = {}
         self._held: dict[Inode, tuple[bytes, bytes | OpenBlob]] = {}
-        self._closed: set[Inode] = set()
+        self._closed: dict[Inode, frozenset[bytes] | None] = {}
         self.blob_hits = 0
         self.blob_misses = 0
         self.release = forest.end
@@ -161,11 +165,13 @@ class View:
 
         Raises:
             GoneError: `parent` was collected.
+            AbsentError: it was collected, and this name was never in it.
         """
         if parent == ROOT:
             return self._forest.find_path(name)
         if self._closed and parent in self._closed:
-            raise GoneError
+            names = self._closed.get(parent)
+            raise GoneError if names is None or name in names else AbsentError
         return self._forest.find_entry(parent, name)
 
     def attributes(self, inode: Inode) -> Record:
@@ -278,9 +284,14 @@ class View:
         """Hold a file no longer."""
         self._held.pop(inode, None)
 
-    def close_directories(self, directories: Iterable[Inode]) -> None:
-        """Look nothing up in these directories any more: their trees are about to go."""
-        self._closed = self._closed.union(directories)
+    def close_directories(self, directories: Mapping[Inode, frozenset[bytes] | None]) -> None:
+        """Look nothing up in these directories any more: their trees are about to go.
+
+        Args:
+            directories: and the names in them, where those are known. Who makes something new in one of them then
+                learns that the file system is read-only, as everywhere; mkdir(2) does not walk again, as open(2) does.
+        """
+        self._closed = {**self._closed, **directories}
         self._forest.forget_directories()
 
     def closed_directories(self) -> list[Inode]:
@@ -290,7 +301,7 @@ class View:
     def reopen_directory(self, directory: Inode) -> None:
         """Leave it to the forest again to know about a directory."""
         self._forest.forget_directories()
-        self._closed.discard(directory)
+        self._closed.pop(directory, None)
 
     def close_blobs(self) -> None:
         """Close descriptors that are kept for speed only: they would keep the disk space of removed blobs."""

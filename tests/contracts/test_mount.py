@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from storefs.stores.mount_control import ask_all
+from storefs.stores.mount_control import ask_all, forget_paths
 from tests.storefs.fuse.mounted_store import MountedStore, example_tree, mounted_store
 
 if TYPE_CHECKING:
@@ -307,6 +307,21 @@ class TestChanges:
         fails_with(errno.ENOENT, lambda: os.stat(path))
         fails_with(errno.ENOENT, lambda: os.stat(path / "big"))
         wait_until(lambda: store.counters()["collected files held"] == 0)
+
+    def test_nothing_can_be_made_in_a_path_that_is_being_collected(self, store: MountedStore, source: Path) -> None:
+        path = store.plant("being-collected", source / "bin")
+        folder = os.open(path, os.O_PATH | os.O_DIRECTORY)
+        try:
+            root = store.garden.unregister(path.name)
+            forget_paths(store.verglas_dir, [path.name], [root])
+            for _ in range(2):  # what was answered is not remembered
+                fails_with(errno.EROFS, lambda: os.mkdir("new", dir_fd=folder))
+                fails_with(errno.EROFS, lambda: os.symlink("target", "new", dir_fd=folder))
+                fails_with(errno.ESTALE, lambda: os.stat("hello", dir_fd=folder))
+            store.garden.fell(root)
+        finally:
+            os.close(folder)
+        wait_until(lambda: store.counters()["collected directories"] == 0)
 
     def test_open_and_mapped_files_outlive_their_path(self, store: MountedStore, tmp_path: Path) -> None:
         tree = tmp_path / "t"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from storefs.fuse.view import ROOT, CorruptBlobError, GoneError, View
+from storefs.fuse.view import ROOT, AbsentError, CorruptBlobError, GoneError, View
 from tests.storefs.fuse.memory_forest import MemoryForest
 
 BIG = bytes(range(256)) * 40
@@ -102,6 +102,24 @@ def test_held_files_stay_readable_after_their_records_are_gone(forest: MemoryFor
         view.let_go(inode)
         with pytest.raises(GoneError):
             view.content(inode)
+
+
+def test_a_closed_directory_is_stale_but_for_names_that_it_never_had(forest: MemoryForest) -> None:
+    view = View(forest)
+    directory = inode_of(view, b"p")
+    view.close_directories({directory: None})
+    with pytest.raises(GoneError):
+        view.lookup(directory, b"new")
+    view.close_directories({directory: frozenset([b"small"])})
+    with pytest.raises(AbsentError):
+        view.lookup(directory, b"new")
+    with pytest.raises(GoneError):
+        view.lookup(directory, b"small")
+    with pytest.raises(GoneError):
+        view.entries(directory)
+    view.reopen_directory(directory)
+    assert view.closed_directories() == []
+    assert view.lookup(directory, b"small") is not None
 
 
 def test_a_file_that_keeps_a_name_is_not_held(forest: MemoryForest) -> None:
