@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from storefs.errors import StoreError
 from storefs.formats.hashes import parse_hash
-from storefs.formats.nar import Regular, parse_nar, write_nar
+from storefs.formats.nar import NarStream, Regular, parse_nar, write_nar
 from storefs.formats.path_info import PathInfo
 from storefs.protocol import worker_ops as op
 from storefs.protocol.wire import ProtocolError, Reader
@@ -92,22 +92,23 @@ def _add_to_store_nar(request: Request) -> None:
         path, nar_hash, nar_size, references, deriver, signatures, address, registration_time, ultimate and trusted
     )
     check = not (unchecked and trusted)
+    add = request.service.add_nars
     if request.version >= 23:
         with request.work(), request.framed() as frames:
             _check_repair(request, asked=repair)
-            request.service.add_nar(info, frames, repair=repair, check_signatures=check)
+            add([(info, frames)], repair=repair, check_signatures=check)
     elif request.version >= 21:
         with request.work():
             _check_repair(request, asked=repair)
-            request.service.add_nar(info, request.tunnel.requested_data(), repair=repair, check_signatures=check)
+            add([(info, request.tunnel.requested_data())], repair=repair, check_signatures=check)
     else:
-        content = write_nar(parse_nar(reader))
+        nar = NarStream(parse_nar(reader))
         with request.work():
             try:
                 _check_repair(request, asked=repair)
-                request.service.add_nar(info, content, repair=repair, check_signatures=check)
+                add([(info, nar)], repair=repair, check_signatures=check)
             finally:
-                for _ in content:
+                for _ in nar.events:
                     pass
 
 
@@ -116,15 +117,16 @@ def _add_multiple_to_store(request: Request) -> None:
     check = not (unchecked and request.peer.trusted)
     with request.work(), request.framed() as frames:
         _check_repair(request, asked=repair)
-        inner = Reader(frames)
-        for _ in range(inner.number()):
-            info = read_path_info(inner, 16, request.directory)
-            if not request.peer.trusted:
-                info = info.replace(ultimate=False)
-            content = write_nar(parse_nar(inner))
-            request.service.add_nar(info, content, repair=repair, check_signatures=check)
-            for _ in content:
-                pass
+        request.service.add_nars(_read_additions(request, Reader(frames)), repair=repair, check_signatures=check)
+
+
+def _read_additions(request: Request, inner: Reader) -> Iterator[tuple[PathInfo, NarStream]]:
+    for _ in range(inner.number()):
+        info = read_path_info(inner, 16, request.directory)
+        nar = NarStream(parse_nar(inner))
+        yield (info if request.peer.trusted else info.replace(ultimate=False)), nar
+        for _ in nar.events:
+            pass
 
 
 def _import_paths(request: Request) -> None:

@@ -43,8 +43,10 @@ class Service(Protocol):
     ) -> PathInfo:
         """Add an object whose path follows from its content ('text:sha256', 'fixed:ALGO', 'fixed:r:ALGO')."""
 
-    def add_nar(self, info: PathInfo, chunks: Iterable[Buffer], *, repair: bool, check_signatures: bool) -> None:
-        """Make a path valid from its NAR."""
+    def add_nars(
+        self, additions: Iterable[tuple[PathInfo, Iterable[Buffer]]], *, repair: bool, check_signatures: bool
+    ) -> None:
+        """Make paths valid from their NARs, references first."""
 
     def import_paths(self, chunks: Iterable[Buffer], *, check_signatures: bool) -> list[StorePath]:
         """Add the paths of an export stream."""

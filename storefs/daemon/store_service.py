@@ -13,7 +13,7 @@ from storefs.errors import StoreError
 from storefs.formats.export import write_exported
 from storefs.gc.roots import register_indirect_root
 from storefs.protocol.worker_ops import GC_DELETE_SPECIFIC, GC_RETURN_DEAD, GC_RETURN_LIVE
-from storefs.stores.admission import admit_content, admit_export, admit_nar
+from storefs.stores.admission import admit_content, admit_export, admit_nars
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -73,9 +73,11 @@ class StoreService:
         """See `Service`."""
         return admit_content(self.store, name, method, chunks, references, repair=repair)
 
-    def add_nar(self, info: PathInfo, chunks: Iterable[Buffer], *, repair: bool, check_signatures: bool) -> None:
+    def add_nars(
+        self, additions: Iterable[tuple[PathInfo, Iterable[Buffer]]], *, repair: bool, check_signatures: bool
+    ) -> None:
         """See `Service`."""
-        admit_nar(self.store, self.config, info, chunks, repair=repair, check_signatures=check_signatures)
+        admit_nars(self.store, self.config, additions, repair=repair, check_signatures=check_signatures)
 
     def import_paths(self, chunks: Iterable[Buffer], *, check_signatures: bool) -> list[StorePath]:
         """See `Service`."""

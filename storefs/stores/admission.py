@@ -14,7 +14,7 @@ from storefs.formats.byte_reader import ByteReader
 from storefs.formats.content_address import RECURSIVE, ContentAddress, parse_content_address, parse_method
 from storefs.formats.export import read_export
 from storefs.formats.hashes import Hasher
-from storefs.formats.nar import Regular, parse_nar
+from storefs.formats.nar import NarStream, Regular, parse_nar
 from storefs.formats.path_info import PathInfo
 from storefs.formats.signatures import PublicKeys, is_trusted
 from storefs.stores.content_hash import ContentHash, ContentMismatchError
@@ -23,12 +23,17 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from storefs.api import Tree
     from storefs.config import Config
     from storefs.formats.byte_reader import Buffer
     from storefs.formats.nar import Event
     from storefs.formats.store_path import StorePath
     from storefs.stores.local import LocalStore
+    from storefs.stores.local_intake import LocalIntake
 
+# What one commit makes valid at most: it takes about as long for a hundred small paths as for one.
+_GROUP_PATHS = 128
+_GROUP_BYTES = 64 << 20
 _SPOOL_IN_MEMORY = 1 << 20  # bytes of a flat file of unknown size that are kept in memory
 
 
@@ -36,47 +41,89 @@ class UntrustedPathError(StoreError):
     """A path whose contents nobody vouches for who is trusted here."""
 
 
-def admit_nar(
-    store: LocalStore, config: Config, info: PathInfo, chunks: Iterable[Buffer], *, repair: bool, check_signatures: bool
+def admit_nars(
+    store: LocalStore,
+    config: Config,
+    additions: Iterable[tuple[PathInfo, Iterable[Buffer]]],
+    *,
+    repair: bool,
+    check_signatures: bool,
 ) -> None:
-    """Make `info.path` valid with the contents of the NAR in `chunks`, which ends with it.
+    """Make paths valid from their NARs, several of them with one commit.
 
     Args:
-        store: where it goes.
+        store: where they go.
         config: says which keys are trusted, and whether signatures are wanted at all.
-        info: what the sender says about the path.
-        chunks: the NAR.
-        repair: replace the contents of a path that is valid already.
-        check_signatures: whether the sender must be able to show a signature.
+        additions: what the sender says about each path, and its NAR, which is read before the next one is asked for;
+            references come first.
+        repair: replace the contents of paths that are valid already.
+        check_signatures: whether the sender must be able to show signatures.
 
     Raises:
-        UntrustedPathError: nobody who is trusted vouches for it.
-        StoreError: the contents are not those that were promised, or not a NAR.
+        UntrustedPathError: nobody who is trusted vouches for a path.
+        StoreError: the contents are not those that were promised, or not a NAR. What came before the path that is
+            refused becomes valid all the same.
     """
-    shown = store.directory.print(info.path)
-    if check_signatures and config.boolean("require-sigs"):
-        keys = PublicKeys(config.words("trusted-public-keys"))
-        if not is_trusted(info, store.directory, keys):
-            raise UntrustedPathError(f"cannot add path '{shown}' because it lacks a valid signature")
-    store.add_temp_root(info.path)
-    if store.is_valid(info.path) and not repair:
-        for _ in chunks:
-            pass
-        return
+    trusted = not (check_signatures and config.boolean("require-sigs"))
+    keys = None if trusted else PublicKeys(config.words("trusted-public-keys"))
+    stream = iter(additions)
+    while _admit_group(store, keys, stream, repair=repair):
+        pass
+
+
+def _admit_group(
+    store: LocalStore, keys: PublicKeys | None, stream: Iterator[tuple[PathInfo, Iterable[Buffer]]], *, repair: bool
+) -> bool:
+    """Take as many paths in as one commit is good for; returns whether there may be more."""
     with store.intake(repair=repair) as intake:
-        address = parse_content_address(info.ca) if info.ca else None
-        reader = ByteReader(chunks)
-        if address is None:
-            tree = intake.add_events(parse_nar(reader))
-        else:
-            content_hash = ContentHash(address)
-            tree = intake.add_events(content_hash.watch(parse_nar(reader)), nar_sink=content_hash.nar_sink)
-            got = content_hash.finish(tree.nar_hash)
-            if got != address.hash:
-                raise ContentMismatchError(shown, address.hash, got)
-        if not reader.at_end():
-            raise StoreError(f"something follows the end of the archive of '{shown}'")
-        intake.register([(tree, info)], replace=repair)
+        group: dict[StorePath, tuple[Tree, PathInfo]] = {}
+        size = 0
+        try:
+            for info, chunks in stream:
+                if keys is not None and not is_trusted(info, store.directory, keys):
+                    shown = store.directory.print(info.path)
+                    raise UntrustedPathError(f"cannot add path '{shown}' because it lacks a valid signature")
+                store.add_temp_root(info.path)
+                if not repair and (info.path in group or store.is_valid(info.path)):
+                    for _ in chunks:
+                        pass
+                    continue
+                group[info.path] = (_take_in(store, intake, info, chunks), info)
+                size += info.nar_size
+                if len(group) >= _GROUP_PATHS or size >= _GROUP_BYTES:
+                    return True
+        finally:
+            _register(intake, list(group.values()), replace=repair)
+    return False
+
+
+def _take_in(store: LocalStore, intake: LocalIntake, info: PathInfo, chunks: Iterable[Buffer]) -> Tree:
+    shown = store.directory.print(info.path)
+    address = parse_content_address(info.ca) if info.ca else None
+    reader = ByteReader(() if isinstance(chunks, NarStream) else chunks)
+    events = chunks.events if isinstance(chunks, NarStream) else parse_nar(reader)
+    if address is None:
+        tree = intake.add_events(events)
+    else:
+        content_hash = ContentHash(address)
+        tree = intake.add_events(content_hash.watch(events), nar_sink=content_hash.nar_sink)
+        got = content_hash.finish(tree.nar_hash)
+        if got != address.hash:
+            raise ContentMismatchError(shown, address.hash, got)
+    if not reader.at_end():
+        raise StoreError(f"something follows the end of the archive of '{shown}'")
+    return tree
+
+
+def _register(intake: LocalIntake, group: list[tuple[Tree, PathInfo]], *, replace: bool) -> None:
+    try:
+        if group:
+            intake.register(group, replace=replace)
+    except StoreError:
+        if len(group) == 1:
+            raise
+        for addition in group:  # those before the bad one become valid, and its error is the one that is told
+            intake.register([addition], replace=replace)
 
 
 def admit_content(
