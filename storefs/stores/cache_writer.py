@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from storefs.stores.binary_cache import BinaryCache
 
 _WORKERS = 4  # compressors run outside of Python's lock
+_AHEAD = 64  # paths that are given to them at once: an upload may be of a hundred thousand
 _PIECE = 1 << 18
 _IN_MEMORY = 4 << 20  # bytes of a compressed NAR that need no temporary file
 
@@ -128,26 +129,24 @@ class CacheWriter:
         Raises:
             StoreError: the first failure; what refers to a path that failed is not added either.
         """
-        written: dict[StorePath, Future[None]] = {info.path: Future() for info in infos}
 
-        def add(info: PathInfo) -> None:
-            future = written[info.path]
-            try:
-                (on_path or self._report)(info.path, self._cache.uri)
-                narinfo = self._upload_nar(info, open_nar(info))
-                for reference in info.references:
-                    if reference != info.path and reference in written:
-                        written[reference].result()
-                self.put_narinfo(narinfo)
-            except BaseException as error:
-                future.set_exception(error)
-                raise
-            future.set_result(None)
+        def add(info: PathInfo, before: list[Future[None]]) -> None:
+            (on_path or self._report)(info.path, self._cache.uri)
+            narinfo = self._upload_nar(info, open_nar(info))
+            # Threads take paths in order, so what is waited for has begun already.
+            for future in before:
+                future.result()
+            self.put_narinfo(narinfo)
 
+        under_way: dict[StorePath, Future[None]] = {}
         with ThreadPoolExecutor(_WORKERS, "upload") as pool:
-            # Threads take paths in order, so a reference that is waited for has begun already.
-            for outcome in [pool.submit(add, info) for info in infos]:
-                outcome.result()
+            for info in infos:
+                if len(under_way) >= _AHEAD:
+                    under_way.pop(next(iter(under_way))).result()
+                before = [under_way[each] for each in info.references if each in under_way]
+                under_way[info.path] = pool.submit(add, info, before)
+            for future in under_way.values():
+                future.result()
 
     def add_log(self, name: str, content: bytes) -> None:
         """Keep the log of a build under the derivation's base name."""
