@@ -10,7 +10,20 @@ import os
 
 from storefs.castore.blobs import BlobError
 from storefs.errors import StoreError
-from storefs.formats.nar import DIRECTORY_NODE, ROOT_HEAD, closing, entry_head, link_node, padding, regular_node
+from storefs.formats.nar import (
+    DIRECTORY_NODE,
+    DIRECTORY_OPENS,
+    ENTRY_CLOSES,
+    ENTRY_OPENS,
+    EXECUTABLE_OPENS,
+    REGULAR_OPENS,
+    ROOT_HEAD,
+    closing,
+    entry_head,
+    link_node,
+    padding,
+    regular_node,
+)
 from storefs.metadata import trees
 from storefs.metadata.schema import KEY
 
@@ -32,68 +45,90 @@ class TreeDamagedError(StoreError):
 
 
 class _Frame:
-    """An open directory: entries still to be fetched, and the few that were, last first."""
+    """An open directory and how much of it has been read."""
 
-    __slots__ = ("entries", "position", "ready")
+    __slots__ = ("entries", "position")
 
     def __init__(self, entries: list[tuple[bytes, int, int, int]]) -> None:
         self.entries = entries
         self.position = 0
-        self.ready: list[tuple[bytes, int, bytes]] = []  # name, inode, node record or nothing for a directory
 
 
 def nar_buffers(env: Environment, blobs: BlobStore, root: int) -> Iterator[Buffer]:
     """Yield the NAR of the tree at ``root``; a piece is overwritten when the next one is asked for.
 
-    Raises TreeDamagedError for missing rows and blobs, also when the tree is collected meanwhile.
+    Raises TreeDamagedError for missing and damaged rows and missing blobs, also when the tree is collected meanwhile.
     """
-    buffer = memoryview(bytearray(_BATCH))
-    pieces = [ROOT_HEAD]
-    size = 0
-    with env.snapshot() as txn:
-        node = txn.get(KEY.pack(root), db=env.nodes)
-    stack: list[_Frame] = []
-    if node is None:
-        pieces.append(DIRECTORY_NODE)
-        stack.append(_Frame(_entries(env, root)))
-    while True:
+    try:
+        with env.snapshot() as txn:
+            node = txn.get(KEY.pack(root), db=env.nodes)
         if node is None:
-            if not stack:
-                break
-            frame = stack[-1]
-            if not frame.ready and not _fetch(env, frame):
-                stack.pop()
-                pieces.append(closing(bool(stack)))
-                continue
-            name, inode, node = frame.ready.pop()
-            pieces.append(entry_head(name))
-            if not node:
-                node = None
-                pieces.append(DIRECTORY_NODE)
-                stack.append(_Frame(_entries(env, inode)))
-                continue
-        kind = trees.node_kind(node)
-        if kind == trees.SYMLINK:
-            pieces += (link_node(trees.node_payload(node)), closing(bool(stack)))
+            yield from _directory(env, blobs, root)
         else:
-            length = trees.node_size(node)
-            pieces.append(regular_node(trees.node_mode(node) == trees.MODE_EXECUTABLE, length))
+            yield from _single(blobs, node)
+    except trees.CorruptTreeError as error:
+        raise TreeDamagedError(str(error)) from error
+
+
+def _single(blobs: BlobStore, node: bytes) -> Iterator[Buffer]:
+    """A tree that is one file or link."""
+    kind = trees.node_kind(node)
+    payload = trees.node_payload(node)
+    if kind == trees.SYMLINK:
+        yield b"".join((ROOT_HEAD, link_node(payload), closing(False)))
+        return
+    size = trees.node_size(node)
+    yield ROOT_HEAD + regular_node(trees.node_mode(node) == trees.MODE_EXECUTABLE, size)
+    if kind == trees.BLOB:
+        yield from _blob(blobs, payload, size, memoryview(bytearray(_BATCH)))
+    elif len(payload) == size:
+        yield payload
+    else:
+        raise TreeDamagedError("a file record in the database has a wrong size")
+    yield padding(size) + closing(False)
+
+
+def _directory(env: Environment, blobs: BlobStore, root: int) -> Iterator[Buffer]:
+    buffer = memoryview(bytearray(_BATCH))
+    pieces = [ROOT_HEAD, DIRECTORY_NODE]
+    size = 0  # of the contents among the pieces
+    stack = [_Frame(_entries(env, root))]
+    while stack:
+        group = _fetch(env, stack[-1])
+        if not group:
+            stack.pop()
+            pieces.append(closing(bool(stack)))
+        for name, inode, node in group:
+            length = len(name)
+            if node is None:
+                pieces += (ENTRY_OPENS[length], name, DIRECTORY_OPENS[length & 7])
+                stack.append(_Frame(_entries(env, inode)))
+                break  # it is the last of its group
+            kind, count, mode = trees.node_fields(node)
+            if kind == trees.SYMLINK:
+                pieces += (entry_head(name), link_node(trees.node_payload(node)), closing(True))
+                continue
+            opens = EXECUTABLE_OPENS if mode == trees.MODE_EXECUTABLE else REGULAR_OPENS
+            pieces += (ENTRY_OPENS[length], name, opens[length & 7], count.to_bytes(8, "little"))
             if kind == trees.INLINE:
-                content = trees.node_payload(node)
-                if len(content) != length:
+                if len(node) != trees.NODE_PAYLOAD + count:
                     raise TreeDamagedError("a file record in the database has a wrong size")
-                pieces.append(content)
-                size += length
-            else:
+                pieces += (node[trees.NODE_PAYLOAD :], ENTRY_CLOSES[count & 7])
+                size += count
+            elif kind == trees.BLOB:
                 yield b"".join(pieces)
-                pieces.clear()
+                yield from _blob(blobs, node[trees.NODE_PAYLOAD :], count, buffer)
+                pieces = [ENTRY_CLOSES[count & 7]]
                 size = 0
-                yield from _blob(blobs, trees.node_payload(node), length, buffer)
-            pieces += (padding(length), closing(bool(stack)))
-        node = None
-        if size >= _BATCH or len(pieces) >= _SMALL_PIECES:
+            else:
+                raise TreeDamagedError("a file record in the database is damaged")
+            if size >= _BATCH:
+                yield b"".join(pieces)
+                pieces = []
+                size = 0
+        if len(pieces) >= _SMALL_PIECES:
             yield b"".join(pieces)
-            pieces.clear()
+            pieces = []
             size = 0
     yield b"".join(pieces)
 
@@ -106,26 +141,27 @@ def _entries(env: Environment, inode: int) -> list[tuple[bytes, int, int, int]]:
     return list(trees.decode_directory(record))
 
 
-def _fetch(env: Environment, frame: _Frame) -> bool:
-    """Fetch the next nodes of a directory, at most up to a subdirectory: so deep trees hold no contents."""
-    ready = frame.ready
-    entries = frame.entries
-    position = frame.position
+def _fetch(env: Environment, frame: _Frame) -> list[tuple[bytes, int, bytes | None]]:
+    """The next (name, inode, node) of a directory, at most up to a subdirectory, which has None for a node.
+
+    So deep trees hold no contents.
+    """
+    group: list[tuple[bytes, int, bytes | None]] = []
+    start = frame.position
+    key = KEY.pack
     nodes = env.nodes
     with env.snapshot() as txn:
-        while position < len(entries) and len(ready) < _NODES_AT_ONCE:
-            name, inode, _, mode = entries[position]
-            position += 1
+        get = txn.get
+        for name, inode, _, mode in frame.entries[start : start + _NODES_AT_ONCE]:
             if mode == trees.MODE_DIRECTORY:
-                ready.append((name, inode, b""))
+                group.append((name, inode, None))
                 break
-            node = txn.get(KEY.pack(inode), db=nodes)
+            node = get(key(inode), None, nodes)
             if node is None:
                 raise TreeDamagedError(f"the store database lacks the file number {inode}")
-            ready.append((name, inode, node))
-    frame.position = position
-    ready.reverse()
-    return bool(ready)
+            group.append((name, inode, node))
+    frame.position = start + len(group)
+    return group
 
 
 def _blob(blobs: BlobStore, digest: bytes, length: int, buffer: memoryview) -> Iterator[memoryview]:

@@ -53,6 +53,7 @@ MODE_SYMLINK = 0o120777
 ATTR_SIZE = 88
 ENTRY_SIZE = 128  # fuse_entry_out with its fuse_attr: the reply to a look-up
 NAME_LENGTH = 144  # offset of the length of the name in an entry of a directory record
+LONGEST_NAME = 255  # bytes: NAME_MAX
 DIRENT_NAME = 152  # offset of the name in an entry of a directory record
 NODE_PAYLOAD = 1 + ATTR_SIZE
 DIRECTORY_OFFSETS = 8 + ATTR_SIZE
@@ -63,6 +64,8 @@ FOREVER = 0xFFFFFFFFFFFF >> 8
 _ATTR = Struct("<6Q10I")
 _ENTRY = Struct("<4QII" + "6Q10I")
 _DIRENT = Struct("<4QII" + "6Q10I" + "QQII")
+_DIRENT_FIELDS = Struct("<Q40xQ44xI40xI")  # of a _DIRENT: inode, size, mode, length of the name
+_NODE_FIELDS = Struct("<B8xQ44xI")  # of a node record: kind, size, mode
 _NAME_LENGTH = Struct("<I")
 _INODE = Struct("<Q")
 _ZEROS = bytes(8)
@@ -157,10 +160,8 @@ def find_entry(record: Record, name: bytes) -> int | None:
 
 def entry_at(record: Record, position: int) -> tuple[bytes, Inode, int, int]:
     """The (name, inode, size, mode) of the entry at ``position``."""
-    fields = _DIRENT.unpack_from(record, position)
-    length = fields[24]
-    name = bytes(record[position + DIRENT_NAME : position + DIRENT_NAME + length])
-    return name, fields[0], fields[7], fields[15]
+    inode, size, mode, length = _DIRENT_FIELDS.unpack_from(record, position)
+    return bytes(record[position + DIRENT_NAME : position + DIRENT_NAME + length]), inode, size, mode
 
 
 def decode_directory(record: Record) -> Iterator[tuple[bytes, Inode, int, int]]:
@@ -168,22 +169,22 @@ def decode_directory(record: Record) -> Iterator[tuple[bytes, Inode, int, int]]:
 
     Raises CorruptTreeError when the record's lengths do not fit together.
     """
-    size = len(record)
-    if size < DIRECTORY_OFFSETS or size < entries_start(record):
+    total = len(record)
+    if total < DIRECTORY_OFFSETS or total < entries_start(record):
         raise CorruptTreeError("a directory record in the database is cut short")
     start = entries_start(record)
     position = start
+    fields = _DIRENT_FIELDS.unpack_from
     for offset in entry_offsets(record):
-        if start + offset != position or position + DIRENT_NAME > size:
+        if start + offset != position or position + DIRENT_NAME > total:
             raise CorruptTreeError("a directory record in the database has a wrong offset table")
-        fields = _DIRENT.unpack_from(record, position)
-        length = fields[24]
+        inode, size, mode, length = fields(record, position)
         end = position + DIRENT_NAME + length
-        if end > size:
-            raise CorruptTreeError("a directory record in the database has a name beyond its end")
-        yield bytes(record[position + DIRENT_NAME : end]), fields[0], fields[7], fields[15]
+        if end > total or length > LONGEST_NAME:
+            raise CorruptTreeError("a directory record in the database has an impossible name")
+        yield bytes(record[position + DIRENT_NAME : end]), inode, size, mode
         position = (end + 7) & ~7  # every entry begins at a multiple of eight, because `start` does
-    if position != size:
+    if position != total:
         raise CorruptTreeError("a directory record in the database is longer than its entries")
 
 
@@ -223,6 +224,14 @@ def node_kind(record: Record) -> int:
     if len(record) < NODE_PAYLOAD or record[0] not in (INLINE, BLOB, SYMLINK):
         raise CorruptTreeError("a file record in the database is damaged")
     return record[0]
+
+
+def node_fields(record: Record) -> tuple[int, int, int]:
+    """The kind, size and mode at once; raises CorruptTreeError for a record that is too short to have them."""
+    if len(record) < NODE_PAYLOAD:
+        raise CorruptTreeError("a file record in the database is damaged")
+    kind, size, mode = _NODE_FIELDS.unpack_from(record)
+    return kind, size, mode
 
 
 def node_attr(record: R) -> R:

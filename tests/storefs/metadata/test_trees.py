@@ -59,6 +59,7 @@ def test_nodes_round_trip(inode: int, content: bytes, executable: bool) -> None:
     assert trees.node_payload(record) == content
     assert trees.node_size(record) == len(content)
     assert trees.node_mode(record) == (0o100555 if executable else 0o100444)
+    assert trees.node_fields(record) == (trees.INLINE, len(content), trees.node_mode(record))
     assert trees.node_attr(record) == trees.encode_attr(inode, len(content), trees.node_mode(record))
     blob = trees.encode_blob(inode, executable, 2**40, bytes(32))
     assert (trees.node_kind(blob), trees.node_size(blob), trees.node_payload(blob)) == (trees.BLOB, 2**40, bytes(32))
@@ -71,6 +72,11 @@ def test_damaged_records_are_noticed() -> None:
     for damaged in (b"", record[:50], record[:-1], record + b"x", record[:100] + b"\xff\xff" + record[102:]):
         with pytest.raises(trees.CorruptTreeError):
             list(trees.decode_directory(damaged))
+    long_name = trees.encode_directory(5, [(b"a" * 256, 17, 1, trees.MODE_REGULAR)])
+    with pytest.raises(trees.CorruptTreeError):
+        list(trees.decode_directory(long_name))
     for damaged in (b"", b"X" + bytes(88), b"I"):
         with pytest.raises(trees.CorruptTreeError):
             trees.node_kind(damaged)
+    with pytest.raises(trees.CorruptTreeError):
+        trees.node_fields(b"I" + bytes(87))

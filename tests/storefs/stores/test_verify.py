@@ -203,6 +203,23 @@ def test_damaged_rows_are_an_error_and_no_traceback(local_store: LocalStore, scr
         raise StoreError("it was reported")
 
 
+def test_a_damaged_directory_condemns_its_own_path_only(
+    local_store: LocalStore, scratch: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (scratch / "tree").mkdir()
+    (scratch / "tree" / "file").write_bytes(b"x")
+    damaged = StorePath("0" * 32 + "-damaged")
+    with local_store.intake() as intake:
+        tree = intake.add_tree(f"{scratch}/tree")
+        intake.register([(tree, PathInfo(damaged, tree.nar_hash, tree.nar_size))])
+    whole = add(local_store, "whole", b"y")
+    env = local_store.environment
+    key = KEY.pack(local_store.root_inode(damaged))
+    env.update(lambda txn: txn.put(key, (txn.get(key, db=env.dirs) or b"")[:-8], db=env.dirs))
+    assert verify_paths(local_store, [damaged, whole]) == [damaged]
+    assert "damaged' was modified! a directory record" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_an_interrupted_check_ends_soon(environ: dict[str, str], local_store: LocalStore) -> None:
     for number in range(30):
