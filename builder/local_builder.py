@@ -110,9 +110,15 @@ class LocalBuilder:
         level = set(fetched) - self._machine.store.valid_paths(fetched)
         while level and self._fetcher is not None:
             will_fetch |= level
-            offers.update(self._fetcher.offers(level - offers.keys()))
-            references = {reference for path in level if path in offers for reference in offers[path].info.references}
-            references -= will_fetch
+            # Asked of the small set: a difference would walk the large one at each of a deep closure's levels.
+            offers.update(self._fetcher.offers([path for path in level if path not in offers]))
+            references = {
+                reference
+                for path in level
+                if path in offers
+                for reference in offers[path].info.references
+                if reference not in will_fetch
+            }
             level = references - self._machine.store.valid_paths(references)
         known = [offers[path] for path in will_fetch if path in offers]
         unknown |= will_fetch - offers.keys()
