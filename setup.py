@@ -56,12 +56,15 @@ def compiled_core() -> list[Extension]:
         for source in sources
     ]
     # The code keeps its indices in range itself; an attribute of None is a bug that the tests on uncompiled code find.
+    # Nobody pickles nodes or inspects builtins: without what that needs, modules are smaller, loaded and called faster.
     directives = {
         "boundscheck": False,
         "wraparound": False,
         "initializedcheck": False,
         "nonecheck": False,
         "infer_types": False,
+        "auto_pickle": False,
+        "binding": False,
     }
     return list(cythonize(extensions, language_level=3, quiet=True, compiler_directives=directives))
 

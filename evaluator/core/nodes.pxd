@@ -3,8 +3,9 @@ from evaluator.core.calls cimport (
     call, call1, call2, call_primop, call_primop1, call_primop2, coerce, equal, force_attrs, force_list, less, type_error,
 )
 from evaluator.core.values cimport (
-    Attrs, BLACKHOLE, ContextString, Counters, Func, Lambda, Lazy, Node, NULL, Path, PrimOp, Thunk,
-    check_stack, counters, force_thunk, make_path, make_string, merged_positions, new_attrs, new_thunk, position_of,
+    Attrs, BLACKHOLE, ContextString, Counters, Frame, Frame2, FrameN, Func, Lambda, Lazy, Node, NULL, Path, PrimOp, Thunk,
+    check_stack, counters, empty_frame, force_thunk, make_path, make_string, merged_positions, new_attrs, new_frame,
+    new_frame2, new_func, new_thunk, position_of,
     run_body, show_type,
 )
 

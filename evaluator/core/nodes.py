@@ -1,7 +1,7 @@
 """The nodes that expressions are made of, and how each is evaluated.
 
-scope.py makes them from syntax trees. An environment is a list `[outer, slot 0, slot 1 ...]`; the environment of a
-`with` has one slot, the set. Slots hold values or thunks, and are overwritten by what thunks turn out to be.
+scope.py makes them from syntax trees. An environment is a `values.Frame`, of which that of a `with` has one slot, the
+set. Slots hold values or thunks, and are overwritten by what thunks turn out to be.
 
 Three ways to ask a node: `eval` forces it, `delay` makes a thunk or, where that is as cheap, the value itself, and
 `test` gives a C Boolean. `peek` looks whether the value is there already.
@@ -18,7 +18,11 @@ from evaluator.errors import (
     best_matches,
 )
 
-if not cython.compiled:
+if cython.compiled:
+    from cython.cimports.cpython.dict import PyDict_Update
+else:
+    PyDict_Update = dict.update
+
     from evaluator.core.calls import (
         call,
         call2,
@@ -35,6 +39,9 @@ if not cython.compiled:
         NULL,
         Attrs,
         ContextString,
+        Frame,
+        Frame2,
+        FrameN,
         Func,
         Lambda,
         Lazy,
@@ -43,15 +50,71 @@ if not cython.compiled:
         PrimOp,
         Thunk,
         counters,
+        empty_frame,
         force_thunk,
         make_path,
         make_string,
         merged_positions,
+        new_frame,
+        new_frame2,
+        new_func,
         new_thunk,
         position_of,
         run_body,
         show_type,
     )
+
+
+@cython.cfunc
+@cython.inline
+def slot(frame: Frame, index: cython.Py_ssize_t) -> object:
+    """What a slot of an environment holds; None while the environment is being filled."""
+    if index == 0:
+        return frame.first
+    if not cython.compiled:
+        return frame.second if index == 1 else frame.rest[index - 2]
+    if index == 1:
+        return cython.cast(Frame2, frame).second
+    return cython.cast(FrameN, frame).rest[index - 2]
+
+
+@cython.cfunc
+@cython.inline
+@cython.exceptval(check=False)
+def set_slot(frame: Frame, index: cython.Py_ssize_t, value: object) -> cython.void:
+    """Put a value into a slot of an environment."""
+    if index == 0:
+        frame.first = value
+    elif not cython.compiled:
+        if index == 1:
+            frame.second = value
+        else:
+            frame.rest[index - 2] = value
+    elif index == 1:
+        cython.cast(Frame2, frame).second = value
+    else:
+        cython.cast(FrameN, frame).rest[index - 2] = value
+
+
+@cython.cfunc
+@cython.inline
+def outer(frame: Frame, level: cython.int) -> Frame:
+    """The environment that is so many levels further out."""
+    while level >= 3:
+        frame = frame.up.up.up
+        level -= 3
+    if level == 2:
+        return frame.up.up
+    return frame.up if level == 1 else frame
+
+
+def evaluate(node: Node, values: list):
+    """Return the forced value of a whole text, whose outermost environment has these values in its slots."""
+    frame: Frame = empty_frame(None, len(values))
+    i: cython.Py_ssize_t
+    for i in range(len(values)):
+        set_slot(frame, i, values[i])
+    return node.eval(frame)
 
 
 @cython.final
@@ -66,16 +129,16 @@ class Const(Node):
         self.value = value
 
     @cython.cfunc
-    def eval(self, env: list) -> object:
+    def eval(self, env: Frame) -> object:
         return self.value
 
     @cython.cfunc
-    def delay(self, env: list) -> object:
+    def delay(self, env: Frame) -> object:
         counters.avoided += 1
         return self.value
 
     @cython.cfunc
-    def peek(self, env: list) -> object:
+    def peek(self, env: Frame) -> object:
         return self.value
 
 
@@ -93,13 +156,13 @@ class GlobalThunk(Node):
         self.pos = pos
 
     @cython.cfunc
-    def eval(self, env: list) -> object:
+    def eval(self, env: Frame) -> object:
         if type(self.value) is Thunk:
             self.value = force_thunk(cython.cast(Thunk, self.value), self.pos)
         return self.value
 
     @cython.cfunc
-    def delay(self, env: list) -> object:
+    def delay(self, env: Frame) -> object:
         return self.value
 
 
@@ -109,37 +172,37 @@ class GlobalThunk(Node):
 class Var0(Node):
     """A variable of the innermost environment."""
 
-    slot: cython.Py_ssize_t
+    index: cython.Py_ssize_t
     pos: cython.longlong
 
-    def __init__(self, slot, pos):
-        self.slot = slot + 1
+    def __init__(self, index, pos):
+        self.index = index
         self.pos = pos
 
     @cython.cfunc
-    def eval(self, env: list) -> object:
-        x: object = env[self.slot]
+    def eval(self, env: Frame) -> object:
+        x: object = slot(env, self.index)
         if type(x) is Thunk:
             x = force_thunk(cython.cast(Thunk, x), self.pos)
-            env[self.slot] = x
+            set_slot(env, self.index, x)
         return x
 
     @cython.cfunc
-    def delay(self, env: list) -> object:
-        x: object = env[self.slot]
+    def delay(self, env: Frame) -> object:
+        x: object = slot(env, self.index)
         if x is None:  # the scope is being filled
             return new_thunk(self, env)
         counters.avoided += 1
         return x
 
     @cython.cfunc
-    def peek(self, env: list) -> object:
-        x: object = env[self.slot]
+    def peek(self, env: Frame) -> object:
+        x: object = slot(env, self.index)
         if type(x) is Thunk:
             if cython.cast(Thunk, x).node is not None or cython.cast(Thunk, x).payload is BLACKHOLE:
                 return None
             x = cython.cast(Thunk, x).payload
-            env[self.slot] = x
+            set_slot(env, self.index, x)
         return x
 
 
@@ -150,51 +213,40 @@ class Var(Node):
     """A variable `level` environments further out."""
 
     level: cython.int
-    slot: cython.Py_ssize_t
+    index: cython.Py_ssize_t
     pos: cython.longlong
 
-    def __init__(self, level, slot, pos):
+    def __init__(self, level, index, pos):
         self.level = level
-        self.slot = slot + 1
+        self.index = index
         self.pos = pos
 
     @cython.cfunc
-    def eval(self, env: list) -> object:
-        level: cython.int = self.level
-        while level:
-            env = cython.cast(list, env[0])
-            level -= 1
-        x: object = env[self.slot]
+    def eval(self, env: Frame) -> object:
+        env = outer(env, self.level)
+        x: object = slot(env, self.index)
         if type(x) is Thunk:
             x = force_thunk(cython.cast(Thunk, x), self.pos)
-            env[self.slot] = x
+            set_slot(env, self.index, x)
         return x
 
     @cython.cfunc
-    def delay(self, env: list) -> object:
-        e: list = env
-        level: cython.int = self.level
-        while level:
-            e = cython.cast(list, e[0])
-            level -= 1
-        x: object = e[self.slot]
+    def delay(self, env: Frame) -> object:
+        x: object = slot(outer(env, self.level), self.index)
         if x is None:
             return new_thunk(self, env)
         counters.avoided += 1
         return x
 
     @cython.cfunc
-    def peek(self, env: list) -> object:
-        level: cython.int = self.level
-        while level:
-            env = cython.cast(list, env[0])
-            level -= 1
-        x: object = env[self.slot]
+    def peek(self, env: Frame) -> object:
+        env = outer(env, self.level)
+        x: object = slot(env, self.index)
         if type(x) is Thunk:
             if cython.cast(Thunk, x).node is not None or cython.cast(Thunk, x).payload is BLACKHOLE:
                 return None
             x = cython.cast(Thunk, x).payload
-            env[self.slot] = x
+            set_slot(env, self.index, x)
         return x
 
 
@@ -202,29 +254,31 @@ class Var(Node):
 @cython.no_gc
 @cython.cclass
 class WithVar(Node):
-    """A variable that one of the enclosing `with`s must define; `levels` are theirs, innermost first."""
+    """A variable that one of the enclosing `with`s must define: that `level` environments further out, or one of the
+    others, of which `next` is the innermost, seen from there.
+    """
 
     name: str
-    levels: list
+    level: cython.int
+    next: "WithVar"
     pos: cython.longlong
 
     def __init__(self, name, levels, pos):
+        """`levels` are how many environments further out the sets are, innermost first."""
         self.name = name
-        self.levels = levels
+        self.level = levels[0]
+        self.next = None if len(levels) == 1 else WithVar(name, [level - levels[0] for level in levels[1:]], pos)
         self.pos = pos
 
     @cython.cfunc
-    def find(self, env: list) -> object:
-        depth: cython.int = 0
-        level: cython.int
-        for level in self.levels:
-            while depth < level:
-                env = cython.cast(list, env[0])
-                depth += 1
-            x: object = env[1]
+    def find(self, env: Frame) -> object:
+        at: WithVar = self
+        while at is not None:
+            env = outer(env, at.level)
+            x: object = env.first
             if type(x) is Thunk:
                 x = force_thunk(cython.cast(Thunk, x), self.pos)
-                env[1] = x
+                env.first = x
             if not isinstance(x, dict):
                 raise type_error(x, "a set", 0)
             v: object = cython.cast(dict, x).get(self.name)
@@ -232,31 +286,30 @@ class WithVar(Node):
                 if counters.selections is not None:
                     count_selection(x, self.name)
                 return v
+            at = at.next
         raise UndefinedVarError("undefined variable '%s'" % self.name, self.pos)
 
     @cython.cfunc
-    def eval(self, env: list) -> object:
+    def eval(self, env: Frame) -> object:
         v: object = self.find(env)
         if type(v) is Thunk:
             return force_thunk(cython.cast(Thunk, v), self.pos)
         return v
 
     @cython.cfunc
-    def delay(self, env: list) -> object:
-        depth: cython.int = 0
-        level: cython.int
-        e: list = env
-        for level in self.levels:
-            while depth < level:
-                e = cython.cast(list, e[0])
-                depth += 1
-            x: object = e[1]
+    def delay(self, env: Frame) -> object:
+        e: Frame = env
+        at: WithVar = self
+        while at is not None:
+            e = outer(e, at.level)
+            x: object = e.first
             if not isinstance(x, dict):
                 return new_thunk(self, env)
             v: object = cython.cast(dict, x).get(self.name)
             if v is not None:
                 counters.avoided += 1
                 return v
+            at = at.next
         return new_thunk(self, env)
 
 
@@ -304,7 +357,7 @@ class Select1(Node):
         self.pos = pos
 
     @cython.cfunc
-    def eval(self, env: list) -> object:
+    def eval(self, env: Frame) -> object:
         s: object = self.e.eval(env)
         t: Thunk
         counters.lookups += 1
@@ -322,7 +375,7 @@ class Select1(Node):
         raise missing(s, self.name, self.pos)
 
     @cython.cfunc
-    def delay(self, env: list) -> object:
+    def delay(self, env: Frame) -> object:
         """An attribute of a set that is already there needs no new thunk."""
         s: object = self.e.peek(env)
         if isinstance(s, dict):
@@ -333,7 +386,7 @@ class Select1(Node):
         return new_thunk(self, env)
 
     @cython.cfunc
-    def peek(self, env: list) -> object:
+    def peek(self, env: Frame) -> object:
         s: object = self.e.peek(env)
         t: Thunk
         if isinstance(s, dict):
@@ -348,7 +401,7 @@ class Select1(Node):
 
 
 @cython.cfunc
-def name_of(p: object, env: list) -> str:
+def name_of(p: object, env: Frame) -> str:
     """Evaluate a dynamic attribute name in a selection."""
     v: object = cython.cast(Node, p).eval(env)
     if type(v) is str:
@@ -386,7 +439,7 @@ class Select(Node):
         self.pos = pos
 
     @cython.cfunc
-    def eval(self, env: list) -> object:
+    def eval(self, env: Frame) -> object:
         s: object = self.e.eval(env)
         v: object
         name: str
@@ -418,7 +471,7 @@ class Select(Node):
                 e.add_trace(where, "while evaluating the attribute '%s'" % self.show_path(env))
             raise e
 
-    def show_path(self, env: list):
+    def show_path(self, env: Frame):
         """Return the attribute path for a trace."""
         out: list = []
         for p in self.path:
@@ -446,12 +499,12 @@ class Has(Node):
         self.path = path
 
     @cython.cfunc
-    def eval(self, env: list) -> object:
+    def eval(self, env: Frame) -> object:
         return True if self.test(env, 0) else False
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def test(self, env: list, pos: cython.longlong) -> cython.int:
+    def test(self, env: Frame, pos: cython.longlong) -> cython.int:
         s: object = self.e.eval(env)
         name: str
         for p in self.path:
@@ -487,7 +540,7 @@ class ListNode(Node):
         self.items = items
 
     @cython.cfunc
-    def eval(self, env: list) -> object:
+    def eval(self, env: Frame) -> object:
         n: cython.Py_ssize_t = len(self.items)
         i: cython.Py_ssize_t
         out: list = [None] * n
@@ -497,7 +550,7 @@ class ListNode(Node):
         return out
 
     @cython.cfunc
-    def delay(self, env: list) -> object:
+    def delay(self, env: Frame) -> object:
         if not self.items:
             return []
         return new_thunk(self, env)
@@ -546,7 +599,7 @@ class SetNode(Node):
         return self.pos
 
     @cython.cfunc
-    def add_dynamic(self, d: Attrs, env: list) -> object:
+    def add_dynamic(self, d: Attrs, env: Frame) -> object:
         """Evaluate the dynamic names; their attributes must be new."""
         where: dict = {}
         for name_node, node, pos in self.dynamic:
@@ -594,11 +647,11 @@ class AttrsNode(SetNode):
     """`{ ... }`"""
 
     @cython.cfunc
-    def eval(self, env: list) -> object:
+    def eval(self, env: Frame) -> object:
         n: cython.Py_ssize_t = len(self.names)
         i: cython.Py_ssize_t
         d: Attrs = Attrs.__new__(Attrs)
-        frame: list
+        frame: Frame
         d.positions = self
         counters.sets += 1
         counters.set_elements += n
@@ -606,9 +659,9 @@ class AttrsNode(SetNode):
             for i in range(n):
                 cython.cast(dict, d)[self.names[i]] = member(self.nodes, i).delay(env)
         else:
-            frame = [env]
-            for x in self.froms:
-                frame.append(cython.cast(Node, x).delay(env))
+            frame = empty_frame(env, len(self.froms))
+            for i in range(len(self.froms)):
+                set_slot(frame, i, member(self.froms, i).delay(env))
             for i in range(n):
                 cython.cast(dict, d)[self.names[i]] = member(self.nodes, i).delay(
                     frame if self.from_outer[i] is True else env
@@ -619,16 +672,15 @@ class AttrsNode(SetNode):
 
 
 @cython.cfunc
-def fill(nodes: list, from_outer: list, env: list) -> list:
+def fill(nodes: list, from_outer: list, env: Frame) -> Frame:
     """Return the environment of a recursive scope: a slot for each node, which may refer to all of them."""
     n: cython.Py_ssize_t = len(nodes)
     i: cython.Py_ssize_t
-    slots: list = [None] * (n + 1)
-    slots[0] = env
+    slots: Frame = empty_frame(env, n)
     counters.environments += 1
     counters.environment_slots += n
     for i in range(n):
-        slots[i + 1] = member(nodes, i).delay(env if from_outer[i] is True else slots)
+        set_slot(slots, i, member(nodes, i).delay(env if from_outer[i] is True else slots))
     return slots
 
 
@@ -638,11 +690,11 @@ class RecAttrsNode(SetNode):
     """`rec { ... }`; `froms` are further slots behind the attributes'."""
 
     @cython.cfunc
-    def eval(self, env: list) -> object:
+    def eval(self, env: Frame) -> object:
         n: cython.Py_ssize_t = len(self.names)
         i: cython.Py_ssize_t
         d: Attrs = Attrs.__new__(Attrs)
-        slots: list
+        slots: Frame
         d.positions = self
         counters.sets += 1
         counters.set_elements += n
@@ -651,7 +703,7 @@ class RecAttrsNode(SetNode):
         else:
             slots = fill(self.nodes, self.from_outer, env)
         for i in range(n):
-            cython.cast(dict, d)[self.names[i]] = slots[i + 1]
+            cython.cast(dict, d)[self.names[i]] = slot(slots, i)
         if "__overrides" in d:
             self.override(d, slots)
         if self.dynamic is not None:
@@ -659,26 +711,25 @@ class RecAttrsNode(SetNode):
         return d
 
     @cython.cfunc
-    def fill_overridden(self, env: list) -> list:
+    def fill_overridden(self, env: Frame) -> Frame:
         """As `fill`, but nothing may look at a slot before `__overrides` had its say."""
         n: cython.Py_ssize_t = len(self.nodes)
         i: cython.Py_ssize_t
-        slots: list = [None] * (n + 1)
-        slots[0] = env
+        slots: Frame = empty_frame(env, n)
         for i in range(n):
             if self.from_outer[i] is True:
-                slots[i + 1] = member(self.nodes, i).delay(env)
+                set_slot(slots, i, member(self.nodes, i).delay(env))
             else:
-                slots[i + 1] = new_thunk(self.nodes[i], slots)
+                set_slot(slots, i, new_thunk(self.nodes[i], slots))
         return slots
 
     @cython.cfunc
-    def override(self, d: Attrs, slots: list) -> object:
+    def override(self, d: Attrs, slots: Frame) -> object:
         """`__overrides` replaces attributes for the others to see, too."""
         overrides: dict = force_attrs(cython.cast(dict, d)["__overrides"], 0)
         for name, value in overrides.items():
             if name in self.names:
-                slots[self.names.index(name) + 1] = value
+                set_slot(slots, self.names.index(name), value)
             d[name] = value
         d.positions = (
             d.positions,
@@ -704,14 +755,14 @@ class Let(Node):
         self.body = body
 
     @cython.cfunc
-    def eval(self, env: list) -> object:
+    def eval(self, env: Frame) -> object:
         if type(self.body) is Lazy:
             self.body = cython.cast(Lazy, self.body).built()
         return self.body.eval(fill(self.nodes, self.from_outer, env))
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def test(self, env: list, pos: cython.longlong) -> cython.int:
+    def test(self, env: Frame, pos: cython.longlong) -> cython.int:
         return self.body.test(fill(self.nodes, self.from_outer, env), pos)
 
 
@@ -729,10 +780,10 @@ class With(Node):
         self.body = body
 
     @cython.cfunc
-    def eval(self, env: list) -> object:
+    def eval(self, env: Frame) -> object:
         counters.environments += 1
         counters.environment_slots += 1
-        return self.body.eval([env, self.e.delay(env)])
+        return self.body.eval(new_frame(env, self.e.delay(env)))
 
 
 @cython.final
@@ -753,7 +804,7 @@ class Assert(Node):
         self.show = show
 
     @cython.cfunc
-    def eval(self, env: list) -> object:
+    def eval(self, env: Frame) -> object:
         if not self.condition.test(env, self.pos):
             raise NixAssertionError("assertion '%s' failed" % self.show(), self.pos)
         return self.body.eval(env)
@@ -777,7 +828,7 @@ class If(Node):
         self.pos = pos
 
     @cython.cfunc
-    def eval(self, env: list) -> object:
+    def eval(self, env: Frame) -> object:
         if self.condition.test(env, self.pos):
             if type(self.a) is Lazy:
                 self.a = cython.cast(Lazy, self.a).built()
@@ -788,7 +839,7 @@ class If(Node):
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def test(self, env: list, pos: cython.longlong) -> cython.int:
+    def test(self, env: Frame, pos: cython.longlong) -> cython.int:
         if self.condition.test(env, self.pos):
             return self.a.test(env, pos)
         return self.b.test(env, pos)
@@ -805,25 +856,19 @@ class FunctionNode(Lambda):
         self.name = name
 
     @cython.cfunc
-    def eval(self, env: list) -> object:
-        f: Func = Func.__new__(Func)
-        f.code = self
-        f.env = env
-        return f
+    def eval(self, env: Frame) -> object:
+        return new_func(self, env)
 
     @cython.cfunc
-    def delay(self, env: list) -> object:
-        f: Func = Func.__new__(Func)
-        f.code = self
-        f.env = env
+    def delay(self, env: Frame) -> object:
         counters.avoided += 1
-        return f
+        return new_func(self, env)
 
     @cython.cfunc
     def enter(self, f: Func, argument: object, pos: cython.longlong) -> object:
         counters.environments += 1
         counters.environment_slots += 1
-        return run_body(self, [f.env, argument], pos)
+        return run_body(self, new_frame(f.env, argument), pos)
 
     @cython.cfunc
     def enter2(self, f: Func, a: object, b: object, pos: cython.longlong) -> object:
@@ -859,7 +904,7 @@ class Function1(FunctionNode):
 @cython.final
 @cython.cclass
 class Function2Inner(FunctionNode):
-    """The `y: body` of `x: y: body`. Its closure's environment is a frame whose second slot is free."""
+    """The `y: body` of `x: y: body`. Its closure's environment is the frame of the function around it."""
 
     argument: object
 
@@ -867,7 +912,7 @@ class Function2Inner(FunctionNode):
     def enter(self, f: Func, argument: object, pos: cython.longlong) -> object:
         counters.environments += 1
         counters.environment_slots += 1
-        return run_body(self, [f.env[0], f.env[1], argument], pos)
+        return run_body(self, new_frame2(f.env.up, f.env.first, argument), pos)
 
     def argument_name(self):
         return self.argument
@@ -890,15 +935,12 @@ class Function2(FunctionNode):
 
     @cython.cfunc
     def enter(self, f: Func, argument: object, pos: cython.longlong) -> object:
-        g: Func = Func.__new__(Func)
-        g.code = self.inner
-        g.env = [f.env, argument, None]
         counters.function_calls += 1
         counters.environments += 1
         counters.environment_slots += 1
         if counters.calls_of_functions is not None:
             counters.calls_of_functions[self] = counters.calls_of_functions.get(self, 0) + 1
-        return g
+        return new_func(self.inner, new_frame(f.env, argument))
 
     @cython.cfunc
     def enter2(self, f: Func, a: object, b: object, pos: cython.longlong) -> object:
@@ -907,7 +949,7 @@ class Function2(FunctionNode):
         counters.environment_slots += 2
         if counters.calls_of_functions is not None:
             counters.calls_of_functions[self] = counters.calls_of_functions.get(self, 0) + 1
-        return run_body(self.inner, [f.env, a, b], pos)
+        return run_body(self.inner, new_frame2(f.env, a, b), pos)
 
     def argument_name(self):
         return self.argument
@@ -945,10 +987,9 @@ class FunctionSet(FunctionNode):
         i: cython.Py_ssize_t
         used: cython.Py_ssize_t = 0
         missing_one: cython.bint = False
-        slots: list = [None] * (n + 2)
+        slots: Frame = empty_frame(f.env, n + 1)
         v: object
-        slots[0] = f.env
-        slots[1] = s
+        slots.first = s
         counters.environments += 1
         counters.environment_slots += n + 1
         for i in range(n):
@@ -959,11 +1000,11 @@ class FunctionSet(FunctionNode):
                 missing_one = True
             else:
                 used += 1
-                slots[i + 2] = v
+                set_slot(slots, i + 1, v)
         if missing_one:
             for i in range(n):
-                if slots[i + 2] is None:
-                    slots[i + 2] = cython.cast(Node, self.defaults[i]).delay(slots)
+                if slot(slots, i + 1) is None:
+                    set_slot(slots, i + 1, cython.cast(Node, self.defaults[i]).delay(slots))
         if not self.ellipsis and used != len(s):
             raise self.unexpected(s, pos)
         return run_body(self, slots, pos)
@@ -1010,7 +1051,7 @@ class Call1(Node):
         self.pos = pos
 
     @cython.cfunc
-    def eval(self, env: list) -> object:
+    def eval(self, env: Frame) -> object:
         f: object = self.f.eval(env)
         if type(self.a) is Lazy and cython.cast(Lazy, self.a).node is not None:
             self.a = cython.cast(Lazy, self.a).node
@@ -1039,7 +1080,7 @@ class Call2(Node):
         self.pos = pos
 
     @cython.cfunc
-    def eval(self, env: list) -> object:
+    def eval(self, env: Frame) -> object:
         f: object = self.f.eval(env)
         code: Lambda
         if type(self.a) is Lazy and cython.cast(Lazy, self.a).node is not None:
@@ -1075,7 +1116,7 @@ class CallN(Node):
         self.pos = pos
 
     @cython.cfunc
-    def eval(self, env: list) -> object:
+    def eval(self, env: Frame) -> object:
         f: object = self.f.eval(env)
         out: list = []
         for x in self.args:
@@ -1217,7 +1258,7 @@ class Add(Binary):
     """`a + b`: numbers, strings, paths"""
 
     @cython.cfunc
-    def eval(self, env: list) -> object:
+    def eval(self, env: Frame) -> object:
         x: object = self.a.eval(env)
         if (
             type(x) is not str
@@ -1233,7 +1274,7 @@ class Add(Binary):
         return add(self.state, x, self.b.eval(env), self.pos, self.pos2)
 
     @cython.cfunc
-    def delay(self, env: list) -> object:
+    def delay(self, env: Frame) -> object:
         """Integers that are already there are added at once."""
         x: object = self.a.peek(env)
         if type(x) is int:
@@ -1250,12 +1291,12 @@ class Subtract(Binary):
     """`a - b`"""
 
     @cython.cfunc
-    def eval(self, env: list) -> object:
+    def eval(self, env: Frame) -> object:
         x: object = self.a.eval(env)
         return subtract(x, self.b.eval(env), self.pos)
 
     @cython.cfunc
-    def delay(self, env: list) -> object:
+    def delay(self, env: Frame) -> object:
         x: object = self.a.peek(env)
         if type(x) is int:
             y: object = self.b.peek(env)
@@ -1271,7 +1312,7 @@ class Multiply(Binary):
     """`a * b`"""
 
     @cython.cfunc
-    def eval(self, env: list) -> object:
+    def eval(self, env: Frame) -> object:
         x: object = self.a.eval(env)
         return multiply(x, self.b.eval(env), self.pos)
 
@@ -1283,7 +1324,7 @@ class Divide(Binary):
     """`a / b`"""
 
     @cython.cfunc
-    def eval(self, env: list) -> object:
+    def eval(self, env: Frame) -> object:
         x: object = self.a.eval(env)
         return divide(x, self.b.eval(env), self.pos)
 
@@ -1302,7 +1343,7 @@ class Negate(Node):
         self.pos = pos
 
     @cython.cfunc
-    def eval(self, env: list) -> object:
+    def eval(self, env: Frame) -> object:
         return subtract(0, self.a.eval(env), self.pos)
 
 
@@ -1311,7 +1352,7 @@ class BinaryTest(Binary):
     """An operator whose result is a Boolean."""
 
     @cython.cfunc
-    def eval(self, env: list) -> object:
+    def eval(self, env: Frame) -> object:
         return True if self.test(env, 0) else False
 
 
@@ -1323,7 +1364,7 @@ class Less(BinaryTest):
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def test(self, env: list, pos: cython.longlong) -> cython.int:
+    def test(self, env: Frame, pos: cython.longlong) -> cython.int:
         x: object = self.a.eval(env)
         return less(x, self.b.eval(env))
 
@@ -1336,7 +1377,7 @@ class Greater(BinaryTest):
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def test(self, env: list, pos: cython.longlong) -> cython.int:
+    def test(self, env: Frame, pos: cython.longlong) -> cython.int:
         y: object = self.b.eval(env)
         return less(y, self.a.eval(env))
 
@@ -1349,7 +1390,7 @@ class LessOrEqual(BinaryTest):
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def test(self, env: list, pos: cython.longlong) -> cython.int:
+    def test(self, env: Frame, pos: cython.longlong) -> cython.int:
         y: object = self.b.eval(env)
         return not less(y, self.a.eval(env))
 
@@ -1362,7 +1403,7 @@ class GreaterOrEqual(BinaryTest):
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def test(self, env: list, pos: cython.longlong) -> cython.int:
+    def test(self, env: Frame, pos: cython.longlong) -> cython.int:
         x: object = self.a.eval(env)
         return not less(x, self.b.eval(env))
 
@@ -1375,7 +1416,7 @@ class Equal(BinaryTest):
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def test(self, env: list, pos: cython.longlong) -> cython.int:
+    def test(self, env: Frame, pos: cython.longlong) -> cython.int:
         x: object = self.a.eval(env)
         return equal(x, self.b.eval(env))
 
@@ -1388,7 +1429,7 @@ class NotEqual(BinaryTest):
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def test(self, env: list, pos: cython.longlong) -> cython.int:
+    def test(self, env: Frame, pos: cython.longlong) -> cython.int:
         x: object = self.a.eval(env)
         return not equal(x, self.b.eval(env))
 
@@ -1401,7 +1442,7 @@ class And(BinaryTest):
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def test(self, env: list, pos: cython.longlong) -> cython.int:
+    def test(self, env: Frame, pos: cython.longlong) -> cython.int:
         return self.b.test(env, self.pos) if self.a.test(env, self.pos) else 0
 
 
@@ -1413,7 +1454,7 @@ class Or(BinaryTest):
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def test(self, env: list, pos: cython.longlong) -> cython.int:
+    def test(self, env: Frame, pos: cython.longlong) -> cython.int:
         return 1 if self.a.test(env, self.pos) else self.b.test(env, self.pos)
 
 
@@ -1425,7 +1466,7 @@ class Implies(BinaryTest):
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def test(self, env: list, pos: cython.longlong) -> cython.int:
+    def test(self, env: Frame, pos: cython.longlong) -> cython.int:
         return self.b.test(env, self.pos) if self.a.test(env, self.pos) else 1
 
 
@@ -1441,12 +1482,12 @@ class Not(Node):
         self.a = a
 
     @cython.cfunc
-    def eval(self, env: list) -> object:
+    def eval(self, env: Frame) -> object:
         return False if self.a.test(env, 0) else True
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def test(self, env: list, pos: cython.longlong) -> cython.int:
+    def test(self, env: Frame, pos: cython.longlong) -> cython.int:
         return not self.a.test(env, 0)
 
 
@@ -1457,7 +1498,7 @@ class Update(Binary):
     """`a // b`"""
 
     @cython.cfunc
-    def eval(self, env: list) -> object:
+    def eval(self, env: Frame) -> object:
         x: object = self.a.eval(env)
         if not isinstance(x, dict):
             raise type_error(x, "a set", 0)
@@ -1490,8 +1531,8 @@ class Update(Binary):
             return d
         r: Attrs = Attrs.__new__(Attrs)
         r.positions = positions
-        cython.cast(dict, r).update(cython.cast(dict, x))
-        cython.cast(dict, r).update(cython.cast(dict, y))
+        PyDict_Update(r, x)
+        PyDict_Update(r, y)
         counters.update_values_copied += len(cython.cast(dict, r))
         counters.set_elements += len(cython.cast(dict, r))
         return r
@@ -1504,7 +1545,7 @@ class Concat(Binary):
     """`a ++ b`"""
 
     @cython.cfunc
-    def eval(self, env: list) -> object:
+    def eval(self, env: Frame) -> object:
         x: object = self.a.eval(env)
         y: object = self.b.eval(env)
         if type(x) is not list:
@@ -1538,7 +1579,7 @@ class Interpolation(Node):
         self.state = state
 
     @cython.cfunc
-    def eval(self, env: list) -> object:
+    def eval(self, env: Frame) -> object:
         out: list = []
         context: set = None
         x: object
@@ -1592,7 +1633,7 @@ class PathInterpolation(Node):
         self.state = state
 
     @cython.cfunc
-    def eval(self, env: list) -> object:
+    def eval(self, env: Frame) -> object:
         text: str = self.start
         context: set = set()
         i: cython.Py_ssize_t = 0
@@ -1623,7 +1664,7 @@ class CurPos(Node):
         self.state = state
 
     @cython.cfunc
-    def eval(self, env: list) -> object:
+    def eval(self, env: Frame) -> object:
         return position_value(self.state, self.pos)
 
 
@@ -1655,7 +1696,7 @@ class Applied(Node):
         self.f = f
 
     @cython.cfunc
-    def eval(self, env: list) -> object:
+    def eval(self, env: Frame) -> object:
         f: object = self.f
         argument: object = env
         if type(f) is Thunk:
@@ -1677,9 +1718,10 @@ class Applied2(Node):
         self.f = f
 
     @cython.cfunc
-    def eval(self, env: list) -> object:
+    def eval(self, env: Frame) -> object:
         f: object = self.f
-        arguments: tuple = cython.cast(tuple, env)
+        argument: object = env
+        arguments: tuple = cython.cast(tuple, argument)
         if type(f) is Thunk:
             f = self.f = force_thunk(cython.cast(Thunk, f), 0)
         return call2(f, arguments[0], arguments[1], 0)
@@ -1687,7 +1729,9 @@ class Applied2(Node):
 
 def delayed(f):
     """Return a node for `delay_call`; `f` is a function, perhaps still a thunk."""
-    return Applied(f)
+    node: Applied = Applied.__new__(Applied)
+    node.f = f
+    return node
 
 
 def delayed2(f):
@@ -1724,10 +1768,10 @@ class PythonNode(Node):
         self.function = function
 
     @cython.cfunc
-    def eval(self, env: list) -> object:
+    def eval(self, env: Frame) -> object:
         return self.function()
 
 
 def lazy(function):
     """Return a thunk whose value is `function()`."""
-    return new_thunk(PythonNode(function), [])
+    return new_thunk(PythonNode(function), None)

@@ -38,7 +38,7 @@ if not cython.compiled:
         VAR,
         WITH_N,
     )
-    from evaluator.core.values import Lazy, Node, Thunk, check_stack
+    from evaluator.core.values import Lazy, Thunk, check_stack
 
 _BINARY = {
     "+": nodes.Add,
@@ -405,14 +405,14 @@ class Shown:
 
 
 class Expression:
-    """A parsed text: `node` to evaluate in the environment `env`, `tree` to print."""
+    """A parsed text: `node` to evaluate with these values in its outermost environment, `tree` to print."""
 
-    __slots__ = ("base_path", "blobs", "env", "node", "state", "tree")
+    __slots__ = ("base_path", "blobs", "node", "state", "tree", "values")
 
-    def __init__(self, node, env, tree, base_path, state, blobs):
+    def __init__(self, node, values, tree, base_path, state, blobs):
         self.blobs = blobs
         self.node = node
-        self.env = env
+        self.values = values
         self.tree = tree
         self.base_path = base_path
         self.state = state
@@ -446,15 +446,14 @@ def parse(state, source, base_path, names):
         raise UndefinedVarError("undefined variable '%s'" % undefined, base + first)
     builder: Builder = Builder(state, base, base_path, redefined, blobs)
     if names is None:
-        return Expression(builder.build(tree, None, None), [None], tree, base_path, state, blobs)
+        return Expression(builder.build(tree, None, None), [], tree, base_path, state, blobs)
     scope = Scope({name: i for i, name in enumerate(names)}, None)
-    return Expression(builder.build(tree, scope, None), [None, *names.values()], tree, base_path, state, blobs)
+    return Expression(builder.build(tree, scope, None), list(names.values()), tree, base_path, state, blobs)
 
 
 def evaluate(expression):
     """Return the forced value of an `Expression`."""
-    node: Node = expression.node
     try:
-        return node.eval(expression.env)
+        return nodes.evaluate(expression.node, expression.values)
     except RecursionError:  # only uncompiled code has that limit
         raise StackOverflow() from None

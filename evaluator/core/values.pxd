@@ -13,11 +13,38 @@ cdef extern from *:
     """
 
 
+@cython.final
+@cython.no_gc
+@cython.freelist(4096)
+cdef class Frame:
+    cdef Frame up
+    cdef object first
+
+
+@cython.final
+@cython.no_gc
+@cython.freelist(1024)
+cdef class Frame2:
+    cdef Frame up
+    cdef object first
+    cdef object second
+
+
+@cython.final
+@cython.no_gc
+@cython.freelist(512)
+cdef class FrameN:
+    cdef Frame up
+    cdef object first
+    cdef object second
+    cdef list rest
+
+
 cdef class Node:
-    cdef object eval(self, list env)
-    cdef object delay(self, list env)
-    cdef object peek(self, list env)
-    cdef int test(self, list env, long long pos) except -1
+    cdef object eval(self, Frame env)
+    cdef object delay(self, Frame env)
+    cdef object peek(self, Frame env)
+    cdef int test(self, Frame env, long long pos) except -1
 
 
 @cython.final
@@ -55,7 +82,7 @@ cdef class Thunk:
 @cython.freelist(512)
 cdef class Func:
     cdef readonly Lambda code
-    cdef list env
+    cdef Frame env
 
 
 @cython.final
@@ -114,18 +141,25 @@ cdef bint show_trace
 cdef int _ticks
 cdef bint _interrupted
 cdef size_t _stack_limit
+cdef int _nested
+cdef list _dropped
 cdef Counters counters
 cpdef str show_type(object v)
 
+cdef Frame new_frame(Frame up, object first)
+cdef Frame new_frame2(Frame up, object first, object second)
+cdef Frame empty_frame(Frame up, Py_ssize_t slots)
+cdef Func new_func(Lambda code, Frame env)
 cdef object new_thunk(Node node, object payload)
 cdef object force_thunk(Thunk thunk, long long pos)
 cpdef object force(object value, long long pos=*)
 cpdef object make_string(str text, object context)
 cpdef object make_path(str path)
 cdef int poll() except -1
+cdef void drop_rest() noexcept
 cdef int check_stack() except -1
 cdef long long position_of(object attrs, str name) except -2
 cdef object new_attrs(object positions)
-cdef object run_body(Lambda code, list env, long long pos)
-cdef object run_body_slow(Lambda code, list env, long long pos)
+cdef object run_body(Lambda code, Frame env, long long pos)
+cdef object run_body_slow(Lambda code, Frame env, long long pos)
 cdef object merged_positions(object left, object right)

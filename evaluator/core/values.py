@@ -33,22 +33,51 @@ if cython.compiled:
     from cython.cimports.cpython.exc import PyErr_CheckSignals
 
 
-class Node:
-    """An expression whose variables are resolved. An environment is a list `[outer environment, slot 0, ...]`."""
+@cython.final
+@cython.no_gc
+@cython.freelist(4096)
+@cython.cclass
+class Frame:
+    """An environment of one slot: `up` is the environment outside of it, `first` a value or thunk.
 
-    def eval(self, env: list):
+    The number of a slot says where it is: in `first`, in `second`, or in `rest`. The three classes are laid out alike,
+    so that compiled code that knows there is a second slot may take any of them for a `Frame2`; none derives from
+    another, because then only one of them could have a free list. nodes.py reads and writes slots (`slot`, `set_slot`).
+    """
+
+
+@cython.final
+@cython.no_gc
+@cython.freelist(1024)
+@cython.cclass
+class Frame2:
+    """An environment of two slots."""
+
+
+@cython.final
+@cython.no_gc
+@cython.freelist(512)
+@cython.cclass
+class FrameN:
+    """An environment of more slots."""
+
+
+class Node:
+    """An expression whose variables are resolved; its environment is one of the three frames above."""
+
+    def eval(self, env: Frame):
         """Return the forced value of this expression in `env`."""
         raise NotImplementedError
 
-    def delay(self, env: list):
+    def delay(self, env: Frame):
         """Return the value, or a thunk for it, without doing any work that could fail or take long."""
         return new_thunk(self, env)
 
-    def peek(self, env: list):
+    def peek(self, env: Frame):
         """Return the value if it is there already and finding it takes no evaluation, else None."""
         return None
 
-    def test(self, env: list, pos):
+    def test(self, env: Frame, pos):
         """Evaluate to a Boolean, as a C int; TypeError at `pos` for anything else."""
         v: object = self.eval(env)
         if v is True:
@@ -77,20 +106,20 @@ class Lazy(Node):
             self.builder = None
         return self.node
 
-    def eval(self, env: list):
+    def eval(self, env: Frame):
         return self.built().eval(env)
 
-    def test(self, env: list, pos):
+    def test(self, env: Frame, pos):
         return self.built().test(env, pos)
 
-    def delay(self, env: list):
+    def delay(self, env: Frame):
         # Where the node might know a better way than a thunk it is worth making when this happens a second time.
         if self.node is None and not self.delayed:
             self.delayed = not self.always_thunk
             return new_thunk(self, env)
         return self.built().delay(env)
 
-    def peek(self, env: list):
+    def peek(self, env: Frame):
         return None if self.node is None else self.node.peek(env)
 
 
@@ -113,6 +142,17 @@ class Lambda(Node):
 class Thunk:
     """A value not yet computed: `node` and its environment. Forced: no node, and `payload` is the value."""
 
+    def __dealloc__(self):
+        global _nested
+        if _nested > 500:
+            _dropped.append(self.payload)
+            return
+        _nested += 1
+        self.payload = None
+        _nested -= 1
+        if _nested == 0 and _dropped:
+            drop_rest()
+
 
 @cython.final
 @cython.no_gc
@@ -120,6 +160,17 @@ class Thunk:
 @cython.cclass
 class Func:
     """A closure: the lambda and the environment that it was made in."""
+
+    def __dealloc__(self):
+        global _nested
+        if _nested > 500:
+            _dropped.append(self.env)
+            return
+        _nested += 1
+        self.env = None
+        _nested -= 1
+        if _nested == 0 and _dropped:
+            drop_rest()
 
     def __repr__(self):
         return "<LAMBDA>"
@@ -233,6 +284,61 @@ profiler = None
 _ticks = 0
 _interrupted = False
 _stack_limit = 0
+#: How many thunks and closures are being freed, one inside the other: every long chain of values goes through them, and
+#: would be taken apart by recursion. From some depth on, what they held waits here.
+_nested = 0
+_dropped = []
+
+
+def drop_rest():
+    """Let go of what `_dropped` holds, and of what joins it meanwhile."""
+    global _nested
+    _nested = 1
+    while _dropped:
+        _dropped.pop()
+    _nested = 0
+
+
+def new_frame(up, first):
+    """Return an environment of one slot."""
+    frame: Frame = Frame.__new__(Frame)
+    frame.up = up
+    frame.first = first
+    return frame
+
+
+def new_frame2(up, first, second):
+    """Return an environment of two slots."""
+    frame: Frame2 = Frame2.__new__(Frame2)
+    frame.up = up
+    frame.first = first
+    frame.second = second
+    if cython.compiled:
+        return cython.cast(Frame, frame)
+    return frame
+
+
+def empty_frame(up, slots):
+    """Return an environment of so many slots, which are to be filled."""
+    if slots < 2:
+        return new_frame(up, None)
+    if slots == 2:
+        return new_frame2(up, None, None)
+    frame: FrameN = FrameN.__new__(FrameN)
+    frame.up = up
+    frame.first = frame.second = None
+    frame.rest = [None] * (slots - 2)
+    if cython.compiled:
+        return cython.cast(Frame, frame)
+    return frame
+
+
+def new_func(code, env):
+    """Return the closure of a lambda."""
+    f: Func = Func.__new__(Func)
+    f.code = code
+    f.env = env
+    return f
 
 
 def new_thunk(node, payload):
@@ -261,21 +367,20 @@ def force_thunk(thunk, pos):
         if cython.cast(cython.size_t, cython.address(mark)) < _stack_limit:
             raise StackOverflow()
     # What `map` makes has its argument where others have an environment (nodes.Applied).
-    env: list = cython.cast(list, thunk.payload) if cython.compiled else thunk.payload
+    env: Frame
+    if cython.compiled:
+        env = cython.cast(Frame, thunk.payload)
+    else:
+        env = thunk.payload
+    value: object = None
     thunk.node = None
     thunk.payload = BLACKHOLE
-    try:
-        value: object = node.eval(env)
-    except BaseException as e:
-        thunk.node = node
-        thunk.payload = env
-        if isinstance(e, NixError):
-            # The Python traceback of a deep evaluation would be as long as the evaluation is deep.
-            e.__traceback__ = None
-            raise e
-        if isinstance(e, RecursionError):
-            raise StackOverflow() from None
-        raise
+    try:  # no `except`: it would save and restore the state of exceptions every time
+        value = node.eval(env)
+    finally:
+        if value is None:  # failed, and may be asked for again
+            thunk.node = node
+            thunk.payload = env
     thunk.payload = value
     return value
 

@@ -59,6 +59,21 @@ def test_endless_recursion_is_an_error(text):
     assert result.startswith("error: ")
 
 
+@pytest.mark.skipif("cpython" not in sys.modules["evaluator.core.values"].__file__, reason="for the compiled core")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "let id = x: x; go = n: v: if n == 0 then [ v ] else go (n - 1) (id v); in go 300000 0",
+        "builtins.foldl' (l: x: builtins.map (y: y) l) [ 1 ] (builtins.genList (x: x) 300000)",
+        "[ (builtins.foldl' (f: x: (y: f y)) (y: y) (builtins.genList (x: x) 300000)) ]",
+    ],
+)
+def test_a_long_chain_is_freed_on_an_ordinary_stack(text):
+    state, value = on_deep_stack(lambda: (state := new_state(), state.evaluate_text(text)))
+    assert len(value) == 1
+    del state, value  # a segmentation fault if every link freed the next
+
+
 @pytest.mark.slow
 @pytest.mark.skipif("cpython" not in sys.modules["evaluator.core.values"].__file__, reason="for the compiled core")
 def test_an_interrupt_ends_an_endless_evaluation_within_a_tenth_of_a_second():
