@@ -129,8 +129,12 @@ class Confinement:
         self._networked = networked
         self._kvm = kvm
 
-    def plan(self, *, sandboxed: bool) -> tuple[Spawner, Plan, str]:
+    def plan(self, control_group: str, *, sandboxed: bool) -> tuple[Spawner, Plan, str]:
         """Return who starts the builder, how, and the folder of the host in which its outputs will be.
+
+        Args:
+            control_group: the directory of the one for this build, '' for none.
+            sandboxed: in the sandbox, or with sight of the host.
 
         Raises:
             StoreError: this machine can't confine it so.
@@ -170,6 +174,7 @@ class Confinement:
             system=self._derivation.system,
             binds=[self._real(bind, mounted) for bind in binds],
             kvm=self._kvm,
+            control_group=control_group,
             shm_size=config.text("sandbox-dev-shm-size"),
             filter_syscalls=config.boolean("filter-syscalls"),
             new_privileges=config.boolean("allow-new-privileges"),

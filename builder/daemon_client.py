@@ -9,7 +9,7 @@ import time
 
 from builder.progress import BUILD_LOG_LINE, POST_BUILD_LOG_LINE
 from storefs import logs
-from storefs.api import BuildMode, BuildResult, BuildStatus
+from storefs.api import BuildMode, BuildResult, BuildStatus, CpuTime
 from storefs.protocol.connection import Events
 from storefs.protocol.worker_values import RemoteError
 
@@ -79,9 +79,11 @@ class DaemonBuilder:
                 status = BuildStatus(wire.status)
                 ok = status in {BuildStatus.BUILT, BuildStatus.SUBSTITUTED, BuildStatus.ALREADY_VALID}
                 code = 0 if ok else _EXIT_CODES.get(status, 100)
-                results.append(
-                    BuildResult(target, status, wire.outputs, wire.message, code, wire.start_time, wire.stop_time)
-                )
+                used = None
+                if wire.cpu_user is not None and wire.cpu_system is not None:
+                    used = CpuTime(wire.cpu_user, wire.cpu_system)
+                times = (wire.start_time, wire.stop_time, used)
+                results.append(BuildResult(target, status, wire.outputs, wire.message, code, *times))
             return results
         begun = int(time.time())
         try:

@@ -13,6 +13,7 @@ from builder import progress as told
 from builder.build_directory import BuildDirectory
 from builder.build_log import open_build_log
 from builder.build_process import Limits, run_builder
+from builder.cgroups import control_group
 from builder.confinement import Confinement, is_sandboxed, require_fit_machine
 from builder.diagnosis import diagnose
 from builder.environment import BadAttributeError, BuildAttributes, BuildEnvironment, build_environment
@@ -23,9 +24,10 @@ from builder.removal import remove_tree
 from builder.request import BusyError
 from builder.sandbox.plan import Plan
 from builder.sandbox.spawn import Spawner
+from builder.signing import signed
 from builder.users import acquire_user
 from storefs import logs
-from storefs.api import BuildMode
+from storefs.api import BuildMode, CpuTime
 from storefs.formats.derivation import FIXED, INPUT_ADDRESSED
 from storefs.formats.hashes import Hash
 from storefs.stores.closure import closure
@@ -46,8 +48,8 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 
-def build_derivation(machine: LocalMachine, request: Request, cancellation: Cancellation) -> dict[str, PathInfo]:
-    """Build a derivation and return what is known about its outputs now.
+def build_derivation(machine: LocalMachine, request: Request, cancellation: Cancellation) -> CpuTime | None:
+    """Build a derivation; return what that took of the processors, None where nobody counted.
 
     Raises:
         BusyError: somebody else is at it.
@@ -70,7 +72,7 @@ def build_derivation(machine: LocalMachine, request: Request, cancellation: Canc
         # Somebody may have built it before the lock was ours.
         valid = machine.store.valid_paths(known.values())
         if request.mode is BuildMode.NORMAL and len(valid) == len(set(known.values())):
-            return {name: machine.store.path_info(path) for name, path in known.items()}
+            return None
         return _Build(machine, request, known, valid, cancellation).run()
 
 
@@ -97,6 +99,7 @@ class _Build:
         self._cancellation = cancellation
         self._networked = request.derivation.kind() is FIXED
         self._build_dir: BuildDirectory | None = None
+        self._cpu_time: CpuTime | None = None
         self._closure_or_none: frozenset[StorePath] | None = None
         try:
             self._attributes = BuildAttributes(request.derivation)
@@ -106,7 +109,7 @@ class _Build:
             machine.config, request.derivation, self._attributes, networked=self._networked, shown=self._shown
         )
 
-    def run(self) -> dict[str, PathInfo]:
+    def run(self) -> CpuTime | None:
         """Build, as often as `repeat` says."""
         require_fit_machine(self._config, self._derivation, self._attributes, self._shown)
         for path in self._outputs.values():
@@ -115,11 +118,19 @@ class _Build:
         if user is None:
             raise BusyError(f"waiting for UID to build '{self._shown}'")
         with user:
-            infos = self._run_rounds(user)
+            try:
+                infos = self._run_rounds(user)
+            except BuildError as error:
+                error.cpu_time = self._cpu_time
+                raise
         hook = self._config.text("post-build-hook")
         if hook and self._request.mode is BuildMode.NORMAL:
             self._run_post_build_hook(hook, infos)
-        return infos
+        return self._cpu_time
+
+    def _note_cpu_time(self, used: CpuTime) -> None:
+        logs.debug(f"builder for '{self._shown}' took {used}")
+        self._cpu_time = used if self._cpu_time is None else self._cpu_time + used
 
     def _run_rounds(self, user: BuildUser) -> dict[str, PathInfo]:
         """Build as often as `repeat` says; only the last round is registered, if all gave the same."""
@@ -140,7 +151,9 @@ class _Build:
                 # written to it; afterwards removing them takes longer than the build.
                 remove_tree(produced.folder)
 
-            return register_outputs(self._store, produced, self._sign, before_commit)
+            return register_outputs(
+                self._store, produced, lambda info: signed(info, self._config, self._directory), before_commit
+            )
 
         infos = self._run_once(user, f" (round {rounds}/{rounds})" if rounds > 1 else "", finish)
         if self._request.mode is BuildMode.CHECK:
@@ -221,13 +234,14 @@ class _Build:
                 networked=self._networked,
                 kvm="kvm" in self._attributes.required_features(),
             )
-            spawner, plan, folder = confinement.plan(sandboxed=sandboxed)
-            if logs.enabled(logs.DEBUG):
-                logs.debug(f"sandbox of '{self._shown}':\n{plan}")
-            activity = machine.progress.start(
-                told.BUILD, self._derivation.name, f"{_VERBS[mode]} '{self._shown}'{label}", [self._shown, "", 1, 1]
-            )
-            ending = self._run_process(spawner, plan, activity, user)
+            with control_group(self._config, scratch_dir, self._note_cpu_time) as group:
+                spawner, plan, folder = confinement.plan(group, sandboxed=sandboxed)
+                if logs.enabled(logs.DEBUG):
+                    logs.debug(f"sandbox of '{self._shown}':\n{plan}")
+                activity = machine.progress.start(
+                    told.BUILD, self._derivation.name, f"{_VERBS[mode]} '{self._shown}'{label}", [self._shown, "", 1, 1]
+                )
+                ending = self._run_process(spawner, plan, activity, user)
             if not ending.ok:
                 raise diagnose(
                     ending,
@@ -325,18 +339,6 @@ class _Build:
         finally:
             if log is not None:
                 log.close()
-
-    def _sign(self, info: PathInfo) -> PathInfo:
-        files = self._config.words("secret-key-files")
-        if not files:
-            return info
-        from storefs.formats.signatures import SecretKey  # noqa: PLC0415  20 ms that few need
-
-        signatures = list(info.signatures)
-        for file in files:
-            with open(file, encoding="ascii") as stream:
-                signatures.append(SecretKey(stream.read()).sign(info.fingerprint(self._directory)))
-        return info.replace(signatures=signatures)
 
     def _keep_difference(self, new: str, old: StorePath, user: BuildUser) -> str | None:
         """Keep an output that differs from the valid one, and let the diff hook have a look at both."""

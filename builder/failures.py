@@ -6,7 +6,7 @@ failed, 101 one timed out, 102 a fixed output has another hash, 104 one is not d
 
 from __future__ import annotations
 
-from storefs.api import BuildStatus
+from storefs.api import BuildStatus, CpuTime
 from storefs.errors import StoreError
 
 FAILED, TIMED_OUT, HASH_MISMATCH, NOT_DETERMINISTIC = 100, 101, 102, 104
@@ -18,9 +18,11 @@ class BuildError(StoreError):
     Attributes:
         status: how, for the worker protocol.
         exit_code: what `nix-build` would end with.
+        cpu_time: what it took of the processors, None where nobody counted.
     """
 
     status = BuildStatus.MISC_FAILURE
+    cpu_time: CpuTime | None = None
 
     def __init__(self, text: str, status: BuildStatus | None = None, exit_code: int | None = None) -> None:
         super().__init__(text)

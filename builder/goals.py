@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
     from typing import Protocol
 
-    from storefs.api import Offer, Store
+    from storefs.api import CpuTime, Offer, Store
     from storefs.formats.derivation import Derivation
     from storefs.formats.derived_path import DerivedPath
     from storefs.formats.store_path import StorePath
@@ -65,7 +65,8 @@ class Goal:
         failure: why it failed.
         failed_needs: how many of `needs` failed.
         refetched: its fetch lacked something it refers to, and was put off once until inputs are there.
-        retry: when a busy goal may be tried again is the scheduler's business; this is what it last said.
+        cpu_time: what its build took, None where nobody counted.
+        told_busy: what was last said about why it has to wait.
     """
 
     path: StorePath
@@ -82,6 +83,7 @@ class Goal:
     failed_needs: int = 0
     told_busy: str = ""
     refetched: bool = False
+    cpu_time: CpuTime | None = None
 
     def outputs(self) -> dict[str, StorePath]:
         """The wanted outputs, by name."""

@@ -77,17 +77,18 @@ class LocalBuilder:
         begun = int(time.time())
         while True:
             try:
-                build_derivation(self._machine, request, cancellation)
+                used = build_derivation(self._machine, request, cancellation)
             except BusyError as error:
                 self._machine.progress.waiting(str(error))
                 if cancellation.wait(_BUSY_SECONDS):
                     return BuildResult(target, BuildStatus.MISC_FAILURE, {}, "cancelled", 1, begun, int(time.time()))
             except StoreError as error:
                 failure = error if isinstance(error, BuildError) else BuildError(str(error))
-                now = int(time.time())
-                return BuildResult(target, failure.status, {}, str(failure), failure.exit_code, begun, now)
+                times = (begun, int(time.time()), failure.cpu_time)
+                return BuildResult(target, failure.status, {}, str(failure), failure.exit_code, *times)
             else:
-                return BuildResult(target, BuildStatus.BUILT, outputs, "", 0, begun, int(time.time()))
+                times = (begun, int(time.time()), used)
+                return BuildResult(target, BuildStatus.BUILT, outputs, "", 0, *times)
 
     def offers(self, paths: Collection[StorePath]) -> Mapping[StorePath, Offer]:
         """Return what the substituters say about those of `paths` that they have. Blocks."""

@@ -22,7 +22,7 @@ from builder.failures import BuildError, CancelledError, combined_exit_code
 from builder.goals import Goal, GoalGraph, Phase
 from builder.request import BusyError, Request
 from storefs import logs
-from storefs.api import BuildMode, BuildResult, BuildStatus
+from storefs.api import BuildMode, BuildResult, BuildStatus, CpuTime
 from storefs.errors import StoreError
 
 TYPE_CHECKING = False
@@ -59,7 +59,7 @@ class OtherMachines(Protocol):
 _FETCHES = 16  # at once; the connections they share are limited elsewhere
 _BUSY_SECONDS = 0.1  # how often a lock that another process holds is tried again
 
-_Report = tuple[Goal, BuildStatus | BaseException, bool]
+_Report = tuple[Goal, BuildStatus | BaseException, CpuTime | None, bool]
 
 
 class Run:
@@ -217,21 +217,22 @@ class Run:
             goal.corrupt,
         )
 
-    def _start(self, goal: Goal, work: Callable[[], object], *, local: bool) -> None:
+    def _start(self, goal: Goal, work: Callable[[], CpuTime | None], *, local: bool) -> None:
         self._running += 1
         self._started.setdefault(goal.path, int(time.time()))
 
         def job() -> None:
             outcome: BuildStatus | BaseException
+            used = None
             try:
                 for path in goal.sources:
                     assert self._fetcher is not None
                     self._fetcher.fetch(path)
-                work()
+                used = work()
                 outcome = BuildStatus.SUBSTITUTED if goal.phase is Phase.FETCH else BuildStatus.BUILT
             except BaseException as error:
                 outcome = error
-            self._reports.put((goal, outcome, local))
+            self._reports.put((goal, outcome, used, local))
 
         start_new_thread(job, ())
 
@@ -268,7 +269,8 @@ class Run:
 
     def _take(self, report: _Report) -> None:
         """Take in what a job reported."""
-        goal, outcome, local = report
+        goal, outcome, used, local = report
+        goal.cpu_time = used
         self._running -= 1
         self._building -= local
         self._fetching -= goal.phase is Phase.FETCH
@@ -284,6 +286,7 @@ class Run:
                 return
             goal.phase = Phase.FAILED
             goal.failure = outcome if isinstance(outcome, BuildError) else BuildError(str(outcome))
+            goal.cpu_time = goal.failure.cpu_time
             self._settle_failure(goal)
         else:
             # A bug: the coordinator raises it, after the others were cancelled.
@@ -356,16 +359,16 @@ class Run:
                 self._settle_failure(waiting)
 
     def _result(self, target: DerivedPath, goal: Goal) -> BuildResult:
-        began, ended = self._started.get(goal.path, 0), self._stopped.get(goal.path, 0)
+        times = (self._started.get(goal.path, 0), self._stopped.get(goal.path, 0), goal.cpu_time)
         if goal.phase is Phase.DONE:
             # Other targets may want more of the same derivation.
             outputs = {name: path for name, path in goal.outputs().items() if target.wants(name)}
-            return BuildResult(target, goal.status, outputs, "", 0, began, ended)
+            return BuildResult(target, goal.status, outputs, "", 0, *times)
         code = combined_exit_code(self._exit_codes)
         failure = goal.failure
         if failure is None or isinstance(failure, CancelledError):
-            return BuildResult(target, BuildStatus.MISC_FAILURE, {}, "", code, began, ended)
-        return BuildResult(target, failure.status, {}, str(failure), code, began, ended)
+            return BuildResult(target, BuildStatus.MISC_FAILURE, {}, "", code, *times)
+        return BuildResult(target, failure.status, {}, str(failure), code, *times)
 
 
 def _can_start(goal: Goal) -> bool:

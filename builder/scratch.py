@@ -10,6 +10,7 @@ import fcntl
 import itertools
 import os
 
+from builder.cgroups import remove_left_over
 from builder.removal import remove_tree
 from storefs.placement import spread_folders
 
@@ -75,6 +76,8 @@ def _remove_if_dead(folder: str) -> None:
     except BlockingIOError:
         return
     else:
+        for name in os.listdir(folder):
+            remove_left_over(f"{folder}/{name}")
         remove_tree(folder)
     finally:
         os.close(descriptor)

@@ -209,6 +209,20 @@ class BuildStatus(Enum):
 
 
 @record(frozen=True, slots=True)
+class CpuTime:
+    """What a build took of the processors, in microseconds; all its processes together."""
+
+    user: int
+    system: int
+
+    def __add__(self, other: CpuTime) -> CpuTime:
+        return CpuTime(self.user + other.user, self.system + other.system)
+
+    def __str__(self) -> str:
+        return f"user CPU {self.user / 1e6:.3f}s, system CPU {self.system / 1e6:.3f}s"
+
+
+@record(frozen=True, slots=True)
 class BuildResult:
     """The outcome of one target."""
 
@@ -219,6 +233,7 @@ class BuildResult:
     exit_code: int = 0  # 0, or 100, 101, 102, 104 as `nix-build` would end with
     start_time: int = 0  # seconds since the epoch
     stop_time: int = 0
+    cpu_time: CpuTime | None = None  # None where nobody counted (`use-cgroups`)
 
     @property
     def ok(self) -> bool:

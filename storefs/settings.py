@@ -106,6 +106,7 @@ DEFAULTS: dict[str, Value | None] = {
     "trusted-substituters": (),
     "trusted-users": ("root",),
     "use-case-hack": False,
+    "use-cgroups": False,
     "use-xdg-base-directories": False,
     "user-agent-suffix": "",
     "warn-dirty": True,

@@ -56,6 +56,7 @@ class Surroundings:
         system: of the derivation, as in `i686-linux`.
         kvm: whether /dev/kvm is to be there.
         shm_size: `sandbox-dev-shm-size`.
+        control_group: the directory of its control group, '' for none of its own.
         filter_syscalls, new_privileges, impersonate_26: the settings of these names.
     """
 
@@ -76,6 +77,7 @@ class Surroundings:
     binds: Sequence[Bind] = ()
     kvm: bool = False
     shm_size: str = "50%"
+    control_group: str = ""
     filter_syscalls: bool = True
     new_privileges: bool = False
     impersonate_26: bool = False
@@ -96,7 +98,9 @@ def sandbox_plan(
         flags.CLONE_NEWNS | flags.CLONE_NEWPID | flags.CLONE_NEWIPC | flags.CLONE_NEWUTS
     ) | flags.CLONE_NEWCGROUP
     uid, gid = around.inner_ids
-    before: list[Step] = []
+    before = _control_group(around)
+    if before:
+        namespaces &= ~flags.CLONE_NEWCGROUP
     if not around.privileged:
         namespaces |= flags.CLONE_NEWUSER
         before.append(steps.map_user(uid, around.uid, gid, around.gid))
@@ -145,7 +149,7 @@ def open_plan(
     A namespace for processes is part of it, because nothing else ends everything that a build has started.
     """
     namespaces = flags.CLONE_NEWNS | flags.CLONE_NEWPID
-    before: list[Step] = []
+    before = _control_group(around)
     if not around.privileged:
         namespaces |= flags.CLONE_NEWUSER
         before.append(steps.map_user(around.uid, around.uid, around.gid, around.gid))
@@ -171,6 +175,10 @@ def _plan(
 ) -> Plan:
     arguments = [os.path.basename(program), *environment.arguments]
     return steps.Plan(namespaces, tuple(plan), program, arguments, environment.variables, directory, builtin)
+
+
+def _control_group(around: Surroundings) -> list[Step]:
+    return [steps.control_group(around.control_group)] if around.control_group else []
 
 
 def _devices(around: Surroundings) -> list[Step]:

@@ -209,6 +209,16 @@ class Sandbox:
     def __init__(self) -> None:
         self._root = ""
 
+    def control_group(self, path: str) -> None:
+        """See plan.control_group."""
+        descriptor = os.open(f"{path}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(descriptor, b"0")
+        finally:
+            os.close(descriptor)
+        # Only now: the namespace's root is the group in which its first process is when it begins.
+        syscalls.unshare(flags.CLONE_NEWCGROUP)
+
     def private_mounts(self) -> None:
         """See plan.private_mounts."""
         syscalls.mount("none", "/", flags=flags.MS_PRIVATE | flags.MS_REC)

@@ -63,6 +63,11 @@ class Bind:
         self.read_only = read_only
 
 
+def control_group(path: str) -> Step:
+    """Move into a control group, and begin a namespace that has it as its root."""
+    return Step("control_group", (path,), f"echo 0 > {path}/cgroup.procs; unshare --cgroup")
+
+
 def private_mounts() -> Step:
     """Keep every later mount from reaching the host, whose mounts may be shared (row N7)."""
     return Step("private_mounts", (), "mount --make-rprivate /")

@@ -84,6 +84,7 @@ def _build_derivation(request: Request) -> None:
 
 
 def _on_the_wire(result: BuildResult) -> WireBuildResult:
+    used = result.cpu_time
     return WireBuildResult(
         result.status.value,
         result.message,
@@ -91,6 +92,8 @@ def _on_the_wire(result: BuildResult) -> WireBuildResult:
         start_time=result.start_time,
         stop_time=result.stop_time,
         times_built=1 if result.stop_time else 0,
+        cpu_user=None if used is None else used.user,
+        cpu_system=None if used is None else used.system,
     )
 
 

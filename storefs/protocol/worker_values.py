@@ -239,9 +239,20 @@ class WireBuildResult:
         message: why it failed, '' if it did not.
         outputs: output name to store path.
         start_time, stop_time: seconds since the epoch.
+        cpu_user, cpu_system: microseconds, None where nobody counted; since 1.37.
     """
 
-    __slots__ = ("message", "non_deterministic", "outputs", "start_time", "status", "stop_time", "times_built")
+    __slots__ = (
+        "cpu_system",
+        "cpu_user",
+        "message",
+        "non_deterministic",
+        "outputs",
+        "start_time",
+        "status",
+        "stop_time",
+        "times_built",
+    )
 
     def __init__(
         self,
@@ -253,6 +264,8 @@ class WireBuildResult:
         stop_time: int = 0,
         times_built: int = 0,
         non_deterministic: bool = False,
+        cpu_user: int | None = None,
+        cpu_system: int | None = None,
     ) -> None:
         self.status = status
         self.message = message
@@ -261,6 +274,8 @@ class WireBuildResult:
         self.stop_time = stop_time
         self.times_built = times_built
         self.non_deterministic = non_deterministic
+        self.cpu_user = cpu_user
+        self.cpu_system = cpu_system
 
 
 def read_build_result(reader: Reader, version: int) -> WireBuildResult:
@@ -274,9 +289,8 @@ def read_build_result(reader: Reader, version: int) -> WireBuildResult:
         result.start_time = reader.number()
         result.stop_time = reader.number()
     if version >= 37:
-        for _ in ("user", "system"):
-            if reader.number():
-                reader.number()
+        result.cpu_user = reader.number() if reader.number() else None
+        result.cpu_system = reader.number() if reader.number() else None
     if version >= 28:
         for _ in range(reader.number()):
             output = reader.string().partition("!")[2]
@@ -295,7 +309,11 @@ def write_build_result(writer: Writer, result: WireBuildResult, version: int) ->
         writer.number(result.times_built).boolean(result.non_deterministic)
         writer.number(result.start_time).number(result.stop_time)
     if version >= 37:
-        writer.number(0).number(0)
+        for used in (result.cpu_user, result.cpu_system):
+            if used is None:
+                writer.number(0)
+            else:
+                writer.number(1).number(used)
     if version >= 28:
         writer.number(len(result.outputs))
         for name, path in sorted(result.outputs.items()):

@@ -78,6 +78,14 @@ def test_build_result(version: int) -> None:
     assert result.stop_time == (9 if version >= 29 else 0)
 
 
+@pytest.mark.parametrize(("user", "system"), [(1500000, 0), (7, None), (None, None)])
+def test_processor_time_of_a_build_result(user: int | None, system: int | None) -> None:
+    writer = Writer()
+    values.write_build_result(writer, values.WireBuildResult(0, cpu_user=user, cpu_system=system), 37)
+    result = values.read_build_result(Reader([writer.take()]), 37)
+    assert (result.cpu_user, result.cpu_system) == (user, system)
+
+
 @pytest.mark.parametrize("version", [25, 26])
 def test_error(version: int) -> None:
     writer = Writer()
