@@ -1,7 +1,7 @@
 """What a build's surroundings look like: an ordered list of steps that say what they do. No system call is made here.
 
 A plan is a value. `compose` puts it together, `--debug` prints it (`str(plan)`), `spawn` sends it, and the child in
-`enter.py` executes the steps in order: each function here makes the step for the method of the same name there. Paths
+`execute.py` executes the steps in order: each function here makes the step for the method of the same name there. Paths
 inside the sandbox are absolute, as the builder sees them.
 """
 
@@ -20,7 +20,7 @@ class Step:
     """One thing that the child does. Immutable; printed as a shell would write it.
 
     Attributes:
-        code: the method of `enter.Sandbox` that does it.
+        code: the method of `execute.Sandbox` that does it.
         arguments: for that method; numbers, strings, bytes and tuples of them.
     """
 
