@@ -7,6 +7,12 @@ from __future__ import annotations
 
 import os
 import select
+from _thread import allocate_lock, start_new_thread
+from contextlib import contextmanager
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class Cancellation:
@@ -35,3 +41,27 @@ class Cancellation:
         """Ask everybody to stop."""
         self.cancelled = True
         os.eventfd_write(self._descriptor, 1)
+
+
+@contextmanager
+def until_hangup(descriptor: int) -> Iterator[Cancellation]:
+    """A request to stop that comes when nobody has the other end of a descriptor any more: a socket's or a pipe's."""
+    with Cancellation() as cancellation, Cancellation() as finished:
+        watching = allocate_lock()
+        watching.acquire()
+
+        def watch() -> None:
+            poll = select.poll()
+            poll.register(descriptor, select.POLLRDHUP | select.POLLHUP)
+            poll.register(finished, select.POLLIN)
+            if any(ready == descriptor for ready, _ in poll.poll()):
+                cancellation.cancel()
+            watching.release()
+
+        start_new_thread(watch, ())
+        try:
+            yield cancellation
+        finally:
+            finished.cancel()
+            with watching:
+                pass

@@ -5,12 +5,10 @@ Completes `storefs.daemon.store_service`; `commands/nix_daemon.py` makes one per
 
 from __future__ import annotations
 
-import select
-import threading
 from contextlib import contextmanager
 
 from builder.build_log import open_build_log
-from builder.cancellation import Cancellation
+from builder.cancellation import until_hangup
 from builder.local_builder import LocalBuilder
 from builder.open import open_builder_now
 from builder.progress import BUILD_LOG_LINE, POST_BUILD_HOOK, POST_BUILD_LOG_LINE, Activity, Progress
@@ -68,14 +66,14 @@ class BuildingService(StoreService):
         self, targets: Sequence[DerivedPath], mode: BuildMode, tunnel: Tunnel, *, hangup_fd: int
     ) -> list[BuildResult]:
         """See `Service`."""
-        with self._builder(tunnel) as builder, _until_hangup(hangup_fd) as cancellation:
+        with self._builder(tunnel) as builder, until_hangup(hangup_fd) as cancellation:
             return builder.build_now(targets, mode, cancellation)
 
     def build_derivation(
         self, path: StorePath, derivation: Derivation, mode: BuildMode, tunnel: Tunnel, *, hangup_fd: int
     ) -> BuildResult:
         """See `Service`."""
-        with self._builder(tunnel) as builder, _until_hangup(hangup_fd) as cancellation:
+        with self._builder(tunnel) as builder, until_hangup(hangup_fd) as cancellation:
             return builder.build_derivation_now(path, derivation, mode, cancellation)
 
     def missing(self, targets: Sequence[DerivedPath]) -> Missing:
@@ -94,7 +92,7 @@ class BuildingService(StoreService):
         wanted = set(paths) - self.store.valid_paths(paths)
         if not wanted:
             return
-        with self._builder(tunnel) as builder, _until_hangup(hangup_fd) as cancellation:
+        with self._builder(tunnel) as builder, until_hangup(hangup_fd) as cancellation:
             offered = builder.offers(wanted)
             builder.build_now([DerivedPath(path) for path in sorted(offered)], BuildMode.NORMAL, cancellation)
 
@@ -130,24 +128,3 @@ class BuildingService(StoreService):
             if not isinstance(builder, LocalBuilder):
                 raise UsageError("a daemon needs a store of its own")
             yield builder
-
-
-@contextmanager
-def _until_hangup(fd: int) -> Iterator[Cancellation]:
-    """A request to stop that comes when the other end of `fd` goes away."""
-    with Cancellation() as cancellation, Cancellation() as finished:
-
-        def watch() -> None:
-            poll = select.poll()
-            poll.register(fd, select.POLLRDHUP | select.POLLHUP)
-            poll.register(finished, select.POLLIN)
-            if any(ready == fd for ready, _ in poll.poll()):
-                cancellation.cancel()
-
-        watcher = threading.Thread(target=watch, name="hangup", daemon=True)
-        watcher.start()
-        try:
-            yield cancellation
-        finally:
-            finished.cancel()
-            watcher.join()

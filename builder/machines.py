@@ -31,6 +31,7 @@ class Machine:
         speed: a factor; a machine of twice the speed is given twice the load.
         features: system features that it has.
         mandatory: of these, the ones without which it takes nothing.
+        host_key: its public key in base 64, as ssh-keyscan tells it without the host's name; '' for what ssh knows.
     """
 
     uri: str
@@ -40,6 +41,7 @@ class Machine:
     speed: float
     features: frozenset[str]
     mandatory: frozenset[str]
+    host_key: str = ""
 
     def fits(self, system: str, required: Collection[str]) -> bool:
         """Whether it can, and wants to, build a derivation for `system` with these required features."""
@@ -76,7 +78,7 @@ def _lines(text: str, read: Callable[[str], str]) -> Iterator[str]:
 def _parse_line(line: str, default_system: str) -> Machine:
     words = line.split()
     columns = ["" if word == "-" else word for word in words] + [""] * (8 - len(words))
-    uri, systems, key, jobs, speed, features, mandatory, _ = columns[:8]
+    uri, systems, key, jobs, speed, features, mandatory, host_key = columns[:8]
     if not uri:
         raise BadMachineError(f"bad machine specification: store URL was not found at the first column of '{line}'")
     if "://" not in uri and not uri.startswith(("/", ".")) and uri not in {"auto", "daemon", "local"}:
@@ -95,6 +97,7 @@ def _parse_line(line: str, default_system: str) -> Machine:
         factor,
         frozenset(filter(None, features.split(","))),
         frozenset(filter(None, mandatory.split(","))),
+        host_key,
     )
 
 

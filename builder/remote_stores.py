@@ -92,7 +92,7 @@ class _ServeMachine:
         from storefs.stores.serve import ServeStore  # noqa: PLC0415
         from storefs.stores.ssh import SshMaster  # noqa: PLC0415
 
-        master = SshMaster(config, machine.uri, machine.key)
+        self._master = master = SshMaster(config, machine.uri, machine.key, machine.host_key)
         program = [master.parameters.get("remote-program", "nix-store"), "--serve", "--write"]
         if "remote-store" in master.parameters:
             program += ["--store", master.parameters["remote-store"]]
@@ -126,7 +126,7 @@ class _ServeMachine:
         return RemoteResult(BuildStatus(result.status), result.message)
 
     def abort(self) -> None:
-        self._store.close()
+        self._master.abort()
 
     def close(self) -> None:
         self._store.close()
@@ -151,7 +151,7 @@ class _WorkerMachine:
                 if kind == BUILD_LOG_LINE and fields:
                     on_line(str(fields[0]))
 
-        master = SshMaster(config, machine.uri, machine.key)
+        self._master = master = SshMaster(config, machine.uri, machine.key, machine.host_key)
         program = [master.parameters.get("remote-program", "nix-daemon"), "--stdio"]
         if "remote-store" in master.parameters:
             program += ["--store", master.parameters["remote-store"]]
@@ -189,7 +189,7 @@ class _WorkerMachine:
         return RemoteResult(BuildStatus(result.status), result.message)
 
     def abort(self) -> None:
-        self._store.close()
+        self._master.abort()
 
     def close(self) -> None:
         self._store.close()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager
 
-from builder.cancellation import Cancellation
+from builder.cancellation import until_hangup
 from builder.local_builder import LocalBuilder
 from builder.open import open_builder_now
 from builder.progress import Activity, Progress
@@ -63,12 +63,22 @@ class ServeSession:
         reader: what the client says.
         send: answers.
         may_write: whether the client may add and build (`--write`).
+        hangup_fd: a descriptor that tells when the client goes away, which ends its builds.
+        hangup_fd: a descriptor that tells when the client goes away during a build.
     """
 
     def __init__(
-        self, config: Config, store: LocalStore, reader: Reader, send: Callable[[bytes], object], *, may_write: bool
+        self,
+        config: Config,
+        store: LocalStore,
+        reader: Reader,
+        send: Callable[[bytes], object],
+        *,
+        may_write: bool,
+        hangup_fd: int,
     ) -> None:
         self._config = config
+        self._hangup_fd = hangup_fd
         self._store = store
         self._directory = store.directory
         self._reader = reader
@@ -114,8 +124,9 @@ class ServeSession:
                 self._store.add_temp_root(path)
         if substitute and self._may_write:
             wanted = set(paths) - self._store.valid_paths(paths)
-            with self._builder() as builder:
-                builder.build_now([DerivedPath(path) for path in sorted(builder.offers(wanted))])
+            with self._builder() as builder, until_hangup(self._hangup_fd) as cancellation:
+                offered = [DerivedPath(path) for path in sorted(builder.offers(wanted))]
+                builder.build_now(offered, BuildMode.NORMAL, cancellation)
         write_paths(self._writer, sorted(self._store.valid_paths(paths)), self._directory)
 
     def _query_infos(self) -> None:
@@ -173,8 +184,9 @@ class ServeSession:
             path = self._directory.parse(name)
             wanted = tuple(outputs.split(",")) if outputs else ()
             targets.append(DerivedPath(path, wanted if path.is_derivation else None))
-        with self._builder() as builder:
-            failed = [result for result in builder.build_now(targets) if not result.ok]
+        with self._builder() as builder, until_hangup(self._hangup_fd) as cancellation:
+            results = builder.build_now(targets, BuildMode.NORMAL, cancellation)
+        failed = [result for result in results if not result.ok]
         if failed:
             self._writer.number(failed[0].status.value).string(failed[0].message)
         else:
@@ -191,7 +203,7 @@ class ServeSession:
         path = self._directory.parse(self._reader.string())
         derivation = read_basic_derivation(self._reader, path.name.removesuffix(".drv"), self._directory)
         self._read_limits()
-        with self._builder() as builder, Cancellation() as cancellation:
+        with self._builder() as builder, until_hangup(self._hangup_fd) as cancellation:
             result = builder.build_derivation_now(path, derivation, BuildMode.NORMAL, cancellation)
         self._write_result(result)
 
@@ -260,5 +272,5 @@ def serve_stdio(config: Config, store: object, *, may_write: bool) -> int:
             view = view[os.write(output, view) :]
 
     reader = Reader(iter(lambda: os.read(0, 1 << 16), b""))
-    ServeSession(config, store, reader, send, may_write=may_write).run()
+    ServeSession(config, store, reader, send, may_write=may_write, hangup_fd=0).run()
     return 0

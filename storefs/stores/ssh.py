@@ -14,6 +14,7 @@ from storefs.errors import StoreError, UsageError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from subprocess import Popen
 
     from storefs.config import Config
 
@@ -33,9 +34,10 @@ class SshMaster:
         config: the environment of ssh.
         uri: `ssh://[USER@]HOST[:PORT]`, with parameters.
         key: a file with a private key, '' for none.
+        host_key: the machine's public key in base 64, '' for what ssh knows of it.
     """
 
-    def __init__(self, config: Config, uri: str, key: str = "") -> None:
+    def __init__(self, config: Config, uri: str, key: str = "", host_key: str = "") -> None:
         base, _, query = uri.partition("?")
         scheme, separator, host = base.partition("://")
         if not separator or not host or host.startswith("-"):
@@ -45,7 +47,9 @@ class SshMaster:
         self.host = host.rstrip("/")
         self.parameters = _parameters(query)
         self._config = config
+        self._started: list[Popen[bytes]] = []
         self._key = key or self.parameters.get("ssh-key", "")
+        self._host_key = host_key or self.parameters.get("base64-ssh-public-host-key", "")
 
     def connect(self, program: list[str], log: Callable[[bytes], object] | None = None) -> Channel:
         """Start a program there and return a stream to it.
@@ -59,7 +63,8 @@ class SshMaster:
         """
         import subprocess  # noqa: PLC0415  5 ms, for who talks to other machines
 
-        command = program if self.host == "localhost" else self._ssh_command(program)
+        known_hosts = self._known_hosts() if self.host != "localhost" else ""
+        command = self._ssh_command(program, known_hosts) if self.host != "localhost" else program
         try:
             process = subprocess.Popen(
                 command,
@@ -70,7 +75,9 @@ class SshMaster:
                 bufsize=0,
             )
         except OSError as error:
+            _remove(known_hosts)
             raise SshUnreachableError(f"cannot start '{command[0]}': {error.strerror}") from error
+        self._started.append(process)
         assert process.stdin is not None
         assert process.stdout is not None
         source, sink = process.stdout, process.stdin
@@ -97,14 +104,46 @@ class SshMaster:
             source.close()
             process.terminate()
             process.wait()
+            self._started.remove(process)
+            _remove(known_hosts)
 
         return iter(lambda: os.read(source.fileno(), _RECEIVE), b""), send, close
 
-    def _ssh_command(self, program: list[str]) -> list[str]:
+    def abort(self) -> None:
+        """End all programs that were started, from any thread; who waits for an answer finds the end instead."""
+        for process in list(self._started):
+            process.terminate()
+
+    def _known_hosts(self) -> str:
+        """Write the one host key that is accepted to a file, for ssh(1); '' if there is none."""
+        if not self._host_key:
+            return ""
+        import base64  # noqa: PLC0415
+        import binascii  # noqa: PLC0415
+        import tempfile  # noqa: PLC0415
+
+        try:
+            key = base64.b64decode(self._host_key, validate=True)
+        except binascii.Error:
+            raise UsageError(f"the public host key of '{self.uri}' is not in base 64") from None
+        host, port = self._host_and_port()
+        name = host.rpartition("@")[2]
+        descriptor, path = tempfile.mkstemp(prefix="verglas-host-key-")
+        with open(descriptor, "wb") as file:
+            file.write((f"[{name}]:{port} " if port else f"{name} ").encode() + key + b"\n")
+        return path
+
+    def _host_and_port(self) -> tuple[str, str]:
         host, _, port = self.host.rpartition(":")
         if not host or not port.isdigit() or self.host.endswith("]"):
             host, port = self.host, ""
-        command = ["ssh", host.strip("[]"), "-x", "-a"]
+        return host.strip("[]"), port
+
+    def _ssh_command(self, program: list[str], known_hosts: str) -> list[str]:
+        host, port = self._host_and_port()
+        command = ["ssh", host, "-x", "-a"]
+        if known_hosts:
+            command += ["-o", f"UserKnownHostsFile={known_hosts}"]
         if port:
             command += ["-p", port]
         if self._key:
@@ -115,6 +154,11 @@ class SshMaster:
         command += shlex.split(self._config.variable("NIX_SSHOPTS"))
         command += ["-oBatchMode=yes"] if not os.isatty(2) else []
         return [*command, "--", shlex.join(program)]
+
+
+def _remove(path: str) -> None:
+    if path:
+        os.unlink(path)
 
 
 def _parameters(query: str) -> dict[str, str]:
