@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import shutil
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.harness import BIN, Skipped, need
+from storefs.stores.mount_control import ask_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -117,10 +117,9 @@ class Trees:
         self.mount_peer()
 
     def status(self) -> dict[str, object]:
-        answers = json.loads(self._run(BIN / "verglas", "mount", "--status", "--json"))
+        answers = ask_all(f"{self._bench.environ['NIX_STATE_DIR']}/verglas", {"op": "status"})
         (answer,) = (answer for answer in answers if answer["mounted"])  # others are on their way out
-        found: dict[str, object] = answer
-        return found
+        return answer
 
     def requests(self) -> int:
         """Return how many requests have reached the server, without statfs(2).
@@ -183,5 +182,5 @@ def remove_tree(path: Path) -> None:
     shutil.rmtree(path)
 
 
-def find(tree: Path) -> list[str]:
-    return ["find", str(tree), "-ls"]
+def find(*trees: Path) -> list[str]:
+    return ["find", *map(str, trees), "-ls"]
