@@ -124,7 +124,8 @@ def _download(url: str, scratch: str, timeout: int) -> str:
     except urllib.error.HTTPError as error:
         raise DownloadError(f"unable to download '{url}': HTTP error {error.code}") from error
     except OSError as error:
-        raise DownloadError(f"unable to download '{url}': {getattr(error, 'reason', error)}") from error
+        reason = getattr(error, "reason", error)
+        raise DownloadError(f"unable to download '{url}': {getattr(reason, 'strerror', None) or reason}") from error
     return target
 
 

@@ -95,8 +95,8 @@ def run_command(argv: list[str], environ: Mapping[str, str] | None = None) -> in
     except OSError as error:
         if debugging:
             _print_traceback()
-        where = f" '{os.fsdecode(error.filename)}'" if isinstance(error.filename, (str, bytes)) else ""
-        logs.error(f"{error.strerror or error}{where}")
+        where = f"cannot use '{os.fsdecode(error.filename)}': " if isinstance(error.filename, (str, bytes)) else ""
+        logs.error(f"{where}{error.strerror or error}")
         return 1
     except Exception as error:  # a bug: the promise is that no traceback reaches a user who did not ask for one
         if debugging:
@@ -121,7 +121,7 @@ def _dispatch(argv: list[str], environ: Mapping[str, str] | None) -> int:
         if arguments == ["--version"]:
             _print_version(program)
             return 0
-        command, run = _load(program.replace("-", "_")) or _no_such_verb(program)
+        command, run = _load(program.replace("-", "_")) or _no_such_verb([program])
     invocation = parse(command, arguments, program)
     if invocation.flag("--help"):
         from storefs.help import help_text
@@ -177,7 +177,7 @@ def _find_verb(program: str, arguments: list[str]) -> tuple[Verb, list[str]]:
         verb = _load(name or spoken.replace(" ", "_").replace("-", "_"))
         if verb is not None:
             return verb, arguments[count:]
-    return _no_such_verb(arguments[0]), []
+    return _no_such_verb(words or arguments[:1], program), []
 
 
 def _load(name: str) -> Verb | None:
@@ -206,16 +206,26 @@ def load_verb(name: str) -> Verb:
     Raises:
         UsageError: there is none of this name.
     """
-    return _load(name) or _no_such_verb(name)
+    return _load(name) or _no_such_verb([name])
 
 
-def _no_such_verb(name: str) -> NoReturn:
+def _no_such_verb(words: list[str], program: str = "verglas") -> NoReturn:
+    """Raise the error for words that are no verb: it names the nearest ones, as they are typed."""
     import difflib
 
-    spoken = [verb.replace("_", "-") for verb in verb_names()]
-    near = difflib.get_close_matches(name, spoken, 1)
-    hint = f"; did you mean '{near[0]}'?" if near else "; 'verglas --help' lists the commands"
-    raise UsageError(f"'{name}' is not a recognised command{hint}")
+    names = {load_verb(name)[0].name.removeprefix("verglas ") for name in verb_names() if not name.startswith("nix_")}
+    names |= _NIX_ALIASES.keys() if program == "nix" else set()
+    inner = sorted(name.removeprefix(f"{words[0]} ") for name in names if name.startswith(f"{words[0]} "))
+    if inner:
+        if len(words) == 1:
+            raise UsageError(f"'{program} {words[0]}' needs one more word: {', '.join(inner)}")
+        near = difflib.get_close_matches(words[1], inner, 1)
+        hint = f"did you mean '{words[0]} {near[0]}'?" if near else f"there are {', '.join(inner)}"
+        raise UsageError(f"'{words[0]} {words[1]}' is not a recognised command; {hint}")
+    # Groups of verbs are worth a guess, too.
+    near = difflib.get_close_matches(words[0], sorted({*names, *(name.partition(" ")[0] for name in names)}), 1)
+    hint = f"; did you mean '{near[0]}'?" if near else f"; '{program} --help' lists the commands"
+    raise UsageError(f"'{words[0]}' is not a recognised command{hint}")
 
 
 def _overview(program: str, arguments: list[str], environ: Mapping[str, str] | None = None) -> int:

@@ -284,6 +284,9 @@ def _unknown(word: str, invocation: Invocation, table: dict[str, Option]) -> Usa
     import difflib  # noqa: PLC0415  only when something is wrong
 
     command = invocation.command
+    name, equals, value = word.partition("=")
+    if equals and (name in table or canonical_name(name.removeprefix("--")) is not None):
+        return UsageError(f"'{word}' is not how options take arguments; write '{name} {value}'")
     near = difflib.get_close_matches(word, table, 1)
     hint = f"; did you mean '{near[0]}'?" if near else f"; try '{command.name} --help'"
     if not any(option.operation for option in command.options):

@@ -28,6 +28,7 @@ COMMAND = Command(
 
 def run(invocation: Invocation) -> int:
     """Carry out the command."""
+    from profiles.generations import parse_days
     from storefs.commands.operations import collecting
     from storefs.settings import parse_size
 
@@ -35,6 +36,8 @@ def run(invocation: Invocation) -> int:
         raise UsageError("no arguments expected")
     age = invocation.value("--delete-older-than")
     dry_run = invocation.flag("--dry-run")
+    if age is not None:
+        parse_days(age)  # a number alone would name a generation
     if age is not None or invocation.flag("--delete-old"):
         _delete_generations(f"{invocation.config.state_dir}/profiles", [age or "old"], dry_run=dry_run)
     if dry_run:

@@ -8,6 +8,7 @@ from contextlib import closing
 
 from profiles.generations import current_number, find_generations
 from profiles.profile_options import JSON, PROFILE, profile_of
+from storefs.logs import info
 from storefs.options import Command, Option
 
 TYPE_CHECKING = False
@@ -50,6 +51,8 @@ def run(invocation: Invocation) -> int:
             )
         )
         return 0
+    if not generations:
+        info("the profile has no generation yet; 'verglas profile apply' makes the first")
     for each in generations:
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(each.created))
         print(f"{each.number:4}   {when}{'   (current)' if each.number == current else ''}")

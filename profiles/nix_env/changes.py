@@ -15,7 +15,7 @@ from profiles.package_names import PackageName, selectors
 from profiles.store_reader import StoreReader
 from profiles.user_environment import add_user_environment
 from storefs import logs
-from storefs.errors import StoreError
+from storefs.errors import StoreError, UsageError
 from storefs.formats.derived_path import DerivedPath
 
 TYPE_CHECKING = False
@@ -153,6 +153,8 @@ class Changer:
 
     def set_flag(self, name: str, value: str, words: list[str]) -> None:
         """Set an attribute of `meta` of installed packages."""
+        if name == "priority" and not value.removeprefix("-").isdecimal():
+            raise UsageError(f"a priority is a whole number, not '{value}'")
         while True:
             token = current_link(self._profile)
             chosen = selectors(words)

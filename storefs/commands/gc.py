@@ -13,7 +13,7 @@ COMMAND = Command(
     "verglas gc",
     "Remove what nothing needs from the store",
     options=(
-        Option("--max", "--max-freed", takes=("BYTES",), help="stop when so much is freed (K, M, G and T multiply)"),
+        Option("--max-freed", "--max", takes=("BYTES",), help="stop when so much is freed (K, M, G and T multiply)"),
         Option("--dry-run", help="only print what would be removed"),
         Option("--print-roots", help="only print what keeps paths"),
     ),
@@ -36,7 +36,7 @@ def run(invocation: Invocation) -> int:
         return collecting.print_roots(invocation.config)
     if invocation.flag("--dry-run"):
         return collecting.print_liveness(invocation.config, live=False)
-    limit = invocation.value("--max")
+    limit = invocation.value("--max-freed")
     return collecting.collect_garbage(
-        invocation.config, collecting.NO_LIMIT if limit is None else parse_size("--max", limit)
+        invocation.config, collecting.NO_LIMIT if limit is None else parse_size("--max-freed", limit)
     )
