@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _STREAM_BYTES = 65536
 _STREAM_SECONDS = 1.0
+_LONGEST_LINE = 65536
 _EMPTY_STREAM = b"BZh9\x17rE8P\x90\x00\x00\x00\x00"
 
 
@@ -123,7 +124,8 @@ def read_build_log(path: str) -> Iterator[bytes]:
 class LineSplitter:
     """Cuts what a builder prints into lines, as a terminal would show them. Sans-I/O.
 
-    A carriage return goes back to the line's beginning, so that of a progress bar only the last state is a line.
+    A carriage return goes back to the line's beginning, so that of a progress bar only the last state is a line. A line
+    of more than 64 KiB is cut: a builder must not fill the memory of whoever listens.
     """
 
     def __init__(self) -> None:
@@ -132,6 +134,9 @@ class LineSplitter:
     def feed(self, data: bytes) -> list[str]:
         """Return the lines that are complete now."""
         *lines, self._rest = (self._rest + data).split(b"\n")
+        if len(self._rest) > _LONGEST_LINE:
+            lines.append(self._rest)
+            self._rest = b""
         return [_visible(line) for line in lines]
 
     def finish(self) -> list[str]:

@@ -22,6 +22,7 @@ from builder.progress import (
     Progress,
 )
 from storefs import logs
+from storefs.terminal_text import harmless
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -155,7 +156,7 @@ class LiveProgress(Progress):
             now = time.monotonic()
             rows = sorted(self._rows.values(), key=lambda row: row.began)
             for row in rows[:_ROWS]:
-                beside = "" if self.show_logs else row.last_line
+                beside = "" if self.show_logs else harmless(row.last_line, colours=False)
                 table.add_row(
                     Text(f"{_SIGNS.get(row.activity.kind, '·')} {row.activity.name or row.activity.text}"),
                     Text(beside, style="dim"),

@@ -11,6 +11,9 @@ from __future__ import annotations
 
 import sys
 
+# Escape, the bell, and the characters that stand for an escape and another one: DCS, CSI, OSC.
+_CONTROLS = ("\x1b", "\a", "\x90", "\x9b", "\x9d")
+
 ERROR, WARNING, NOTICE, INFO, TALKATIVE, CHATTY, DEBUG, VOMIT = range(8)
 
 
@@ -56,8 +59,12 @@ def log(level: int, text: str) -> None:
         import json  # noqa: PLC0415  machine-readable logs are rare and json costs 3 ms
 
         sink.emit("@nix " + json.dumps({"action": "msg", "level": level, "msg": text}))
-    else:
-        sink.emit(text)
+        return
+    if any(control in text for control in _CONTROLS):
+        from storefs.terminal_text import harmless  # noqa: PLC0415  few texts need it
+
+        text = harmless(text, colours=sink.colour)
+    sink.emit(text)
 
 
 def info(text: str) -> None:

@@ -89,3 +89,14 @@ def test_lines_are_what_a_terminal_would_show(data: list[bytes], lines: list[str
     splitter = LineSplitter()
     found = [line for piece in data for line in splitter.feed(piece)]
     assert found + splitter.finish() == lines
+
+
+def test_a_line_without_end_is_cut() -> None:
+    """Else a builder could fill the memory of who listens to it, and take the square of its length in time."""
+    splitter = LineSplitter()
+    found = []
+    for _ in range(1000):
+        found += splitter.feed(b"x" * 4096)
+    found += splitter.finish()
+    assert sum(map(len, found)) == 4096000
+    assert max(map(len, found)) < 80000

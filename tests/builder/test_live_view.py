@@ -33,7 +33,7 @@ progress = LiveProgress()
 progress.expect(3, 0)
 one = progress.start(BUILD, "hello", "building '/nix/store/x-hello.drv'")
 progress.stop(progress.start(BUILD, "other", "building '/nix/store/x-other.drv'"), ok=False)
-progress.line(one, "compiling main.c")
+progress.line(one, "compiling \\x1b]0;a title\\amain.c")
 while progress._live is None: threading.Event().wait(0.05)
 progress._live.refresh()
 logs.warn("something odd")
@@ -62,6 +62,7 @@ def test_the_view_shows_what_builds_and_goes_away() -> None:
     assert "compiling main.c" in text
     assert "0/3 built, 1 running; 1 failed" in text
     assert "something odd" in text
+    assert "a title" not in text
     # The view is erased: what comes afterwards stands on a clean line.
     assert text.rstrip().endswith("after")
     assert "\x1b[2K" in text
