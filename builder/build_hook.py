@@ -25,6 +25,7 @@ from builder import progress as told
 from builder.build_log import LineSplitter, open_build_log
 from builder.environment import BuildAttributes
 from builder.failures import FAILED, TIMED_OUT, BuildError, CancelledError
+from builder.hooks import run_post_build_hook
 from builder.locks import try_lock
 from builder.request import BusyError
 from storefs import logs
@@ -232,6 +233,7 @@ class HookSlot:
             absent = set(missing) - self._store.valid_paths(missing)
             if absent:
                 raise HookError(f"the build hook did not make {', '.join(sorted(map(show, absent)))}, of {held}")
+            run_post_build_hook(self._local.config, self._local.progress, shown, [show(path) for path in outputs])
 
     def _follow(self, request: Request, cancellation: Cancellation) -> int:
         """Pass on what the hook and its builder print until the hook ends."""

@@ -119,20 +119,22 @@ class _Build:
             raise BusyError(f"waiting for UID to build '{self._shown}'")
         with user:
             try:
-                infos = self._run_rounds(user)
+                self._run_rounds(user)
             except BuildError as error:
                 error.cpu_time = self._cpu_time
                 raise
-        hook = self._config.text("post-build-hook")
-        if hook and self._request.mode is BuildMode.NORMAL:
-            self._run_post_build_hook(hook, infos)
+        if self._request.mode is BuildMode.NORMAL and self._config.text("post-build-hook"):
+            from builder.hooks import run_post_build_hook  # noqa: PLC0415  few have one
+
+            outputs = [self._directory.print(path) for path in self._outputs.values()]
+            run_post_build_hook(self._config, self._machine.progress, self._shown, outputs)
         return self._cpu_time
 
     def _note_cpu_time(self, used: CpuTime) -> None:
         logs.debug(f"builder for '{self._shown}' took {used}")
         self._cpu_time = used if self._cpu_time is None else self._cpu_time + used
 
-    def _run_rounds(self, user: BuildUser) -> dict[str, PathInfo]:
+    def _run_rounds(self, user: BuildUser) -> None:
         """Build as often as `repeat` says; only the last round is registered, if all gave the same."""
         rounds = self._config.integer("repeat") + 1 if self._request.mode is BuildMode.NORMAL else 1
         before: dict[str, Hash] = {}
@@ -155,10 +157,7 @@ class _Build:
                 self._store, produced, lambda info: signed(info, self._config, self._directory), before_commit
             )
 
-        infos = self._run_once(user, f" (round {rounds}/{rounds})" if rounds > 1 else "", finish)
-        if self._request.mode is BuildMode.CHECK:
-            return infos
-        return infos | {name: self._store.path_info(self._outputs[name]) for name in self._kept()}
+        self._run_once(user, f" (round {rounds}/{rounds})" if rounds > 1 else "", finish)
 
     def _hash_round(self, produced: Produced) -> dict[str, Hash]:
         """Hash the outputs of a round that is not the last, and keep them for whoever wants to see differences."""
@@ -360,19 +359,6 @@ class _Build:
             if said:
                 logs.log(logs.ERROR, said)
         return kept
-
-    def _run_post_build_hook(self, hook: str, infos: dict[str, PathInfo]) -> None:
-        from builder.hooks import run_post_build_hook  # noqa: PLC0415
-
-        progress = self._machine.progress
-        activity = progress.start(
-            told.POST_BUILD_HOOK, "post-build-hook", f"running post-build-hook '{hook}'", [self._shown]
-        )
-        try:
-            outputs = [self._directory.print(info.path) for info in infos.values()]
-            run_post_build_hook(self._config, self._shown, outputs, lambda line: progress.line(activity, line))
-        finally:
-            progress.stop(activity)
 
     def _end_build_directory(self, ok: bool) -> None:
         if self._build_dir is None:

@@ -8,12 +8,14 @@ from __future__ import annotations
 import subprocess
 
 from builder.failures import BuildError
+from builder.progress import POST_BUILD_HOOK
 from builder.sandbox.plan import Bind
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
+    from builder.progress import Progress
     from storefs.config import Config
 
 
@@ -45,8 +47,8 @@ def run_pre_build_hook(config: Config, drv_path: str, root: str) -> list[Bind]:
     return binds
 
 
-def run_post_build_hook(config: Config, drv_path: str, outputs: Sequence[str], on_line: Callable[[str], None]) -> None:
-    """Run the post-build hook after outputs were registered.
+def run_post_build_hook(config: Config, progress: Progress, drv_path: str, outputs: Sequence[str]) -> None:
+    """Run the post-build hook, if there is one, after outputs were registered, wherever they were built.
 
     Raises:
         BuildError: it failed.
@@ -60,12 +62,21 @@ def run_post_build_hook(config: Config, drv_path: str, outputs: Sequence[str], o
         "OUT_PATHS": " ".join(outputs),
         "NIX_CONFIG": config.variable("NIX_CONFIG") + "\n" + settings,
     }
-    with subprocess.Popen(
-        [hook], env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            on_line(line.rstrip("\n"))
+    activity = progress.start(POST_BUILD_HOOK, "post-build-hook", f"running post-build-hook '{hook}'", [drv_path])
+    try:
+        with subprocess.Popen(
+            [hook],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                progress.line(activity, line.rstrip("\n"))
+    finally:
+        progress.stop(activity)
     if process.returncode:
         raise BuildError(f"program '{hook}' failed with exit code {process.returncode}")
 

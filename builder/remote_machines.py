@@ -13,6 +13,7 @@ from builder import progress as told
 from builder.build_log import LineSplitter, open_build_log
 from builder.environment import BuildAttributes
 from builder.failures import FAILED, TIMED_OUT, BuildError, CancelledError
+from builder.hooks import run_post_build_hook
 from builder.locks import try_lock
 from builder.machines import best_of, parse_machines
 from builder.remote_stores import open_remote
@@ -162,6 +163,9 @@ class RemoteSlot:
                 missing = set(outputs.values()) - self._store.valid_paths(outputs.values())
                 if missing:
                     self._build(request, missing, cancellation)
+                    show = self._store.directory.print
+                    made = [show(path) for path in outputs.values()]
+                    run_post_build_hook(self._local.config, self._local.progress, show(request.drv_path), made)
 
     def _build(self, request: Request, missing: set[StorePath], cancellation: Cancellation) -> None:
         output = _Output(self._local.progress, request, self._machine.uri, self._local)

@@ -72,6 +72,18 @@ def test_a_build_goes_there_and_comes_back(bench: Workbench, builders: str) -> N
     assert os.listdir(f"{bench.config.state_dir}/current-load") == []
 
 
+def test_the_post_build_hook_runs_here_too(bench: Workbench, scratch: Path) -> None:
+    hook = scratch / "hook"
+    hook.write_text(f"#!/bin/sh\necho $OUT_PATHS >> {scratch}/called\n")
+    hook.chmod(0o755)
+    far = bench.derive("far", "echo > $out; echo > $dev", outputs=("out", "dev"), requiredSystemFeatures="far")
+    builders = f"{scratch}/machine x86_64-linux - 1 1 far"
+    (result,) = bench.build(far, builders=builders, post_build_hook=str(hook))
+    assert result.ok, result.message
+    lines = (scratch / "called").read_text().splitlines()
+    assert [sorted(line.split()) for line in lines] == [sorted([bench.shown(far), bench.shown(far, "dev")])] * 2
+
+
 def test_a_failure_there_is_a_failure_here(bench: Workbench, builders: str) -> None:
     far = bench.derive("far", "echo so far; exit 7", requiredSystemFeatures="far")
     result = bench.fail(far, builders=builders)
