@@ -86,10 +86,7 @@ class StoreIO(EvalIO):
         return self._store
 
     def writing(self, fetch: Callable[[], T]) -> T:
-        """Return what `fetch` returns, which may write to the store even if this evaluation does not.
-
-        What is fetched is to be read, and it is read from there.
-        """
+        """Return what `fetch` returns. It writes to the store even if this evaluation does not: it is read from there."""
         before, self.read_only = self.read_only, False
         if self._store is None:
             self._opened = False

@@ -143,12 +143,17 @@ def _dispatch(argv: list[str], environ: Mapping[str, str] | None) -> int:
 
 
 def _evaluate_operands(invocation: Invocation) -> None:
-    """Put store paths for the operands that are attributes of an expression: with `--file` or `--expr`."""
+    """Put store paths for the operands that are attributes of an expression: with `--file` or `--expr`.
+
+    Who can evaluate is found as verbs are, by the name of a file.
+    """
     if invocation.value("--file") is None and invocation.value("--expr") is None:
         return
     from importlib import import_module
 
-    import_module("evaluator.installables").replace_operands(invocation)
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    package = next(each for each in PACKAGES if os.path.exists(f"{root}/{each}/installables.py"))
+    import_module(f"{package}.installables").replace_operands(invocation)
 
 
 def _build_logs(program: str, invocation: Invocation) -> bool:
