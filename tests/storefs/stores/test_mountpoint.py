@@ -46,13 +46,20 @@ def hello(store: MountedStore) -> str:
 
 def as_user(*command: str | Path, environ: dict[str, str], scratch: Path) -> subprocess.CompletedProcess[str]:
     """Run a command as an ordinary user on a machine whose /dev/fuse everybody may use, as distributions have it."""
+    become = f'exec setpriv --reuid {USER} --regid {USER} --clear-groups "$@"'
+    return run_with_device(become, *command, environ=environ, scratch=scratch)
+
+
+def run_with_device(
+    script: str, *arguments: str | Path, environ: dict[str, str], scratch: Path
+) -> subprocess.CompletedProcess[str]:
+    """Run a script as root where everybody may use /dev/fuse, in a mount namespace of its own."""
     device = scratch / "fuse"
     if not device.exists():
         os.mknod(device, 0o020666, os.makedev(10, 229))
         os.chmod(device, 0o666)
-    script = f'mount --bind {device} /dev/fuse && exec setpriv --reuid {USER} --regid {USER} --clear-groups "$@"'
     return subprocess.run(
-        ["unshare", "-m", "sh", "-c", script, "sh", *command],
+        ["unshare", "-m", "sh", "-c", f"mount --bind {device} /dev/fuse\n{script}", "sh", *arguments],
         env=environ,
         capture_output=True,
         text=True,
@@ -210,6 +217,25 @@ class TestUser:
         """
         done = as_user("sh", "-c", script, environ=user_store.environ, scratch=scratch)
         assert done.stdout.split() == ["hello", "1", "hello", "0"], done.stdout + done.stderr
+
+    @pytest.mark.parametrize("permitted", [True, False])
+    def test_others_may_look_where_the_administrator_permits_it(
+        self, user_store: MountedStore, scratch: Path, hello: str, permitted: bool
+    ) -> None:
+        if not Path("/usr/bin/fusermount3").exists():
+            pytest.skip("no fusermount3")
+        (scratch / "fuse.conf").write_text("user_allow_other\n" if permitted else "")
+        owner, other = (f"setpriv --reuid {uid} --regid {uid} --clear-groups" for uid in (USER, USER - 1))
+        script = f"""
+            mount --bind {scratch}/fuse.conf /etc/fuse.conf
+            {owner} {BIN}/verglas mount --background {scratch}/by-hand
+            {owner} cat {scratch}/by-hand/{hello}
+            {other} cat {scratch}/by-hand/{hello}
+            {owner} {BIN}/verglas umount
+        """
+        done = run_with_device(script, environ=user_store.environ, scratch=scratch)
+        assert done.stdout == "hello\n" * (2 if permitted else 1), done.stderr
+        assert ("Permission denied" in done.stderr) is not permitted
 
 
 class TestRun:
