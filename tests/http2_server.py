@@ -37,6 +37,7 @@ class Http2Server:
         connections: how many were accepted.
         most_at_once: the largest number of streams that were open on one connection.
         streams: how many streams a client may open at once.
+        authorization: what the header of that name must be; '' asks for nothing.
     """
 
     def __init__(self, certificate: Path, key: Path, find: Callable[[str], bytes | None], streams: int = 100) -> None:
@@ -45,6 +46,7 @@ class Http2Server:
         self.connections = 0
         self.most_at_once = 0
         self.streams = streams
+        self.authorization = ""
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.load_cert_chain(certificate, key)
         self._context.set_alpn_protocols(["h2"])
@@ -98,7 +100,8 @@ class Http2Server:
             for event in connection.receive_data(data):
                 if isinstance(event, RequestReceived):
                     headers = dict(event.headers)  # type: ignore[arg-type]
-                    requests[event.stream_id] = (str(headers[":method"]), str(headers[":path"]))
+                    known = self.authorization in ("", headers.get("authorization"))
+                    requests[event.stream_id] = (str(headers[":method"]), str(headers[":path"]) if known else "")
                     bodies[event.stream_id] = b""
                     self.most_at_once = max(self.most_at_once, len(requests))
                 elif isinstance(event, DataReceived):
@@ -123,8 +126,8 @@ class Http2Server:
         method, target = requests[stream]
         if method == "PUT":
             self.uploads[target] = bodies[stream]
-        content = b"" if method == "PUT" else self.find(target)
-        status = "404" if content is None else "200"
+        content = b"" if method == "PUT" else self.find(target) if target else None
+        status = "200" if content is not None else "404" if target else "401"
         connection.send_headers(stream, [(":status", status), ("content-length", str(len(content or b"")))])
         pending[stream] = content or b""
 

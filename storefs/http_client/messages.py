@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-MISSING = frozenset((401, 403, 404, 410))  # what a cache answers for a path that it has not, or will not show
+# What a cache answers for a path that it has not, or will not show. Not 401: that is said about the client and not
+# about the path, and must not be remembered as a miss until long after the password has been put in its place.
+MISSING = frozenset((403, 404, 410))
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 # 5xx answers that asking again does not change: not implemented, unknown version, captive portal.
 _FINAL_5XX = frozenset((501, 505, 511))
@@ -151,7 +153,12 @@ class Exchange:
         status = self.status
         if not 200 <= status < 300:
             transient = status in (408, 429) or (status >= 500 and status not in _FINAL_5XX)
-            raise HttpError(self.url.text, f"HTTP error {status}", status=status, transient=transient)
+            hint = (
+                ": the server wants another password; 'netrc-file' names the file that has them"
+                if status == 401
+                else ""
+            )
+            raise HttpError(self.url.text, f"HTTP error {status}{hint}", status=status, transient=transient)
 
     def take(self) -> bytes:
         """Take what has come of the body since the last call."""

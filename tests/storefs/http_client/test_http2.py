@@ -2,9 +2,7 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import ssl
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import pytest
 from storefs.http_client.client import HttpClient
 from storefs.http_client.connection import Network
 from storefs.http_client.messages import Exchange, HttpError, UnreachableError, Url
+from tests.connect_proxy import ConnectProxy
 from tests.http2_server import Http2Server, make_certificate
 from tests.http_server import HttpServer
 
@@ -77,67 +76,6 @@ def test_untrusted_certificate_is_refused(server: Http2Server) -> None:
     client = HttpClient(attempts=1)
     with pytest.raises(UnreachableError, match="certificate is not valid"):
         client.get(server.url + "/a")
-
-
-class ConnectProxy:
-    """A proxy that only knows CONNECT; a context manager.
-
-    Attributes:
-        asked: the heads of the requests it got.
-        refuse: answers 403 instead.
-    """
-
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-        self.refuse = False
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://user:word@127.0.0.1:{self._listener.getsockname()[1]}"
-        self._threads = [threading.Thread(target=self._accept)]
-        self._threads[0].start()
-
-    def __enter__(self) -> ConnectProxy:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        for thread in self._threads:
-            thread.join()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            head = b""
-            while b"\r\n\r\n" not in head:
-                head += client.recv(4096)
-            self.asked.append(head.decode())
-            if self.refuse:
-                client.sendall(b"HTTP/1.1 403 No\r\n\r\n")
-                client.close()
-                continue
-            host, _, port = head.split()[1].decode().rpartition(":")
-            server = socket.create_connection((host, int(port)))
-            client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
-            for source, target in ((client, server), (server, client)):
-                thread = threading.Thread(target=self._pump, args=(source, target))
-                self._threads.append(thread)
-                thread.start()
-
-    def _pump(self, source: socket.socket, target: socket.socket) -> None:
-        try:
-            while data := source.recv(65536):
-                target.sendall(data)
-        except OSError:
-            pass
-        for each in (source, target):
-            try:
-                each.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
-        target.close()
 
 
 def test_tls_through_a_proxy(server: Http2Server, certificate: tuple[Path, Path]) -> None:

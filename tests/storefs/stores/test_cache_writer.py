@@ -19,7 +19,6 @@ from storefs.stores import cache_writer
 from storefs.stores.cache_uri import Caches
 from storefs.stores.cache_writer import CacheWriter
 
-
 pytestmark = pytest.mark.slow
 
 

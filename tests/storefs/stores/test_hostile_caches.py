@@ -37,6 +37,7 @@ SETTINGS = {
 FAULTS: dict[str, tuple[Fault, str]] = {
     "404": (Fault(status=404), "404|"),
     "403": (Fault(status=403), "403|"),
+    "401": (Fault(status=401), "HTTP error 401: the server wants another password"),
     "500": (Fault(status=500), "500"),
     "redirect loop": (Fault(status=302, headers={"location": "/loop"}), "too many redirections"),
     "redirect to another scheme": (Fault(status=302, headers={"location": "file:///etc/passwd"}), "passwd|scheme|http"),
