@@ -86,7 +86,7 @@ class StoreIO(EvalIO):
         return self._store
 
     def writing(self, fetch: Callable[[], T]) -> T:
-        """Return what `fetch` returns. It writes to the store even if this evaluation does not: it is read from there."""
+        """Return what `fetch` returns, which writes to the store in any case: it will be read from there."""
         before, self.read_only = self.read_only, False
         if self._store is None:
             self._opened = False

@@ -144,3 +144,22 @@ def test_check_finds_what_is_not_deterministic(run: Runner, packages: Path) -> N
     )
     run("nix-build", "random.nix", "--no-out-link")
     assert "may not be deterministic" in run("nix-build", "random.nix", "--no-out-link", "--check", status=104).stderr
+
+
+def test_a_disk_that_runs_low_while_a_build_runs_is_collected(run: Runner, packages: Path) -> None:
+    """What builders write is added when they end: until then nobody would have looked."""
+    (packages / "garbage").write_text("garbage")
+    garbage = run("nix-store", "--add", packages / "garbage").stdout.strip()
+    free = packages / "free"
+    free.write_text("1100")
+    # Ends when the garbage is gone, or with the time limit.
+    wait = f"echo 100 > {free}; while [ -e {garbage} ]; do :; done; echo > $out"
+    expression = f"""
+        derivation {{
+          name = "waits"; system = builtins.currentSystem; builder = "/bin/sh"; args = [ "-c" "{wait}" ];
+        }}
+    """
+    limits = ("--min-free", "1000", "--max-free", "2000", "--min-free-check-interval", "1", "--timeout", "60")
+    words = ("-E", expression, "--no-out-link", "--option", "sandbox", "false", *limits)
+    assert "running auto-GC" in run("nix-build", *words, _NIX_TEST_FREE_SPACE_FILE=str(free)).stderr
+    run("nix-store", "--check-validity", garbage, status=1)

@@ -154,6 +154,24 @@ class TestUser:
         assert done.stdout == "/a-root-that/is-not-there/store hello True\n", done.stderr
         assert not Path("/a-root-that").exists()
 
+    def test_mounts_on_a_store_directory_of_his_own_for_all_his_programs(
+        self, user_store: MountedStore, scratch: Path, hello: str
+    ) -> None:
+        if not Path("/usr/bin/fusermount3").exists():
+            pytest.skip("no fusermount3")
+        own = scratch / "own"
+        own.mkdir()
+        os.chown(own, USER, USER)
+        script = f"""
+            {sys.executable} -c '{ENSURE}' {hello}
+            cat {own}/{hello}
+            {BIN / "verglas"} umount {own}
+            ls {own}
+        """
+        environ = user_store.environ | {"NIX_STORE_DIR": str(own)}
+        done = as_user("sh", "-c", script, environ=environ, scratch=scratch)
+        assert done.stdout.split() == [str(own), "hello", "True", "hello"], done.stdout + done.stderr
+
     def test_mounts_over_what_the_user_may_not_change(
         self, user_store: MountedStore, scratch: Path, hello: str
     ) -> None:
