@@ -1,0 +1,78 @@
+"""Has the contents of an addition on their way to the disk while it still reads: so that the sync at its end is short.
+
+Promises nothing: what is durable is decided by `storefs.durable` alone, which finds less to do.  Its thread takes the
+time that starting a write takes, and sleeps while the disk works.  For `storefs.castore.blobs`; one thread asks.
+"""
+
+from __future__ import annotations
+
+from _thread import allocate_lock, start_new_thread
+
+from storefs.durable import start_writing, sync_file_system
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _queue import SimpleQueue
+
+_LARGE = 1 << 20  # bytes: a file of this size is worth a request of its own
+_MANY = 128 << 20  # bytes of smaller files that are worth one syncfs
+
+
+class WriteBehind:
+    """Watches what is written into one directory's file system.  Pair with `finish`."""
+
+    __slots__ = ("_directory", "_done", "_error", "_queue", "_syncing", "_waiting")
+
+    def __init__(self, directory: str) -> None:
+        self._directory = directory
+        self._queue: SimpleQueue[str] | None = None  # paths, and '' at the end; its thread starts with the first
+        self._done = allocate_lock()  # held while the thread runs
+        self._error: OSError | None = None
+        self._waiting = 0  # bytes of small files that nobody has asked the disk to write
+        self._syncing = False
+
+    def wrote(self, path: str, size: int) -> None:
+        """A file is complete and will stay.  Never blocks on the disk."""
+        if size >= _LARGE:
+            self._ask(path)
+            return
+        self._waiting += size
+        if self._waiting >= _MANY and not self._syncing:
+            self._waiting = 0
+            self._syncing = True
+            self._ask(self._directory)
+
+    def finish(self) -> OSError | None:
+        """Wait for the requests under way, and return why the disk could not write if it could not.
+
+        May block on the disk.
+        """
+        if self._queue is not None:
+            self._queue.put("")
+            self._done.acquire()
+            self._done.release()
+            self._queue = None
+        return self._error
+
+    def _ask(self, path: str) -> None:
+        if self._queue is None:
+            from _queue import SimpleQueue  # noqa: PLC0415  small additions never need one
+
+            self._queue = SimpleQueue()
+            self._done.acquire()
+            start_new_thread(self._run, (self._queue,))
+        self._queue.put(path)
+
+    def _run(self, queue: SimpleQueue[str]) -> None:
+        try:
+            while path := queue.get():
+                try:
+                    if path == self._directory:
+                        sync_file_system(path)
+                        self._syncing = False
+                    else:
+                        start_writing(path)
+                except OSError as error:
+                    self._error = error
+        finally:
+            self._done.release()

@@ -1,0 +1,67 @@
+"""What is on its way to the disk before anybody waits for it, as the kernel is asked."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from storefs.castore.write_behind import WriteBehind
+
+PROGRAM = """
+import sys
+from storefs.castore.write_behind import WriteBehind
+behind = WriteBehind(sys.argv[1])
+for path, size in zip(sys.argv[2::2], sys.argv[3::2]):
+    behind.wrote(path, int(size))
+assert behind.finish() is None
+assert behind.finish() is None
+"""
+
+
+needs_strace = pytest.mark.skipif(
+    shutil.which("strace") is None, reason="strace is not installed (apt-get install strace)"
+)
+
+
+def system_calls(scratch: Path, *arguments: str) -> str:
+    log = scratch / "log"
+    subprocess.run(
+        ["strace", "-f", "-o", log, "-e", "trace=syncfs,sync_file_range", sys.executable, "-c", PROGRAM, *arguments],
+        check=True,
+    )
+    return log.read_text()
+
+
+@needs_strace
+def test_large_files_are_asked_for_one_by_one(scratch: Path) -> None:
+    file = scratch / "large"
+    file.write_bytes(bytes(1 << 20))
+    log = system_calls(scratch, str(scratch), str(file), str(1 << 20), str(file), "100")
+    assert log.count("sync_file_range(") == 1
+    assert "syncfs(" not in log
+
+
+@needs_strace
+def test_many_small_files_are_asked_for_together(scratch: Path) -> None:
+    small = [word for _ in range(129 * 2) for word in (str(scratch / "small"), str(1 << 19))]
+    log = system_calls(scratch, str(scratch), *small)
+    assert log.count("syncfs(") == 1
+    assert "sync_file_range(" not in log
+
+
+def test_a_failure_is_told_at_the_end(scratch: Path) -> None:
+    behind = WriteBehind(str(scratch))
+    behind.wrote(str(scratch / "gone"), 1 << 20)
+    error = behind.finish()
+    assert isinstance(error, FileNotFoundError)
+
+
+def test_nothing_runs_for_a_small_addition(scratch: Path) -> None:
+    tasks = os.listdir("/proc/self/task")
+    behind = WriteBehind(str(scratch))
+    behind.wrote(str(scratch / "small"), 100)
+    assert os.listdir("/proc/self/task") == tasks
+    assert behind.finish() is None
