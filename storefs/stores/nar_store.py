@@ -103,6 +103,7 @@ class CachePlace:
     def add(self, info: PathInfo, chunks: Iterable[bytes]) -> None:
         """See `Place`."""
         self._writing().add_all([info], lambda _: chunks)
+        self._cache.forget(info.path)  # the writer has a cache of its own, with a memory of its own
 
     def add_signatures(self, info: PathInfo, signatures: Sequence[str]) -> None:
         """See `Place`."""
@@ -112,6 +113,7 @@ class CachePlace:
         self._writing().put_narinfo(
             NarInfo(signed, narinfo.url, narinfo.compression, narinfo.file_hash, narinfo.file_size)
         )
+        self._cache.forget(info.path)
 
     def _writing(self) -> CacheWriter:
         if self._writer is None:

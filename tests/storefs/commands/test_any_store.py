@@ -44,7 +44,10 @@ def test_a_binary_cache_is_a_store_to_add_to_and_to_ask(run: Runner, scratch: Pa
     assert [each["path"] for each in info] == [added]
     assert info[0]["ca"].startswith("fixed:sha256:")
     assert run("nix", "path-info", "--store", cache, "--all").stdout == added + "\n"
-    drv = run("nix-instantiate", "--store", cache, "-E", 'derivation { name = "d"; system = "s"; builder = "b"; }')
+    (scratch / "builder.sh").write_text("echo")
+    inner = f'derivation {{ name = "i"; system = "s"; builder = {scratch}/builder.sh; }}'
+    outer = f'derivation {{ name = "d"; system = "s"; builder = "b"; input = {inner}; }}'
+    drv = run("nix-instantiate", "--store", cache, "-E", outer)
     assert run("nix", "path-info", "--store", cache, "--derivation", drv.stdout.strip()).stdout == drv.stdout
     missing = added.replace("-file", "-lost")
     assert "is not valid" in run("nix", "path-info", "--store", cache, missing, status=1).stderr
