@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from _thread import allocate_lock
 
+from storefs.errors import StoreError
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -47,6 +49,20 @@ class LazyFetcher:
             StoreError: no substituter has it whole and intact.
         """
         self._open().fetch(path)
+
+    def mend(self, path: StorePath) -> None:
+        """Put the contents that a valid path was registered with in the place of damaged ones.
+
+        Raises:
+            StoreError: no substituter has them.
+        """
+        with self._store.intake(repair=True) as intake:
+            tree, _ = self._open().take(intake, path)
+            info = self._store.path_info(path)
+            if tree.nar_hash != info.nar_hash:
+                shown = self._store.directory.print(path)
+                raise StoreError(f"substituters have other contents for '{shown}' than it was registered with")
+            intake.register([(tree, info)], replace=True)
 
     def _open(self) -> Substitution:
         with self._lock:

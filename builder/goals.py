@@ -40,6 +40,13 @@ class Fetcher(Protocol):
             StoreError: no substituter has it whole and intact.
         """
 
+    def mend(self, path: StorePath) -> None:
+        """Put the contents that a valid path was registered with in the place of damaged ones.
+
+        Raises:
+            StoreError: no substituter has them.
+        """
+
 
 class Phase(Enum):
     """What is to be done for a goal."""

@@ -55,6 +55,18 @@ def try_lock(folder: str, names: Iterable[str]) -> FileLocks | None:
     return locks
 
 
+def remove_left_over(folder: str) -> None:
+    """Remove the files of locks that nobody holds: those of processes that were killed. Raises OSError."""
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return
+    for name in names:
+        locks = try_lock(folder, [name.removesuffix(".lock")])
+        if locks is not None:
+            locks.release()
+
+
 def _try_one(path: str) -> int | None:
     while True:
         try:

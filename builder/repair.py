@@ -1,6 +1,7 @@
 """`--repair`: finds outputs whose contents are damaged or gone and makes them again, in place and atomically.
 
-First the targets' own outputs, then every path in the closure of those. Blocking. Semantics: `bmRepair` and
+First the targets' own outputs, then every path in the closure of those. What substituters have is fetched, the rest is
+built. Blocking. Semantics: `bmRepair` and
 `repairClosure` of Nix 2.8.
 """
 
@@ -75,8 +76,8 @@ class _Repair:
         return result
 
     def _rebuild(self, target: DerivedPath, outputs: set[StorePath]) -> BuildResult | None:
-        """Build a derivation again if one of its outputs is damaged; None when all are good."""
-        corrupt = frozenset(path for path in outputs if not self._check(path))
+        """Build a derivation again if one of its outputs is damaged and can't be fetched; None when all are good."""
+        corrupt = frozenset(path for path in outputs if not self._check(path) and not self._fetch(path))
         if not corrupt:
             return None
         run = Run(self._machine, self._fetcher, None, self._cancellation)
@@ -109,7 +110,21 @@ class _Repair:
                         found[output.path] = path
         return found
 
+    def _fetch(self, path: StorePath) -> bool:
+        """Fetch the contents of a damaged path again; whether that worked."""
+        if self._fetcher is None:
+            return False
+        try:
+            self._fetcher.mend(path)
+        except StoreError as error:
+            logs.debug(str(error))
+            return False
+        self._good[path] = True
+        return True
+
     def _make_again(self, path: StorePath, producers: dict[StorePath, StorePath]) -> None:
+        if self._fetch(path):
+            return
         shown = self._store.directory.print(path)
         producer = producers.get(path) or self._store.path_info(path).deriver
         if producer is None or not self._store.is_valid(producer):

@@ -10,6 +10,7 @@ import fcntl
 import itertools
 import os
 
+from builder import locks
 from builder.cgroups import remove_left_over
 from builder.removal import remove_tree
 from storefs.placement import spread_folders
@@ -24,6 +25,7 @@ class Scratch:
 
     def __init__(self, config: Config) -> None:
         self._parent = f"{config.verglas_dir}/builds"
+        self._locks = f"{config.verglas_dir}/locks"
         self._folder = ""
         self._lock = -1
         self._numbers = itertools.count(1)
@@ -33,8 +35,9 @@ class Scratch:
         if not os.path.isdir(self._parent):
             os.makedirs(self._parent, mode=0o700, exist_ok=True)
             spread_folders(self._parent)
-        for name in os.listdir(self._parent):
-            _remove_if_dead(f"{self._parent}/{name}")
+        left_over = [name for name in os.listdir(self._parent) if _remove_if_dead(f"{self._parent}/{name}")]
+        if left_over:
+            locks.remove_left_over(self._locks)
         while not self._folder:
             folder = f"{self._parent}/{os.getpid()}-{os.urandom(4).hex()}"
             try:
@@ -66,18 +69,20 @@ class Scratch:
             self._folder = ""
 
 
-def _remove_if_dead(folder: str) -> None:
+def _remove_if_dead(folder: str) -> bool:
+    """Remove the folder of a process if that is dead; whether it was."""
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:
-        return
+        return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return
+        return False
     else:
         for name in os.listdir(folder):
             remove_left_over(f"{folder}/{name}")
         remove_tree(folder)
+        return True
     finally:
         os.close(descriptor)

@@ -155,6 +155,41 @@ class Substitution:
                     f"path '{self._store.directory.print(path)}' could not be fetched", path, missing=False
                 )
 
+    def take(self, intake: Intake, path: StorePath) -> tuple[Tree, PathInfo]:
+        """Take one path in from the first substituter that has it whole and intact. Nothing is registered.
+
+        Raises:
+            SubstitutionError: none has.
+        """
+        directory = self._store.directory
+        answered = self._found.get(path)
+        errors: list[str] = []
+        for source, narinfo in self._candidates(path, answered):
+            try:
+                self._trust.check(narinfo.info, source.uri, source_is_trusted=source.is_trusted)
+                if self.pause_before_each is not None:
+                    self.pause_before_each()
+                self._on_path(path, source.uri)
+                with source.open_nar(narinfo) as pieces:
+                    tree = take_nar(intake, narinfo.info, pieces, source.uri, directory)
+            except StoreError as error:
+                if not isinstance(error, UnsignedPathError):
+                    source.forget(path)
+                text = str(error)
+                if path.base_name not in text or source.uri not in text:
+                    text = f"fetching path '{directory.print(path)}' from '{source.uri}' failed: {text}"
+                warn(text)
+                errors.append(text)
+            else:
+                return tree, narinfo.info
+        if not errors:
+            raise SubstitutionError(f"no substituter has path '{directory.print(path)}'", path, missing=True)
+        raise SubstitutionError(
+            f"path '{directory.print(path)}' could not be fetched from any substituter: {errors[-1]}",
+            path,
+            missing=False,
+        )
+
     def _plan(self, paths: Collection[StorePath]) -> list[PathInfo]:
         """What has to be fetched, references first.
 
@@ -211,7 +246,7 @@ class Substitution:
                         if not failed.isdisjoint(info.references):
                             failed.add(info.path)
                             continue
-                        taken = self._fetch_one(intake, info.path)
+                        taken = self.take(intake, info.path)
                     except SubstitutionError as error:
                         failed.add(info.path)
                         failure = failure or error
@@ -269,37 +304,6 @@ class Substitution:
                 good.add(info.path)
                 ready.append((tree, info))
         return ready
-
-    def _fetch_one(self, intake: Intake, path: StorePath) -> tuple[Tree, PathInfo]:
-        """Take one path in from the first substituter that has it whole and intact."""
-        directory = self._store.directory
-        answered = self._found.get(path)
-        errors: list[str] = []
-        for source, narinfo in self._candidates(path, answered):
-            try:
-                self._trust.check(narinfo.info, source.uri, source_is_trusted=source.is_trusted)
-                if self.pause_before_each is not None:
-                    self.pause_before_each()
-                self._on_path(path, source.uri)
-                with source.open_nar(narinfo) as pieces:
-                    tree = take_nar(intake, narinfo.info, pieces, source.uri, directory)
-            except StoreError as error:
-                if not isinstance(error, UnsignedPathError):
-                    source.forget(path)
-                text = str(error)
-                if path.base_name not in text or source.uri not in text:
-                    text = f"fetching path '{directory.print(path)}' from '{source.uri}' failed: {text}"
-                warn(text)
-                errors.append(text)
-            else:
-                return tree, narinfo.info
-        if not errors:
-            raise SubstitutionError(f"no substituter has path '{directory.print(path)}'", path, missing=True)
-        raise SubstitutionError(
-            f"path '{directory.print(path)}' could not be fetched from any substituter: {errors[-1]}",
-            path,
-            missing=False,
-        )
 
     def _candidates(self, path: StorePath, answered: tuple[Source, NarInfo] | None) -> Iterable[tuple[Source, NarInfo]]:
         """Who has the path: first who said so, then the others, asked only when they are needed."""

@@ -117,6 +117,52 @@ def test_exit_codes_of_several_failures_are_joined(bench: Workbench) -> None:
     assert result.exit_code == 100 | 101
 
 
+HELLO = "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03"
+OTHER = "0" * 64
+
+
+@pytest.mark.parametrize(
+    ("names", "code"),
+    [
+        ({"fail"}, 100),
+        ({"slow"}, 101),
+        ({"wrong"}, 102),
+        ({"reject"}, 1),
+        ({"fail", "slow"}, 100 | 101),
+        ({"fail", "wrong"}, 100 | 102),
+        ({"slow", "wrong"}, 101 | 102),
+        ({"fail", "slow", "wrong"}, 100 | 101 | 102),
+        ({"reject", "wrong"}, 102),
+    ],
+)
+def test_every_way_to_fail_has_its_bits(bench: Workbench, names: set[str], code: int) -> None:
+    """With --keep-going, and something that succeeds beside them."""
+    targets = {
+        "fail": lambda: bench.derive("fail", "exit 1"),
+        "slow": lambda: bench.derive("slow", f"{SLEEP} 600"),
+        "wrong": lambda: bench.derive("wrong", "echo hello > $out", fixed=("sha256", OTHER)),
+        "reject": lambda: bench.derive("reject", "true"),
+    }
+    good = bench.derive("good", "echo > $out")
+    results = bench.build(good, *(targets[name]() for name in sorted(names)), keep_going="true", timeout="1")
+    assert results[0].ok
+    assert {result.exit_code for result in results[1:]} == {code}
+    assert all(result.message for result in results[1:])
+
+
+def test_checking_has_its_bits_too(bench: Workbench) -> None:
+    random = bench.derive("random", "read id < /proc/sys/kernel/random/uuid; echo $id > $out")
+    file = Path(bench.config.variable("TMPDIR"), "contents")
+    file.parent.chmod(0o755)
+    file.write_text("hello\n")
+    changing = bench.derive("changing", "/bin/busybox cat /contents > $out", fixed=("sha256", HELLO))
+    settings = {"sandbox_paths": f"/bin/sh=/usr/bin/busybox /bin/busybox=/usr/bin/busybox /contents={file}"}
+    assert all(result.ok for result in bench.build(random, changing, **settings))
+    file.write_text("something else\n")
+    results = bench.build(random, changing, mode=BuildMode.CHECK, keep_going="true", **settings)
+    assert [result.exit_code for result in results] == [102 | 104] * 2
+
+
 def test_no_jobs_at_all_is_said(bench: Workbench) -> None:
     with pytest.raises(StoreError, match="unable to start any build"):
         bench.build(bench.derive("target", "echo > $out"), max_jobs="0")
