@@ -1,8 +1,7 @@
 """`--repair`: finds outputs whose contents are damaged or gone and makes them again, in place and atomically.
 
 First the targets' own outputs, then every path in the closure of those. What substituters have is fetched, the rest is
-built. Blocking. Semantics: `bmRepair` and
-`repairClosure` of Nix 2.8.
+built. Blocking. Semantics: `bmRepair` and `repairClosure` of Nix 2.8.
 """
 
 from __future__ import annotations
