@@ -47,6 +47,13 @@ class Notifier(Protocol):
             OSError: ENOENT, it did not know the name; ENODEV, the mount is gone.
         """
 
+    def invalidate_bytes(self, inode: Inode) -> None:
+        """Make the kernel read a file's bytes again. Blocks while some of them are being read.
+
+        Raises:
+            OSError: ENOENT, it did not know the inode; ENODEV, the mount is gone.
+        """
+
     def is_in_use(self, inode: Inode) -> bool:
         """Ask the kernel whether it knows an inode. Makes it ask for the attributes again."""
 
@@ -78,8 +85,10 @@ class Invalidator:
         Raises:
             OSError: the mount is gone (ENODEV, ENOTCONN): there is nothing left that could remember.
         """
+        replaced = False
         for name in names:
             self._drop(ROOT, name)
+            replaced |= self._is_valid(name)
         self._view.close_blobs()
         directories, lost, exposed = self._survey(list(roots))
         occupied = self._wait_for_walkers(directories)
@@ -93,6 +102,11 @@ class Invalidator:
             for name, inode in self._names(directory):
                 if inode in held:
                     self._drop(directory, name)
+        if replaced:
+            # Equal files are one inode, in the new tree and in those of other paths, which keep it known to the kernel:
+            # what it has of them may be from before a repair.
+            for inode in lost:
+                self._refresh(inode)
         return len(held)
 
     def chore(self) -> Callable[[], None] | None:
@@ -166,6 +180,19 @@ class Invalidator:
             return self._forest.names(directory)
         finally:
             self._forest.end()
+
+    def _is_valid(self, name: bytes) -> bool:
+        try:
+            return self._forest.find_path(name) is not None
+        finally:
+            self._forest.end()
+
+    def _refresh(self, inode: Inode) -> None:
+        try:
+            self._notifier.invalidate_bytes(inode)
+        except OSError as error:
+            if error.errno not in _GONE:
+                raise
 
     def _drop(self, directory: Inode, name: bytes) -> None:
         try:

@@ -373,6 +373,10 @@ class KernelServer:
         """Make the kernel forget a name and everything unused beneath it; see `invalidation.Notifier`."""
         os.write(self._fd, wire.invalidate_entry(directory, name))
 
+    def invalidate_bytes(self, inode: Inode) -> None:
+        """Make the kernel read a file's bytes again; see `invalidation.Notifier`."""
+        os.write(self._fd, wire.invalidate_bytes(inode))
+
     def is_in_use(self, inode: Inode) -> bool:
         """Ask the kernel whether it knows an inode. Makes it ask for the attributes again."""
         try:

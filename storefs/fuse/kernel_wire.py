@@ -147,6 +147,11 @@ def invalidate_entry(parent: int, name: bytes) -> bytes:
     return REPLY_HEADER.pack(REPLY_SIZE + len(body), NOTIFY_INVAL_ENTRY, 0) + body
 
 
+def invalidate_bytes(node: int) -> bytes:
+    """Return a notification that makes the kernel forget a node's attributes and all its bytes; ENOENT as below."""
+    return REPLY_HEADER.pack(REPLY_SIZE + _INVAL_INODE.size, NOTIFY_INVAL_INODE, 0) + _INVAL_INODE.pack(node, 0, 0)
+
+
 def invalidate_attributes(node: int) -> bytes:
     """Return a notification that makes the kernel forget a node's attributes but not its bytes.
 

@@ -266,6 +266,10 @@ class Pyfuse3Server:
         self._operations.forget_attributes()
         pyfuse3.invalidate_entry(directory, name)
 
+    def invalidate_bytes(self, inode: Inode) -> None:
+        """Make the kernel read a file's bytes again; see `invalidation.Notifier`."""
+        pyfuse3.invalidate_inode(inode, attr_only=False)
+
     def is_in_use(self, inode: Inode) -> bool:
         """Ask the kernel whether it knows an inode. Makes it ask for the attributes again."""
         try:

@@ -69,20 +69,24 @@ print(files, gone)
 """
 
 
+def expected(content: str, file: str) -> bytes:
+    return hashlib.shake_128(f"{content}/{file}".encode()).digest(SIZES[file])
+
+
 def write_tree(folder: Path, name: str) -> Path:
     tree = folder / name
     tree.mkdir()
-    for file, size in SIZES.items():
-        (tree / file).write_bytes(hashlib.shake_128(f"{name}/{file}".encode()).digest(size))
+    for file in SIZES:
+        (tree / file).write_bytes(expected(name, file))
     return tree
 
 
-def add(store: LocalStore, folder: Path, name: str, *, replace: bool = False) -> StorePath:
+def add(store: LocalStore, folder: Path, name: str, *, content: str = "", replace: bool = False) -> StorePath:
     path = StorePath.from_digest(hash_bytes("sha1", name.encode()).digest, name)
     with store.intake(repair=replace) as intake:
-        tree = intake.add_tree(str(write_tree(folder, name)), move=True)
+        tree = intake.add_tree(str(write_tree(folder, content or name)), move=True)
         intake.register([(tree, PathInfo(path, tree.nar_hash, tree.nar_size, []))], replace=replace)
-    subprocess.run(["rm", "-rf", folder / name], check=True)
+    subprocess.run(["rm", "-rf", folder / (content or name)], check=True)
     return path
 
 
@@ -137,6 +141,29 @@ def status(store: LocalStore) -> list[dict[str, object]]:
     return ask_all(store.config.verglas_dir, {"op": "status"})
 
 
+@pytest.mark.parametrize("transport", SECONDS)
+def test_a_repaired_file_is_right_in_every_path_that_has_it(
+    run: Runner, environ: dict[str, str], scratch: Path, transport: str
+) -> None:
+    (scratch / "new").mkdir()
+    with LocalStore(load_config(environ)) as store:
+        paths = [add(store, scratch / "new", name, content="shared") for name in ("stable-1", "stable-2")]
+        for blob in Path(f"{store.config.verglas_dir}/blobs").glob("*/*"):
+            blob.chmod(0o600)
+            with blob.open("r+b") as damaged:
+                damaged.write(b"damage")
+        visible = [Path(environ["NIX_STORE_DIR"], path.base_name, "large") for path in paths]
+        run("verglas", "mount", "--background", "--transport", transport)
+        try:
+            with visible[1].open("rb") as reader:
+                assert [path.read_bytes()[:6] for path in visible] == [b"damage"] * 2, "and the kernel remembers it"
+                add(store, scratch / "new", "stable-1", content="shared", replace=True)
+                assert [path.read_bytes() for path in visible] == [expected("shared", "large")] * 2
+                assert reader.read() == expected("shared", "large")
+        finally:
+            run("verglas", "umount", "--lazy")
+
+
 @pytest.mark.root
 def test_a_full_disk_does_not_disturb_readers(
     run: Runner, environ: dict[str, str], scratch: Path, expects_warnings: list[object]
@@ -159,9 +186,9 @@ def test_a_full_disk_does_not_disturb_readers(
             with pytest.raises(StoreError, match="no space left"):
                 add(store, scratch / "new", "stable-too-much")
             for path in paths:
-                for file, size in SIZES.items():
+                for file in SIZES:
                     content = Path(environ["NIX_STORE_DIR"], path.base_name, file).read_bytes()
-                    assert content == hashlib.shake_128(f"{path.name}/{file}".encode()).digest(size)
+                    assert content == expected(path.name, file)
             collector = store.collector()
             try:
                 collector.delete(paths[:1], ignore_liveness=True)
@@ -198,8 +225,7 @@ def test_a_stopped_mount_does_not_lose_what_it_serves(
                     collector.close()
                     os.kill(pid, signal.SIGCONT)
                 file.seek(0)
-                expected = hashlib.shake_128(b"brief-1/large").digest(SIZES["large"])
-                assert file.readall() == expected
+                assert file.readall() == expected("brief-1", "large")
             run("verglas", "umount", "--lazy")
     finally:
         mount_control.PATIENCE = patience
