@@ -7,6 +7,7 @@ the disk. Used wherever the builder cleans up.
 
 from __future__ import annotations
 
+import itertools
 import os
 
 from storefs import logs
@@ -14,6 +15,11 @@ from storefs import logs
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+# A file system that gives freed blocks back to the disk at once (ext4 mounted with `discard`, without a journal) waits for
+# the disk at every file, and the disk answers several as fast as one: 20,000 files took 4 s instead of 45 on a busy one.
+_THREADS = 4
+_WORTH_THREADS = 16  # directories
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -38,7 +44,7 @@ class _Removal:
     """Empties a directory.
 
     A directory in it that is not empty is moved to the top before its turn comes. So two descriptors are enough for any
-    depth, and no path leads through a name that somebody may exchange for a link.
+    depth, one more for each further thread, and no path leads through a name that somebody may exchange for a link.
     """
 
     def __init__(self, path: str) -> None:
@@ -46,7 +52,7 @@ class _Removal:
         self._top = -1
         self._waiting: list[str] = []  # directories in the top one
         self._fresh = f".removed-{os.urandom(8).hex()}"
-        self._moved = 0
+        self._moved = itertools.count(1)
         self._privileged = os.geteuid() == 0  # and may read and move whatever its modes
 
     def run(self) -> None:
@@ -59,12 +65,23 @@ class _Removal:
         try:
             self._empty(self._top, "")
             while self._waiting:
-                name = self._waiting.pop()
-                shown = f"{self._path}/{name}"
-                if _attempt(shown, self._enter, name):
-                    _attempt(shown, os.rmdir, name, dir_fd=self._top)
+                names, self._waiting = self._waiting, []
+                if len(names) < _WORTH_THREADS:
+                    for name in names:
+                        self._remove(name)
+                    continue
+                from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415  8 ms that small trees do without
+
+                with ThreadPoolExecutor(_THREADS, "remove") as pool:
+                    list(pool.map(self._remove, names))
         finally:
             os.close(self._top)
+
+    def _remove(self, name: str) -> None:
+        """Remove one directory of the top one, but for the directories in it, which are waiting then."""
+        shown = f"{self._path}/{name}"
+        if _attempt(shown, self._enter, name):
+            _attempt(shown, os.rmdir, name, dir_fd=self._top)
 
     def _enter(self, name: str) -> None:
         folder = os.open(name, _DIRECTORY, dir_fd=self._top)
@@ -90,8 +107,7 @@ class _Removal:
         if not self._privileged:
             os.chmod(name, 0o700, dir_fd=folder)
         if folder != self._top:
-            self._moved += 1
-            fresh = f"{self._fresh}-{self._moved}"
+            fresh = f"{self._fresh}-{next(self._moved)}"
             os.rename(name, fresh, src_dir_fd=folder, dst_dir_fd=self._top)
             name = fresh
         self._waiting.append(name)

@@ -29,6 +29,20 @@ def test_any_depth_is_removed(scratch: Path) -> None:
     assert not os.path.lexists(tree)
 
 
+def test_a_wide_tree_is_removed_by_several_threads(scratch: Path) -> None:
+    tree = scratch / "tree"
+    for number in range(60):  # directories of one name in different places, all of which come to lie in the top one
+        inner = tree / str(number) / "same" / str(number)
+        inner.mkdir(parents=True)
+        (inner / "file").touch()
+        (inner.parent / "file").touch()
+        (inner.parent.parent / "file").touch()
+    descriptors = len(os.listdir("/proc/self/fd"))
+    remove_tree(str(tree))
+    assert not os.path.lexists(tree)
+    assert len(os.listdir("/proc/self/fd")) == descriptors
+
+
 def test_links_are_removed_and_not_followed(scratch: Path) -> None:
     other = scratch / "other"
     (other / "inner").mkdir(parents=True)
