@@ -1,4 +1,4 @@
-"""Errors of Nix programs, with Nix 2.8's texts, and how they are shown, which is current Nix's way.
+"""Errors of Nix programs, and how they are shown: texts and form are those of current Nix.
 
 `NixError` and its subclasses say that the Nix expression is wrong, never that the evaluator is. Only AssertionError and
 ThrownError are caught by `builtins.tryEval`. An error carries positions as integers (see source.py); `positions` is set
@@ -30,26 +30,62 @@ _INDENT = " " * 7  # the length of "error: "
 _FEW_FRAMES = 5  # so many repeated frames of a trace are shown and not counted
 
 
+class Shown:
+    """A value in a message, which is then a tuple of texts and these.
+
+    It is written out when somebody reads the message, so raising an error costs little.
+    """
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+
 class NixError(StoreError):
     """An error of the Nix program.
 
-    `message` is one paragraph or more, `pos` where it happened, `call_pos` the call of the builtin that found it,
+    `message` is one paragraph or more, `pos` where it happened, `call_pos` the call of the function that found it,
     `traces` (pos, text) from the inside to the outside, `suggestions` names that were perhaps meant.
     """
 
-    def __init__(self, message: str, pos: int = CALL_SITE, suggestions: Iterable[str] = ()) -> None:
+    def __init__(
+        self, message: str | tuple[str | Shown, ...], pos: int = CALL_SITE, suggestions: Iterable[str] = ()
+    ) -> None:
         super().__init__(message)
-        self.message = message
+        self._message = message
         self.pos = pos
         self.suggestions = tuple(suggestions)
-        self.traces: list[tuple[int, str]] = []
+        self.traces: list[tuple[int, str | tuple[str | Shown, ...]]] = []
         self.call_pos = NO_POS
         self.positions: Positions | None = None
         self.show_trace = False
 
-    def add_trace(self, pos: int, text: str) -> None:
-        """Remember what was being done when the error passed by. Nearest first."""
-        self.traces.append((pos, text))
+    @property
+    def message(self) -> str:
+        """The text without positions and traces."""
+        return self._written(self._message)
+
+    def _written(self, message: str | tuple[str | Shown, ...]) -> str:
+        if isinstance(message, str):
+            return message
+        positions = self.positions
+        if positions is None:
+            return "".join([part if isinstance(part, str) else "…" for part in message])
+        parts = [part if isinstance(part, str) else positions.show_value(part.value) for part in message]
+        return "".join(parts)
+
+    def add_trace(self, pos: int, text: str | tuple[str | Shown, ...]) -> None:
+        """Remember what was being done when the error passed by. Nearest first; an empty text says nothing."""
+        if text:
+            self.traces.append((pos, text))
+
+    def of_operator(self, pos: int) -> NixError:
+        """Return this error, blaming the operator at `pos`, which is shown when no trace is; CALL_SITE in a builtin."""
+        if pos != CALL_SITE:
+            self.pos = NO_POS
+            self.call_pos = pos
+        return self
 
     def settle(self, pos: int) -> None:
         """Replace CALL_SITE by `pos`: the error leaves the builtin that was called there."""
@@ -65,18 +101,18 @@ class NixError(StoreError):
             self.call_pos = pos
         if self.traces and self.traces[-1][0] == CALL_SITE:
             self.traces = [(NO_POS if p == CALL_SITE else p, text) for p, text in self.traces]
-        self.traces.append((pos, f"while calling the '{name}' builtin"))
+        # The one builtin whose purpose is a line of the trace needs no second one.
+        if name != "addErrorContext":
+            self.traces.append((pos, f"while calling the '{name}' builtin"))
 
     def visible_traces(self) -> list[tuple[int, str]]:
         """Return the traces that a user wants to see: not those inside the definition of `derivation`."""
         positions = self.positions
-        if positions is None:
-            return self.traces
         shown = []
         for pos, text in self.traces:
-            source = positions.source_of(pos)
+            source = None if positions is None else positions.source_of(pos)
             if source is None or source.name != DERIVATION_NIX:
-                shown.append((pos, text))
+                shown.append((pos, self._written(text)))
         return shown
 
     def report(self, show_trace: bool = False, colour: bool = False) -> str:
@@ -85,8 +121,14 @@ class NixError(StoreError):
         The trace goes from the outside in, so that what went wrong stands last, nearest to the prompt.
         """
         traces = self._trace_lines(colour) if show_trace else []
-        # Without a trace the error must tell itself which call of a builtin it came from.
-        lines = [self.message, *self._where(self.pos if traces else self.pos or self.call_pos, "", colour)]
+        lines = [self.message]
+        if traces:
+            lines += self._where(self.pos, "", colour)
+        else:
+            # The error must tell itself which call it came from.
+            lines += self._where(self.pos or self.call_pos, "", colour)
+            if self.pos:
+                lines += self._where(self.call_pos, "called ", colour)
         if self.suggestions:
             names = [f"{_YELLOW}{name}{_NORMAL}" if colour else name for name in self.suggestions]
             meant = names[0] if len(names) == 1 else "one of " + ", ".join(names[:-1]) + " or " + names[-1]
@@ -135,7 +177,8 @@ class NixError(StoreError):
 
     def __str__(self) -> str:
         text = self.report(self.show_trace)
-        if not self.show_trace and self.visible_traces():
+        shown = (self.pos or self.call_pos, self.call_pos)
+        if not self.show_trace and any(pos not in shown for pos, _ in self.visible_traces()):
             text += "\n(use '--show-trace' to show detailed location information)"
         return text
 
@@ -217,10 +260,11 @@ class RestrictedPathError(NixError):
 
 
 class InfiniteRecursion(EvalError):
-    """A value needs itself."""
+    """A value needs itself; `start` is its thunk."""
 
-    def __init__(self, pos: int = CALL_SITE) -> None:
+    def __init__(self, pos: int = CALL_SITE, start: object = None) -> None:
         super().__init__("infinite recursion encountered", pos)
+        self.start = start
 
 
 class StackOverflow(EvalError):

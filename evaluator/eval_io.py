@@ -150,7 +150,7 @@ class EvalIO:
             except OSError as error:
                 raise EvalError(f"getting status of '{current}': {error.strerror}", NO_POS) from None
             if kind is None:
-                raise EvalError(f"getting status of '{current}': No such file or directory", NO_POS)
+                raise EvalError(f"path '{current}' does not exist", NO_POS)
             if kind == "directory":
                 return f"{current}/default.nix" if current != "/" else "/default.nix"
             if kind != "symlink":
@@ -223,7 +223,10 @@ class EvalIO:
         try:
             return self.add_path(os.path.basename(path), path)
         except OSError as error:
-            raise EvalError(f"getting status of '{error.filename or path}': {error.strerror}", NO_POS) from None
+            name = error.filename or path
+            if isinstance(error, FileNotFoundError):
+                raise EvalError(f"path '{name}' does not exist", NO_POS) from None
+            raise EvalError(f"getting status of '{name}': {error.strerror}", NO_POS) from None
 
     def nar_hash(self, path: str) -> Hash:
         """Return the SHA-256 of the NAR serialisation of a store path that was added or is valid."""

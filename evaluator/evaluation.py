@@ -99,6 +99,14 @@ def open_evaluation(
         fetch: makes a store path of a URL in the search path; by default `io.download` does.
     """
     state = EvalState(io, settings)
+    positions = state.positions
+
+    def show_value(value: object) -> str:
+        from evaluator.print_value import show_in_message  # noqa: PLC0415  only when an error is read
+
+        return show_in_message(value, positions)
+
+    positions.show_value = show_value
 
     def fetch_archive(url: str) -> str:
         return io.download(url, "source", unpack=True, expected=None)

@@ -45,13 +45,13 @@ class PackageInfo:
         """Return the package's name with its version."""
         if "name" not in self.attrs:
             raise NixTypeError("derivation name missing", NO_POS)
-        return force_string_no_context(self.attrs["name"], NO_POS)
+        return force_string_no_context(self.attrs["name"], pos=NO_POS)
 
     def system(self) -> str:
         """Return the system that it is for, 'unknown' if it does not say."""
         if "system" not in self.attrs:
             return "unknown"
-        return force_string_no_context(self.attrs["system"], attribute_position(self.attrs, "system"))
+        return force_string_no_context(self.attrs["system"], pos=attribute_position(self.attrs, "system"))
 
     def drv_path(self) -> str | None:
         """Return the path of the `.drv`, None for something that only pretends to be a derivation."""
@@ -77,7 +77,7 @@ class PackageInfo:
         if key not in self.attrs:
             return None
         pos = attribute_position(self.attrs, key)
-        path = coerce(self._state, self.attrs[key], set(), False, False, pos)
+        path = coerce(self._state, self.attrs[key], set(), False, False, pos=pos)
         if self._state.io.directory.maybe_parse(path) is None:
             raise EvalError(f"path '{path}' is not in the Nix store", pos)
         return path
@@ -86,7 +86,7 @@ class PackageInfo:
         """Return the name of the output that the value stands for, `''` if it does not say."""
         if "outputName" not in self.attrs:
             return ""
-        return force_string_no_context(self.attrs["outputName"], attribute_position(self.attrs, "outputName"))
+        return force_string_no_context(self.attrs["outputName"], pos=attribute_position(self.attrs, "outputName"))
 
     def outputs(self, *, only_to_install: bool = False, with_paths: bool = True) -> dict[str, str | None]:
         """Return output names, in declared order, with their paths.
@@ -97,15 +97,15 @@ class PackageInfo:
         """
         found: dict[str, str | None] = {}
         if "outputs" in self.attrs:
-            for item in force_list(self.attrs["outputs"], attribute_position(self.attrs, "outputs")):
-                name = force_string_no_context(item, attribute_position(self.attrs, "outputs"))
+            for item in force_list(self.attrs["outputs"], pos=attribute_position(self.attrs, "outputs")):
+                name = force_string_no_context(item, pos=attribute_position(self.attrs, "outputs"))
                 if not with_paths:
                     found[name] = None
                 elif name in self.attrs:
-                    output = force_attrs(self.attrs[name], attribute_position(self.attrs, "outputs"))
+                    output = force_attrs(self.attrs[name], pos=attribute_position(self.attrs, "outputs"))
                     if "outPath" in output:
                         pos = attribute_position(output, "outPath")
-                        found[name] = coerce(self._state, output["outPath"], set(), False, False, pos)
+                        found[name] = coerce(self._state, output["outPath"], set(), False, False, pos=pos)
         else:
             found["out"] = self.out_path() if with_paths else None
         if not only_to_install:
@@ -136,7 +136,7 @@ class PackageInfo:
     def _meta(self) -> Mapping[str, object]:
         if "meta" not in self.attrs:
             return {}
-        return force_attrs(self.attrs["meta"], attribute_position(self.attrs, "meta"))
+        return force_attrs(self.attrs["meta"], pos=attribute_position(self.attrs, "meta"))
 
     def meta(self, name: str) -> object | None:
         """Return a meta attribute, evaluated; None if it is missing or no plain data."""
@@ -237,9 +237,7 @@ class _Search:
                 self.all(attrs[name], path)
             elif self.single(attrs[name], path):
                 below = force(attrs[name])
-                if (
-                    isinstance(below, dict)
-                    and "recurseForDerivations" in below
-                    and force_bool(below["recurseForDerivations"], attribute_position(below, "recurseForDerivations"))
-                ):
-                    self.all(below, path)
+                if isinstance(below, dict) and "recurseForDerivations" in below:
+                    pos = attribute_position(below, "recurseForDerivations")
+                    if force_bool(below["recurseForDerivations"], pos=pos):
+                        self.all(below, path)

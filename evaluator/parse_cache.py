@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Parsed = tuple[Tree, dict[str, int], bool, bytes | None]
 
 #: Changes whenever the trees of parser.py do. marshal's format belongs to the Python release.
-FORMAT = f"verglas 2 {sys.implementation.cache_tag}".encode()
+FORMAT = f"verglas 3 {sys.implementation.cache_tag}".encode()
 #: Smaller files are parsed faster than they are found.
 SMALLEST = 3000
 #: Marshalled bindings from this size on are blobs of their own.

@@ -1,11 +1,16 @@
-"""Printing values as `--eval`, `builtins.trace` and the repl do, without evaluating anything.
+"""Printing values as `--eval`, `builtins.trace`, the repl and error messages do, without evaluating anything.
 
-The form is that of `operator << (Value)` in eval.cc of Nix 2.8, which scripts parse: `{ a = 1; b = <CODE>; }`.
+The form is that of `operator << (Value)` in eval.cc of Nix 2.8, which scripts parse: `{ a = 1; b = <CODE>; }`. In
+messages it is that of current Nix, cut short.
 """
 
 from __future__ import annotations
 
 from evaluator.core.values import NULL, ContextString, Func, Path, PrimOp, is_running, peek
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from evaluator.source import Positions
 
 _ESCAPES = str.maketrans({'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"})
 
@@ -86,3 +91,74 @@ def _show(value: object, out: list[str], seen: set[int], words: tuple[str, str, 
         out.append(words[3] if value.args else words[2])
     else:
         out.append("«potential infinite recursion»" if is_running(value) else words[0])
+
+
+#: How much of a value a message shows: levels; attributes and list elements in all; characters of a string.
+_MOST_LEVELS = 10
+_MOST_MEMBERS = 10
+_LONGEST_STRING = 1024
+
+
+def show_in_message(value: object, positions: Positions) -> str:
+    """Return the beginning of a value as text for an error message; `positions` tells where functions come from."""
+    return _Excerpt(positions).show(value, 0)
+
+
+class _Excerpt:
+    """Counts what was shown of one value."""
+
+    def __init__(self, positions: Positions) -> None:
+        self._positions = positions
+        self._attributes = 0
+        self._items = 0
+
+    def show(self, value: object, depth: int) -> str:
+        value = peek(value)
+        if isinstance(value, (str, ContextString)):
+            return _beginning(value if isinstance(value, str) else value.text)
+        if isinstance(value, list):
+            return self._list(value, depth)
+        if isinstance(value, dict):
+            return self._attrs(value, depth)
+        if isinstance(value, Func):
+            code = value.code  # type: ignore[attr-defined]
+            name = f" {code.name}" if code.name else ""
+            return f"«lambda{name} @ {self._positions.show(code.pos)}»"
+        if isinstance(value, PrimOp):
+            return f"«partially applied primop {value.name}»" if value.args else f"«primop {value.name}»"
+        return show_for_people(value)
+
+    def _list(self, items: list[object], depth: int) -> str:
+        if depth >= _MOST_LEVELS:
+            return "[ ... ]"
+        shown = []
+        for index, item in enumerate(items):
+            if self._items >= _MOST_MEMBERS:
+                shown.append(_elided(len(items) - index, "item"))
+                break
+            shown.append(self.show(item, depth + 1))
+            self._items += 1
+        return " ".join(["[", *shown, "]"])
+
+    def _attrs(self, attrs: dict[str, object], depth: int) -> str:
+        if depth >= _MOST_LEVELS:
+            return "{ ... }"
+        shown = []
+        # What a set is, is said by its type if it has one.
+        for index, name in enumerate(sorted(attrs, key=lambda name: (name not in {"type", "_type"}, name))):
+            if self._attributes >= _MOST_MEMBERS:
+                shown.append(_elided(len(attrs) - index, "attribute"))
+                break
+            shown.append(f"{show_name(name)} = {self.show(attrs[name], depth + 1)};")
+            self._attributes += 1
+        return " ".join(["{", *shown, "}"])
+
+
+def _beginning(text: str) -> str:
+    if len(text) <= _LONGEST_STRING:
+        return show_string(text)
+    return f"{show_string(text[:_LONGEST_STRING])} {_elided(len(text) - _LONGEST_STRING, 'byte')}"
+
+
+def _elided(count: int, what: str) -> str:
+    return f"«{count} {what}{'' if count == 1 else 's'} elided»"

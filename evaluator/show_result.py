@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from evaluator.core.calls import coerce, force_deep
+from evaluator.errors import NO_POS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def render(state: EvalState, value: object, form: str, *, strict: bool, location
         document: str = value_to_xml(state, value, set(), strict=strict, location=location)
         return document
     if form == "raw":
-        text: str = coerce(state, value, set(), False, False, 0)
+        text: str = coerce(state, value, set(), False, False, pos=NO_POS)
         return text
     from evaluator.print_value import show_value  # noqa: PLC0415
 

@@ -9,6 +9,10 @@ from __future__ import annotations
 
 from bisect import bisect_right
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 #: What Nix calls the file that defines `derivation`; traces do not mention it.
 DERIVATION_NIX = "//builtin/derivation.nix"
 
@@ -83,11 +87,16 @@ class Position:
 
 
 class Positions:
-    """The table that turns positions of all sources of one evaluation back into text. Not thread-safe."""
+    """The table that turns positions of all sources of one evaluation back into text. Not thread-safe.
 
-    __slots__ = ("_bases", "_next", "_sources")
+    `show_value` writes a value for a message; whoever opens the evaluation sets it. It lies here because it says where
+    functions are from, and because all that errors know of their evaluation is this table.
+    """
+
+    __slots__ = ("_bases", "_next", "_sources", "show_value")
 
     def __init__(self) -> None:
+        self.show_value: Callable[[object], str] = repr
         self._bases: list[int] = []
         self._sources: list[Source] = []
         self._next = 1

@@ -25,26 +25,29 @@ if TYPE_CHECKING:
 def prim_hasContext(state: EvalState, text: object) -> bool:  # noqa: N802
     """`hasContext s`: whether the string *s* depends on something in the store."""
     context: set[str] = set()
-    force_string_context(text, context)
+    force_string_context(text, context, "while evaluating the argument passed to builtins.hasContext")
     return bool(context)
 
 
 def prim_unsafeDiscardStringContext(state: EvalState, text: object) -> str:  # noqa: N802
     """`unsafeDiscardStringContext s`: *s* without its dependencies."""
-    return coerce(state, text, set())
+    doing = "while evaluating the argument passed to builtins.unsafeDiscardStringContext"
+    return coerce(state, text, set(), doing=doing)
 
 
 def prim_unsafeDiscardOutputDependency(state: EvalState, text: object) -> object:  # noqa: N802
     """`unsafeDiscardOutputDependency s`: *s* with derivations as plain files, so that using it builds nothing."""
     context: set[str] = set()
-    plain = coerce(state, text, context)
+    doing = "while evaluating the argument passed to builtins.unsafeDiscardOutputDependency"
+    plain = coerce(state, text, context, doing=doing)
     return make_string(plain, {element[1:] if element[0] == "=" else element for element in context})
 
 
 def prim_addDrvOutputDependencies(state: EvalState, text: object) -> object:  # noqa: N802
     """`addDrvOutputDependencies s`: the opposite of `unsafeDiscardOutputDependency`, for a string with one element."""
     context: set[str] = set()
-    plain = coerce(state, text, context)
+    doing = "while evaluating the argument passed to builtins.addDrvOutputDependencies"
+    plain = coerce(state, text, context, doing=doing)
     if len(context) != 1:
         raise EvalError(f"context of string '{plain}' must have exactly one element, but has {len(context)}")
     (element,) = context
@@ -66,7 +69,7 @@ def prim_getContext(state: EvalState, text: object) -> dict[str, object]:  # noq
     them in one set.
     """
     context: set[str] = set()
-    force_string_context(text, context)
+    force_string_context(text, context, "while evaluating the argument passed to builtins.getContext")
     found: dict[str, dict[str, object]] = {}
     outputs: dict[str, list[object]] = {}
     for element in sorted(context):
@@ -85,30 +88,38 @@ def prim_getContext(state: EvalState, text: object) -> dict[str, object]:  # noq
 def prim_appendContext(state: EvalState, text: object, more: object) -> object:  # noqa: N802
     """`appendContext s context`: *s* with the dependencies in *context*, written as `getContext` writes them."""
     context: set[str] = set()
-    plain = force_string_context(text, context)
-    attrs = force_attrs(more)
+    plain = force_string_context(text, context, "while evaluating the first argument passed to builtins.appendContext")
+    attrs = force_attrs(more, "while evaluating the second argument passed to builtins.appendContext")
     for path in sorted(attrs):
         pos = attribute_position(attrs, path)
         if state.io.directory.maybe_parse(path) is None:
-            raise EvalError(f"Context key '{path}' is not a store path", pos)
+            raise EvalError(f"context key '{path}' is not a store path", pos)
         if not state.io.read_only:
             state.io.ensure(path)
-        info = force_attrs(attrs[path], pos)
-        if "path" in info and force_bool(info["path"], attribute_position(info, "path")):
+        info = force_attrs(attrs[path], "while evaluating the value of a string context", pos)
+        if _flag(info, "path"):
             context.add(path)
-        if "allOutputs" in info and force_bool(info["allOutputs"], attribute_position(info, "allOutputs")):
+        if _flag(info, "allOutputs"):
             _require_derivation(path, "all-outputs", pos)
             context.add("=" + path)
         if "outputs" in info:
-            names = force_list(info["outputs"], attribute_position(info, "outputs"))
+            where = attribute_position(info, "outputs")
+            names = force_list(info["outputs"], "while evaluating the `outputs` attribute of a string context", where)
             if names:
                 _require_derivation(path, "derivation output", pos)
             for name in names:
-                output = force_string_no_context(name, attribute_position(info, "outputs"))
-                context.add(f"!{output}!{path}")
+                doing = "while evaluating an output name within a string context"
+                context.add(f"!{force_string_no_context(name, doing, where)}!{path}")
     return make_string(plain, context)
+
+
+def _flag(info: dict[str, object], name: str) -> bool:
+    if name not in info:
+        return False
+    doing = f"while evaluating the `{name}` attribute of a string context"
+    return force_bool(info[name], doing, attribute_position(info, name))
 
 
 def _require_derivation(path: str, what: str, pos: int) -> None:
     if not path.endswith(".drv"):
-        raise EvalError(f"Tried to add {what} context of {path}, which is not a derivation, to a string", pos)
+        raise EvalError(f"tried to add {what} context of {path}, which is not a derivation, to a string", pos)

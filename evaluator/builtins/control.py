@@ -30,8 +30,11 @@ def prim_traceVerbose(state: EvalState, message: object, value: object) -> objec
 
 def prim_warn(state: EvalState, message: object, value: object) -> object:
     """`warn s e`: print the warning *s* on standard error, then return *e*."""
-    text = force_string(message)
-    _say(state, f"{paint('evaluation warning:', '35;1')} {text}")
+    text = force_string(message, "while evaluating the first argument; the message passed to builtins.warn")
+    first, *more = text.split("\n")
+    margin = " " * len("evaluation warning: ")
+    lines = [f"{paint('evaluation warning:', '35;1')} {first}", *(margin + line for line in more)]
+    _say(state, "\n".join([line.rstrip() for line in lines]))
     if state.settings.abort_on_warn:
         raise Abort("aborting to reveal stack trace of warning, as abort-on-warn is set", NO_POS)
     return force(value)
@@ -39,7 +42,7 @@ def prim_warn(state: EvalState, message: object, value: object) -> object:
 
 def prim_getEnv(state: EvalState, name: object) -> str:  # noqa: N802
     """`getEnv s`: the environment variable *s*, "" if it is not set or the evaluation is pure or restricted."""
-    text = force_string_no_context(name)
+    text = force_string_no_context(name, "while evaluating the first argument passed to builtins.getEnv")
     if state.settings.pure_eval or state.settings.restrict_eval:
         return ""
     value: str = state.io.variable(text)

@@ -19,6 +19,7 @@ from evaluator.eval_io import RepositoryRequest
 from evaluator.nix_path import resolve_uri
 from storefs.errors import StoreError
 from storefs.formats.hashes import Hash, parse_hash
+from storefs.formats.store_path import BadStorePath, check_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,20 +74,24 @@ def _fetch(state: EvalState, arguments: object, who: str, unpack: bool, default_
         for key in sorted(value):
             pos = attribute_position(value, key)
             if key == "url":
-                url = force_string_no_context(value[key], pos)
+                url = force_string_no_context(value[key], "while evaluating the url we should fetch", pos)
             elif key == "sha256":
-                expected = hash_or_zero(force_string_no_context(value[key], pos), "sha256")
+                doing = "while evaluating the sha256 of the content we should fetch"
+                expected = hash_or_zero(force_string_no_context(value[key], doing, pos), "sha256")
             elif key == "name":
-                name = force_string_no_context(value[key], pos)
+                name = force_string_no_context(
+                    value[key], "while evaluating the name of the content we should fetch", pos
+                )
             else:
                 raise EvalError(f"unsupported argument '{key}' to '{who}'", pos)
         if not url:
             raise EvalError("'url' argument required")
     else:
-        url = force_string_no_context(value)
+        url = force_string_no_context(value, "while evaluating the url we should fetch")
     if unpack:
         url = resolve_uri(url)
-    name = name or os.path.basename(url)
+    named, name = bool(name), name or os.path.basename(url)
+    _check_name(url, name, who, named, isinstance(value, dict))
     if state.settings.pure_eval and expected is None:
         raise EvalError(f"in pure evaluation mode, '{who}' requires a 'sha256' argument", NO_POS)
     directory = state.io.directory
@@ -97,6 +102,24 @@ def _fetch(state: EvalState, arguments: object, who: str, unpack: bool, default_
             return make_string(path, (path,))
     path = state.io.download(url, name, unpack=unpack, expected=expected)
     return make_string(path, (path,))
+
+
+def _check_name(url: str, name: str, who: str, named: bool, attrs: bool) -> None:
+    """Refuse at once what can't be the name of a store path; the way out depends on where the name is from."""
+    try:
+        check_name(name, name)
+    except BadStorePath as error:
+        reason = str(error).removeprefix("store path ")
+        if named:
+            way_out = f"Please change the value for the 'name' attribute passed to '{who}',"
+        elif attrs:
+            way_out = f"Please add a valid 'name' attribute to the argument for '{who}',"
+        else:
+            way_out = f"Please pass an attribute set with 'url' and 'name' attributes to '{who}', "
+        raise EvalError(
+            f"invalid store path name when fetching URL '{url}': name {reason}. {way_out} "
+            "so that it can create a valid store path."
+        ) from None
 
 
 _GIT_ARGUMENTS = frozenset(["url", "ref", "rev", "submodules", "allRefs", "shallow", "name", "narHash", "type"])
@@ -197,7 +220,11 @@ def prim_fetchTree(state: EvalState, arguments: object) -> dict[str, object]:  #
     value = force(arguments)
     attrs = dict(value) if isinstance(value, dict) else parse_reference(force_string_no_context(value))
     if "type" not in attrs:
-        raise EvalError("attribute 'type' is missing in call to 'fetchTree'")
+        raise EvalError("argument 'type' is missing in call to 'fetchTree'")
+    for name in sorted(attrs):
+        number = force(attrs[name])
+        if isinstance(number, int) and number < 0:
+            raise EvalError(f"negative value given for 'fetchTree' argument '{name}': {number}")
     kind = force_string_no_context(attrs["type"])
     if "name" in attrs:
         # It would be part of the store path, which is to follow from the content alone.

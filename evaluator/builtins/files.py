@@ -14,22 +14,21 @@ from evaluator.core.calls import (
     coerce,
     force_attrs,
     force_bool,
+    force_function,
     force_list,
     force_string_context,
     force_string_no_context,
 )
 from evaluator.core.derivations import hash_or_zero
+from evaluator.core.lists import required
 from evaluator.core.values import (
-    Func,
     Path,
-    PrimOp,
     attribute_position,
     force,
     make_path,
     make_string,
-    show_type,
 )
-from evaluator.errors import CALL_SITE, NO_POS, EvalError, NixError, NixTypeError, RestrictedPathError
+from evaluator.errors import CALL_SITE, NO_POS, EvalError, NixError, RestrictedPathError
 from storefs.formats.hashes import SIZES, Hash, hash_bytes, parse_hash
 from storefs.logs import warn
 
@@ -63,6 +62,10 @@ def prim_readDir(state: EvalState, path: object) -> dict[str, str]:  # noqa: N80
     real = realise_path(state, path)
     try:
         return state.io.list_dir(real)
+    except FileNotFoundError:
+        raise EvalError(f"path '{real}' does not exist", NO_POS) from None
+    except NotADirectoryError:
+        raise EvalError(f"'{state.io.resolve(real)}' is not a directory", NO_POS) from None
     except OSError as error:
         raise EvalError(f"opening directory '{real}': {error.strerror}", NO_POS) from None
 
@@ -92,28 +95,31 @@ def prim_pathExists(state: EvalState, path: object) -> bool:  # noqa: N802
         return False
 
 
+_ELEMENT = "while evaluating the `{}` attribute of an element of the list passed to builtins.findFile"
+
+
 def prim_findFile(state: EvalState, elements: object, name: object) -> Path:  # noqa: N802
     """`findFile search-path name`: look *name* up as `<name>` is, in a list of sets `{ prefix, path }`.
 
     The element `<name>` stands for `findFile __nixPath "name"`.
     """
     found = []
-    for element in force_list(elements):
-        attrs = force_attrs(element)
-        prefix = force_string_no_context(attrs["prefix"]) if "prefix" in attrs else ""
-        if "path" not in attrs:
-            raise EvalError("attribute 'path' missing")
+    for element in force_list(elements, "while evaluating the first argument passed to builtins.findFile"):
+        attrs = force_attrs(element, "while evaluating an element of the list passed to builtins.findFile")
+        prefix = ""
+        if "prefix" in attrs:
+            prefix = force_string_no_context(attrs["prefix"], _ELEMENT.format("prefix"))
         context: set[str] = set()
-        path = coerce(state, attrs["path"], context, False, False)
+        value = required(attrs, "path", "in an element of the __nixPath")
+        path = coerce(state, value, context, False, False, _ELEMENT.format("path"))
         found.append((prefix, realise_text(state, path, context)))
-    return make_path(state.memo["search path"].require(force_string_no_context(name), found))
+    wanted = force_string_no_context(name, "while evaluating the second argument passed to builtins.findFile")
+    return make_path(state.memo["search path"].require(wanted, found))
 
 
 def prim_hashFile(state: EvalState, algo: object, path: object) -> str:  # noqa: N802
     """`hashFile type path`: the base-16 hash of the file *path*; *type* is "md5", "sha1", "sha256" or "sha512"."""
-    kind = force_string_no_context(algo)
-    if kind not in SIZES:
-        raise EvalError(f"unknown hash type '{kind}'")
+    kind = _hash_kind(algo, "while evaluating the first argument passed to builtins.hashFile")
     return hash_bytes(kind, read_file(state, realise_path(state, path))).digest.hex()
 
 
@@ -122,9 +128,9 @@ def prim_toFile(state: EvalState, name: object, content: object) -> object:  # n
 
     The string may refer to other store paths but not to the results of derivations.
     """
-    file_name = force_string_no_context(name)
+    file_name = force_string_no_context(name, "while evaluating the first argument passed to builtins.toFile")
     context: set[str] = set()
-    text = force_string_context(content, context)
+    text = force_string_context(content, context, "while evaluating the second argument passed to builtins.toFile")
     for element in sorted(context):
         if element[0] != "/":
             raise EvalError(
@@ -140,7 +146,8 @@ def prim_storePath(state: EvalState, path: object) -> object:  # noqa: N802
     if state.settings.pure_eval:
         raise EvalError("'builtins.storePath' is not allowed in pure evaluation mode")
     context: set[str] = set()
-    text = canonical(state.coerce_to_path(path, context))
+    doing = "while evaluating the first argument passed to 'builtins.storePath'"
+    text = canonical(state.coerce_to_path(path, context, doing))
     store = state.io.directory
     if store.maybe_parse(text) is None:
         text = state.io.resolve(text)
@@ -156,7 +163,7 @@ def prim_storePath(state: EvalState, path: object) -> object:  # noqa: N802
 def prim_toPath(state: EvalState, path: object) -> object:  # noqa: N802
     """`toPath s`: *s* as a canonical absolute path, still a string. Obsolete: write `/. + s`."""
     context: set[str] = set()
-    text = state.coerce_to_path(path, context)
+    text = state.coerce_to_path(path, context, "while evaluating the first argument passed to builtins.toPath")
     return make_string(canonical(text), context)
 
 
@@ -166,11 +173,13 @@ def prim_filterSource(state: EvalState, keep: object, path: object) -> object:  
     *f* is called with the path and the type of every file and directory in it.
     """
     context: set[str] = set()
-    source = state.coerce_to_path(path, context)
-    function = force(keep)
-    if not isinstance(function, (Func, PrimOp)):
-        raise NixTypeError(f"first argument in call to 'filterSource' is not a function but {show_type(function)}")
+    doing = "while evaluating the second argument (the path to filter) passed to 'builtins.filterSource'"
+    source = state.coerce_to_path(path, context, doing)
+    function = force_function(keep, "while evaluating the first argument passed to builtins.filterSource")
     return _add(state, os.path.basename(source), source, function, True, None, context)
+
+
+_ARGUMENT = "while evaluating the `{}` attribute passed to builtins.path"
 
 
 def prim_path(state: EvalState, arguments: object) -> object:
@@ -179,7 +188,7 @@ def prim_path(state: EvalState, arguments: object) -> object:
     *name* is that of the store path, *filter* chooses as in `filterSource`, a *recursive* of false hashes a single file
     flatly, and *sha256* is the hash that must result.
     """
-    attrs = force_attrs(arguments)
+    attrs = force_attrs(arguments, "while evaluating the argument passed to 'builtins.path'")
     source = name = ""
     function: object = None
     recursive = True
@@ -189,19 +198,21 @@ def prim_path(state: EvalState, arguments: object) -> object:
         value = attrs[key]
         pos = attribute_position(attrs, key)
         if key == "path":
-            source = state.coerce_to_path(value, context, pos)
+            doing = "while evaluating the 'path' attribute passed to 'builtins.path'"
+            source = state.coerce_to_path(value, context, doing, pos)
         elif key == "name":
-            name = force_string_no_context(value, pos)
+            name = force_string_no_context(value, _ARGUMENT.format(key), pos)
         elif key == "filter":
-            function = force(value)
+            doing = "while evaluating the `filter` parameter passed to builtins.path"
+            function = force_function(value, doing, pos)
         elif key == "recursive":
-            recursive = force_bool(value, pos)
+            recursive = force_bool(value, _ARGUMENT.format(key), pos)
         elif key == "sha256":
-            expected = hash_or_zero(force_string_no_context(value, pos), "sha256")
+            expected = hash_or_zero(force_string_no_context(value, _ARGUMENT.format(key), pos), "sha256")
         else:
-            raise EvalError(f"unsupported argument '{key}' to 'addPath'", pos)
+            raise EvalError(f"unsupported argument '{key}' to 'builtins.path'", pos)
     if not source:
-        raise EvalError("'path' required")
+        raise EvalError("missing required 'path' attribute in the first argument to 'builtins.path'")
     return _add(state, name or os.path.basename(source), source, function, recursive, expected, context)
 
 
@@ -215,7 +226,7 @@ def _add(
     context: set[str],
 ) -> object:
     def keep(path: str, kind: str) -> bool:
-        return force_bool(call2(function, path, kind))
+        return force_bool(call2(function, path, kind), "while evaluating the return value of the path filter function")
 
     try:
         path = realise_text(state, source, context)
@@ -238,11 +249,17 @@ def _add(
 
 def prim_hashString(state: EvalState, algo: object, text: object) -> str:  # noqa: N802
     """`hashString type s`: the base-16 hash of *s*; *type* is "md5", "sha1", "sha256" or "sha512"."""
-    kind = force_string_no_context(algo)
+    kind = _hash_kind(algo, "while evaluating the first argument passed to builtins.hashString")
+    doing = "while evaluating the second argument passed to builtins.hashString"
+    content = force_string_context(text, set(), doing)
+    return hash_bytes(kind, content.encode("utf-8", "surrogateescape")).digest.hex()
+
+
+def _hash_kind(algo: object, doing: str) -> str:
+    kind = force_string_no_context(algo, doing)
     if kind not in SIZES:
-        raise EvalError(f"unknown hash type '{kind}'")
-    context: set[str] = set()
-    return hash_bytes(kind, force_string_context(text, context).encode("utf-8", "surrogateescape")).digest.hex()
+        raise EvalError(f"unknown hash algorithm '{kind}', expect 'md5', 'sha1', 'sha256', or 'sha512'")
+    return kind
 
 
 _FORMATS = {"base16": "base16", "nix32": "base32", "base32": "base32", "base64": "base64", "sri": "sri"}
@@ -253,15 +270,12 @@ def prim_convertHash(state: EvalState, arguments: object) -> str:  # noqa: N802
 
     *toHashFormat* is "base16", "nix32", "base64" or "sri"; *hashAlgo* is needed where *hash* does not say it.
     """
-    attrs = force_attrs(arguments)
-    for key in ("hash", "toHashFormat"):
-        if key not in attrs:
-            raise EvalError(f"attribute '{key}' missing")
-    text = force_string_no_context(attrs["hash"])
-    algo = force_string_no_context(attrs["hashAlgo"]) if "hashAlgo" in attrs else None
-    if algo is not None and algo not in SIZES:
-        raise EvalError(f"unknown hash algorithm '{algo}', expect 'md5', 'sha1', 'sha256', or 'sha512'")
-    form = force_string_no_context(attrs["toHashFormat"])
+    attrs = force_attrs(arguments, "while evaluating the first argument passed to builtins.convertHash")
+    given = required(attrs, "hash", "while locating the attribute 'hash'")
+    text = force_string_no_context(given, "while evaluating the attribute 'hash'")
+    algo = _hash_kind(attrs["hashAlgo"], "while evaluating the attribute 'hashAlgo'") if "hashAlgo" in attrs else None
+    wanted = required(attrs, "toHashFormat", "while locating the attribute 'toHashFormat'")
+    form = force_string_no_context(wanted, "while evaluating the attribute 'toHashFormat'")
     if form not in _FORMATS:
         raise EvalError(f"unknown hash format '{form}', expect 'base16', 'nix32', 'base64', or 'sri'", NO_POS)
     if form == "base32":

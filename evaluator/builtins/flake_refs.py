@@ -75,6 +75,8 @@ def prim_flakeRefToString(state: EvalState, attrs: object) -> str:  # noqa: N802
         if isinstance(value, bool):
             parts[name] = "1" if value else "0"
         elif isinstance(value, int):
+            if value < 0:
+                raise EvalError(f"negative value given for flake ref attr {name}: {value}", NO_POS)
             parts[name] = str(value)
         else:
             parts[name] = force_string_no_context(value)

@@ -24,7 +24,8 @@ def prim_import(state: EvalState, path: object) -> object:
 def prim_scopedImport(state: EvalState, scope: object, path: object) -> object:  # noqa: N802
     """`scopedImport attrs path`: like `import`, with *attrs* as further variables, which may hide builtins."""
     real = realise_path(state, path)
-    return _import(state, real, force_attrs(scope))
+    doing = "while evaluating the first argument passed to builtins.scopedImport"
+    return _import(state, real, force_attrs(scope, doing))
 
 
 def _import(state: EvalState, path: str, scope: dict[str, object] | None) -> object:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 
-from evaluator.core.calls import coerce, force_attrs
 from evaluator.core.values import Path, force
 from evaluator.errors import CALL_SITE, NO_POS, EvalError, NixError
 from storefs.errors import StoreError
@@ -90,11 +89,7 @@ def realise_path(state: EvalState, value: object) -> str:
     if type(forced) is Path:
         return canonical(forced.path)
     context: set[str] = set()
-    try:
-        path = state.coerce_to_path(forced, context)
-    except NixError as error:
-        error.add_trace(CALL_SITE, "while realising the context of a path")
-        raise
+    path = state.coerce_to_path(forced, context, "while realising the context of a path")
     try:
         return canonical(realise_text(state, path, context))
     except NixError as error:
@@ -106,6 +101,8 @@ def read_file(state: EvalState, path: str) -> bytes:
     """Return the content of a file; EvalError where the system refuses."""
     try:
         return state.io.read_file(path)
+    except FileNotFoundError:
+        raise EvalError(f"path '{path}' does not exist", NO_POS) from None
     except OSError as error:
         raise EvalError(f"opening file '{path}': {error.strerror}", NO_POS) from None
 
@@ -119,17 +116,3 @@ def references_of(state: EvalState, path: str) -> list[str]:
     if store_path is None:
         return []
     return state.io.references(directory.print(store_path)) or []
-
-
-def required(attrs: object, name: str, who: str) -> object:
-    """Return the attribute `name` of a set; an error of the builtin `who` if it is missing."""
-    found = force_attrs(attrs)
-    if name not in found:
-        raise EvalError(f"attribute '{name}' missing", suggestions=())
-    return found[name]
-
-
-def text_and_context(state: EvalState, value: object, pos: int = CALL_SITE) -> tuple[str, set[str]]:
-    """Return a value as text, paths as they are, with what it depends on."""
-    context: set[str] = set()
-    return coerce(state, value, context, False, False, pos), context

@@ -44,8 +44,9 @@ def prim_match(state: EvalState, pattern: object, text: object) -> object:
 
     A group that took no part in the match is null.
     """
-    regex = _compiled(state, force_string_no_context(pattern))
-    subject = force_string(text)
+    doing = "while evaluating the first argument passed to builtins.match"
+    regex = _compiled(state, force_string_no_context(pattern, doing))
+    subject = force_string(text, "while evaluating the second argument passed to builtins.match")
     if regex.ascii is not None and subject.isascii() and len(subject) <= regex.longest_subject:
         found = regex.ascii.fullmatch(subject)
         return NULL if found is None else list(found.groups(NULL))
@@ -58,8 +59,9 @@ def prim_match(state: EvalState, pattern: object, text: object) -> object:
 
 def prim_split(state: EvalState, pattern: object, text: object) -> list[object]:
     """`split regex s`: what is between the matches of *regex* in *s*, and in between each match's list of groups."""
-    regex = _compiled(state, force_string_no_context(pattern))
-    subject = force_string(text)
+    doing = "while evaluating the first argument passed to builtins.split"
+    regex = _compiled(state, force_string_no_context(pattern, doing))
+    subject = force_string(text, "while evaluating the second argument passed to builtins.split")
     plain = regex.ascii if subject.isascii() and len(subject) <= regex.longest_subject else None
     if plain is not None and not regex.finds_longest:
         return _split_ascii(plain, subject)

@@ -46,7 +46,7 @@ def prim_toXML(state: EvalState, value: object) -> object:  # noqa: N802
 
 def prim_fromJSON(state: EvalState, text: object) -> object:  # noqa: N802
     """`fromJSON s`: the value of the JSON text *s*."""
-    source = force_string_no_context(text)
+    source = force_string_no_context(text, "while evaluating the first argument passed to builtins.fromJSON")
     try:
         source.encode("utf-8")
     except UnicodeEncodeError:
@@ -72,17 +72,17 @@ def _reject_constant(name: str) -> NoReturn:
 
 def prim_fromTOML(state: EvalState, text: object) -> object:  # noqa: N802
     """`fromTOML s`: the value of the TOML text *s*."""
-    source = force_string_no_context(text)
+    source = force_string_no_context(text, "while evaluating the argument passed to builtins.fromTOML")
     dates = "parse-toml-timestamps" in state.settings.experimental_features
     try:
         source.encode("utf-8")
         value = tomllib.loads(source)
     except UnicodeEncodeError:
-        raise EvalError("while parsing a TOML string: invalid UTF-8") from None
+        raise EvalError("while parsing TOML: invalid UTF-8") from None
     except tomllib.TOMLDecodeError as error:
-        raise EvalError(f"while parsing a TOML string: {error}") from None
+        raise EvalError(f"while parsing TOML: {error}") from None
     except RecursionError:
-        raise EvalError("while parsing a TOML string: it is nested too deeply") from None
+        raise EvalError("while parsing TOML: it is nested too deeply") from None
     return _from_toml(value, dates)
 
 
@@ -95,10 +95,10 @@ def _from_toml(value: object, dates: bool) -> object:
         return check_text(value)
     if isinstance(value, (datetime.datetime, datetime.date, datetime.time)):
         if not dates:
-            raise EvalError("while parsing a TOML string: Dates and times are not supported")
+            raise EvalError("while parsing TOML: Dates and times are not supported")
         return {"_type": "timestamp", "value": _date_text(value)}
     if type(value) is int and not _INT_MIN <= value <= _INT_MAX:
-        raise EvalError(f"while parsing a TOML string: the number {value} does not fit into 64 bits")
+        raise EvalError(f"while parsing TOML: the number {value} does not fit into 64 bits")
     return value
 
 

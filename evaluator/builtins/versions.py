@@ -94,15 +94,22 @@ def prim_parseDrvName(state: EvalState, text: object) -> dict[str, str]:  # noqa
 
     The version starts after the first dash that is not followed by a letter.
     """
-    name, version = parse_drv_name(force_string_no_context(text))
+    name, version = parse_drv_name(
+        force_string_no_context(text, "while evaluating the first argument passed to builtins.parseDrvName")
+    )
     return {"name": name, "version": version}
 
 
 def prim_compareVersions(state: EvalState, one: object, two: object) -> int:  # noqa: N802
     """`compareVersions s1 s2`: -1 if *s1* is the older version, 0 if they are the same, 1 if *s1* is newer."""
-    return compare_versions(force_string_no_context(one), force_string_no_context(two))
+    return compare_versions(
+        force_string_no_context(one, "while evaluating the first argument passed to builtins.compareVersions"),
+        force_string_no_context(two, "while evaluating the second argument passed to builtins.compareVersions"),
+    )
 
 
 def prim_splitVersion(state: EvalState, version: object) -> list[str]:  # noqa: N802
     """`splitVersion s`: the components of the version *s*, as `compareVersions` sees them."""
-    return version_components(force_string_no_context(version))
+    return version_components(
+        force_string_no_context(version, "while evaluating the first argument passed to builtins.splitVersion")
+    )

@@ -2,6 +2,7 @@
 
 import cython
 
+from evaluator.core.lists import required
 from evaluator.errors import NixTypeError
 
 if not cython.compiled:
@@ -25,39 +26,25 @@ if not cython.compiled:
     )
 
 
-def missing_for(attrs, name, function):
-    """Return the error for a set that lacks what builtin `function` needs of it."""
-    from evaluator.core.values import set_position
-
-    e = NixTypeError("attribute '%s' missing for call to '%s'" % (name, function))
-    where = set_position(attrs)
-    if where:
-        e.pos = where
-        e.add_trace(-1, "while invoking '%s'" % function)
-    return e
-
-
 def prim_attrNames(state, attrs):
     """`attrNames set`: the names of its attributes, sorted."""
-    d: dict = force_attrs(attrs)
+    d: dict = force_attrs(attrs, "while evaluating the argument passed to builtins.attrNames")
     counters.list_elements += len(d)
     return sorted(d)
 
 
 def prim_attrValues(state, attrs):
     """`attrValues set`: the values of its attributes, in the order of their names."""
-    d: dict = force_attrs(attrs)
+    d: dict = force_attrs(attrs, "while evaluating the argument passed to builtins.attrValues")
     counters.list_elements += len(d)
     return [d[name] for name in sorted(d)]
 
 
 def prim_getAttr(state, name, attrs):
     """`getAttr name set`: the attribute called `name`."""
-    key: str = force_string_no_context(name)
-    d: dict = force_attrs(attrs)
-    v: object = d.get(key)
-    if v is None:
-        raise missing_for(d, key, "getAttr")
+    key: str = force_string_no_context(name, "while evaluating the first argument passed to builtins.getAttr")
+    d: dict = force_attrs(attrs, "while evaluating the second argument passed to builtins.getAttr")
+    v: object = required(d, key, "in the attribute set under consideration")
     if counters.selections is not None:
         from evaluator.core.nodes import count_selection
 
@@ -69,16 +56,16 @@ def prim_getAttr(state, name, attrs):
 
 def prim_hasAttr(state, name, attrs):
     """`hasAttr name set`: whether the set has an attribute called `name`."""
-    key: str = force_string_no_context(name)
-    return key in force_attrs(attrs)
+    key: str = force_string_no_context(name, "while evaluating the first argument passed to builtins.hasAttr")
+    return key in force_attrs(attrs, "while evaluating the second argument passed to builtins.hasAttr")
 
 
 def prim_unsafeGetAttrPos(state, name, attrs):
     """`unsafeGetAttrPos name set`: where the attribute was defined, or null."""
     from evaluator.core.nodes import position_value
 
-    key: str = force_string_no_context(name)
-    d: dict = force_attrs(attrs)
+    key: str = force_string_no_context(name, "while evaluating the first argument passed to builtins.unsafeGetAttrPos")
+    d: dict = force_attrs(attrs, "while evaluating the second argument passed to builtins.unsafeGetAttrPos")
     if key not in d:
         return NULL
     return position_value(state, position_of(d, key))
@@ -107,10 +94,11 @@ def same_positions(d: dict) -> dict:
 
 def prim_removeAttrs(state, attrs, names):
     """`removeAttrs set list`: without the attributes named in the list."""
-    d: dict = force_attrs(attrs)
+    d: dict = force_attrs(attrs, "while evaluating the first argument passed to builtins.removeAttrs")
     removed: set = set()
-    for x in force_list(names):
-        removed.add(force_string_no_context(x))
+    doing: str = "while evaluating the values of the second argument passed to builtins.removeAttrs"
+    for x in force_list(names, "while evaluating the second argument passed to builtins.removeAttrs"):
+        removed.add(force_string_no_context(x, doing))
     out: dict = same_positions(d)
     out.update(d)
     for name in removed:
@@ -130,18 +118,18 @@ def prim_listToAttrs(state, items):
     where: object
     out.positions = None
     counters.sets += 1
-    for x in force_list(items):
-        d = force_attrs(x)
-        name: object = d.get("name")
-        if name is None:
-            raise missing_for(d, "name", "listToAttrs")
+    for x in force_list(items, "while evaluating the argument passed to builtins.listToAttrs"):
+        d = force_attrs(x, "while evaluating an element of the list passed to builtins.listToAttrs")
+        name: object = required(d, "name", "in a {name=...; value=...;} pair")
         if type(name) is not str:
-            name = force_string_no_context(name, position_of(d, "name"))
+            name = force_string_no_context(
+                name,
+                "while evaluating the `name` attribute of an element of the list passed to builtins.listToAttrs",
+                position_of(d, "name"),
+            )
         if name in cython.cast(dict, out):
             continue
-        value: object = d.get("value")
-        if value is None:
-            raise missing_for(d, "value", "listToAttrs")
+        value: object = required(d, "value", "in a {name=...; value=...;} pair")
         # Usually one expression makes all the pairs, and one position says it all.
         where = cython.cast(Attrs, d).positions if type(d) is Attrs else None
         if not cython.cast(dict, out):
@@ -174,8 +162,8 @@ def provider_position(provider: object) -> object:
 
 def prim_intersectAttrs(state, a, b):
     """`intersectAttrs e1 e2`: the attributes of `e2` whose names are in `e1`."""
-    x: dict = force_attrs(a)
-    y: dict = force_attrs(b)
+    x: dict = force_attrs(a, "while evaluating the first argument passed to builtins.intersectAttrs")
+    y: dict = force_attrs(b, "while evaluating the second argument passed to builtins.intersectAttrs")
     out: dict = same_positions(y)
     if len(x) < len(y):
         for k in x:
@@ -192,10 +180,11 @@ def prim_intersectAttrs(state, a, b):
 
 def prim_catAttrs(state, name, items):
     """`catAttrs name list`: the attributes called `name` of those sets that have it."""
-    key: str = force_string_no_context(name)
+    key: str = force_string_no_context(name, "while evaluating the first argument passed to builtins.catAttrs")
     out: list = []
-    for x in force_list(items):
-        v: object = cython.cast(dict, force_attrs(x)).get(key)
+    doing: str = "while evaluating an element in the list passed as second argument to builtins.catAttrs"
+    for x in force_list(items, "while evaluating the second argument passed to builtins.catAttrs"):
+        v: object = cython.cast(dict, force_attrs(x, doing)).get(key)
         if v is not None:
             out.append(v)
     counters.list_elements += len(out)
@@ -230,7 +219,7 @@ def prim_mapAttrs(state, f, attrs):
     """`mapAttrs f set`: the set of `f name value` for every attribute."""
     out: dict = {}
     node: Node = delayed2(f)
-    d: dict = force_attrs(attrs)
+    d: dict = force_attrs(attrs, "while evaluating the second argument passed to builtins.mapAttrs")
     for k, v in d.items():
         out[k] = delay_call2(node, k, v)
     counters.sets += 1
@@ -240,16 +229,13 @@ def prim_mapAttrs(state, f, attrs):
 
 def prim_zipAttrsWith(state, f, items):
     """`zipAttrsWith f list`: the set of `f name values` with the values that the sets of the list have for the name."""
-    f = force_function(f)
+    f = force_function(f, "while evaluating the first argument passed to builtins.zipAttrsWith")
     groups: dict = {}
     out: dict = {}
     node: Node
-    for x in force_list(items):
-        try:
-            d: dict = force_attrs(x, 0)
-        except NixTypeError as e:
-            e.add_trace(-1, "while invoking 'zipAttrsWith'")
-            raise e
+    doing: str = "while evaluating a value of the list passed as second argument to builtins.zipAttrsWith"
+    for x in force_list(items, "while evaluating the second argument passed to builtins.zipAttrsWith"):
+        d: dict = force_attrs(x, doing)
         for k, v in d.items():
             group: list = groups.get(k)
             if group is None:

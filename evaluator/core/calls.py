@@ -1,12 +1,14 @@
 """Applying functions, and the coercions and comparisons that Nix's operators and builtins share.
 
 `pos` is always the position that errors report; builtins leave it out and get that of their call (see values.py for
-how builtins are written). Everything here may evaluate arbitrary Nix code and raise any `NixError`.
+how builtins are written). `doing` is the line that tells in a trace what the value was wanted for; what evaluating the
+value raises gets it, too, except where a list or a set is wanted, which is the habit of Nix. Everything here may
+evaluate arbitrary Nix code and raise any `NixError`.
 """
 
 import cython
 
-from evaluator.errors import EvalError, NixError, NixTypeError, StackOverflow
+from evaluator.errors import EvalError, NixError, NixTypeError, Shown, StackOverflow
 
 if not cython.compiled:
     from evaluator.core.values import (
@@ -25,9 +27,29 @@ if not cython.compiled:
     )
 
 
-def type_error(v, wanted, pos):
+def type_error(v, wanted, pos, doing=""):
     """Return the error for a value that is not what was expected; `wanted` has its article."""
-    return NixTypeError("value is " + show_type(v) + " while " + wanted + " was expected", pos)
+    e = NixTypeError(("expected " + wanted + " but found " + show_type(v) + ": ", Shown(v)), pos)
+    e.add_trace(0 if pos < 0 else pos, doing)
+    return e
+
+
+def not_callable(v, pos):
+    """Return the error for calling something that is no function."""
+    return NixTypeError(("attempt to call something which is not a function but " + show_type(v) + ": ", Shown(v)), pos)
+
+
+@cython.cfunc
+def wanted_for(t: Thunk, pos: cython.longlong, doing: str) -> object:
+    """Force a thunk whose errors are told what its value was wanted for."""
+    if t.node is None:
+        return force_thunk(t, pos)
+    try:
+        return force_thunk(t, pos)
+    except NixError as e:
+        e.settle(pos)
+        e.add_trace(0 if pos < 0 else pos, doing)
+        raise e
 
 
 def call_primop(p, args, pos):
@@ -110,13 +132,13 @@ def call(f, args, pos=-1):
         elif isinstance(f, dict):
             functor: object = cython.cast(dict, f).get("__functor")
             if functor is None:
-                raise NixTypeError("attempt to call something which is not a function but a set", pos)
+                raise not_callable(f, pos)
             if type(functor) is Thunk:
                 functor = force_thunk(cython.cast(Thunk, functor), pos)
             f = call(functor, [f, args[i]], pos)
             i += 1
         else:
-            raise NixTypeError("attempt to call something which is not a function but " + show_type(f), pos)
+            raise not_callable(f, pos)
     return f
 
 
@@ -141,112 +163,113 @@ def call2(f, a, b, pos=-1):
     return call(f, [a, b], pos)
 
 
-def force_list(v, pos=-1):
+def force_list(v, doing="", pos=-1):
     """Force `v` and return it; TypeError unless it is a list. Do not change the list."""
     if type(v) is Thunk:
         v = force_thunk(cython.cast(Thunk, v), pos)
     if type(v) is list:
         return cython.cast(list, v)
-    raise type_error(v, "a list", pos)
+    raise type_error(v, "a list", pos, doing)
 
 
-def force_attrs(v, pos=-1):
+def force_attrs(v, doing="", pos=-1):
     """Force `v` and return it; TypeError unless it is a set. Do not change the set."""
     if type(v) is Thunk:
         v = force_thunk(cython.cast(Thunk, v), pos)
     if isinstance(v, dict):
         return cython.cast(dict, v)
-    raise type_error(v, "a set", pos)
+    raise type_error(v, "a set", pos, doing)
 
 
-def force_string(v, pos=-1):
+def force_string(v, doing="", pos=-1):
     """Force `v` and return its text without its context; TypeError unless it is a string."""
     if type(v) is Thunk:
-        v = force_thunk(cython.cast(Thunk, v), pos)
+        v = wanted_for(cython.cast(Thunk, v), pos, doing)
     if type(v) is str:
         return cython.cast(str, v)
     if type(v) is ContextString:
         return cython.cast(ContextString, v).text
-    raise type_error(v, "a string", pos)
+    raise type_error(v, "a string", pos, doing)
 
 
-def force_string_context(v, context, pos=-1):
+def force_string_context(v, context, doing="", pos=-1):
     """Force `v` and return its text; its context is added to the set `context`."""
     if type(v) is Thunk:
-        v = force_thunk(cython.cast(Thunk, v), pos)
+        v = wanted_for(cython.cast(Thunk, v), pos, doing)
     if type(v) is str:
         return cython.cast(str, v)
     if type(v) is ContextString:
         context.update(cython.cast(ContextString, v).context)
         return cython.cast(ContextString, v).text
-    raise type_error(v, "a string", pos)
+    raise type_error(v, "a string", pos, doing)
 
 
-def force_string_no_context(v, pos=-1):
+def force_string_no_context(v, doing="", pos=-1):
     """Force `v` and return its text; an error if it is not a string or refers to a store path."""
     if type(v) is Thunk:
-        v = force_thunk(cython.cast(Thunk, v), pos)
+        v = wanted_for(cython.cast(Thunk, v), pos, doing)
     if type(v) is str:
         return cython.cast(str, v)
     if type(v) is ContextString:
-        raise EvalError(
+        e: object = EvalError(
             "the string '%s' is not allowed to refer to a store path (such as '%s')" % (v.text, min(v.context)), pos
         )
-    raise type_error(v, "a string", pos)
+        e.add_trace(0 if pos < 0 else pos, doing)
+        raise e
+    raise type_error(v, "a string", pos, doing)
 
 
-def force_int(v, pos=-1):
+def force_int(v, doing="", pos=-1):
     """Force `v` and return it; TypeError unless it is an integer."""
     if type(v) is Thunk:
-        v = force_thunk(cython.cast(Thunk, v), pos)
+        v = wanted_for(cython.cast(Thunk, v), pos, doing)
     if type(v) is int:
         return v
-    raise type_error(v, "an integer", pos)
+    raise type_error(v, "an integer", pos, doing)
 
 
-def force_float(v, pos=-1):
+def force_float(v, doing="", pos=-1):
     """Force `v` and return it as a float; TypeError unless it is a number."""
     if type(v) is Thunk:
-        v = force_thunk(cython.cast(Thunk, v), pos)
+        v = wanted_for(cython.cast(Thunk, v), pos, doing)
     if type(v) is float:
         return v
     if type(v) is int:
         return float(v)
-    raise type_error(v, "a float", pos)
+    raise type_error(v, "a float", pos, doing)
 
 
-def force_bool_c(v, pos):
+def force_bool_c(v, doing, pos):
     """As `force_bool`, as a C Boolean."""
     if type(v) is Thunk:
-        v = force_thunk(cython.cast(Thunk, v), pos)
+        v = wanted_for(cython.cast(Thunk, v), pos, doing)
     if v is True:
         return 1
     if v is False:
         return 0
-    raise type_error(v, "a Boolean", pos)
+    raise type_error(v, "a Boolean", pos, doing)
 
 
-def force_bool(v, pos=-1):
+def force_bool(v, doing="", pos=-1):
     """Force `v` and return it; TypeError unless it is a Boolean."""
-    return True if force_bool_c(v, pos) else False
+    return True if force_bool_c(v, doing, pos) else False
 
 
-def force_function(v, pos=-1):
+def force_function(v, doing="", pos=-1):
     """Force `v` and return it; TypeError unless it can be called."""
     if type(v) is Thunk:
-        v = force_thunk(cython.cast(Thunk, v), pos)
+        v = wanted_for(cython.cast(Thunk, v), pos, doing)
     if type(v) is Func or type(v) is PrimOp or (isinstance(v, dict) and "__functor" in v):
         return v
-    raise type_error(v, "a function", pos)
+    raise type_error(v, "a function", pos, doing)
 
 
-def coerce(state, v, context, more=False, copy=True, pos=-1):
+def coerce(state, v, context, more=False, copy=True, doing="", pos=-1):
     """Return `v` as text, adding to the set `context` what it refers to.
 
     `more` also accepts numbers, Booleans, null and lists, as `toString` does. `copy` copies paths to the store (through
     `state.copy_path_to_store`), as interpolation does; otherwise they stay what they are.
     """
-    value: object
     if type(v) is Thunk:
         v = force_thunk(cython.cast(Thunk, v), pos)
     if type(v) is str:
@@ -259,16 +282,7 @@ def coerce(state, v, context, more=False, copy=True, pos=-1):
             return state.copy_path_to_store(cython.cast(Path, v).path, context)
         return cython.cast(Path, v).path
     if isinstance(v, dict):
-        check_stack()
-        value = cython.cast(dict, v).get("__toString")
-        if value is not None:
-            if type(value) is Thunk:
-                value = force_thunk(cython.cast(Thunk, value), pos)
-            return coerce(state, call1(value, v, pos), context, more, copy, pos)
-        value = cython.cast(dict, v).get("outPath")
-        if value is None:
-            raise NixTypeError("cannot coerce a set to a string", pos)
-        return coerce(state, value, context, more, copy, pos)
+        return coerce_attrs(state, v, context, more, copy, doing, pos)
     if more:
         if v is True:
             return "1"
@@ -280,23 +294,78 @@ def coerce(state, v, context, more=False, copy=True, pos=-1):
             return "%f" % v
         if type(v) is list:
             check_stack()
-            return coerce_list(state, cython.cast(list, v), context, copy, pos)
-    raise NixTypeError("cannot coerce " + show_type(v) + " to a string", pos)
+            return coerce_list(state, cython.cast(list, v), context, copy, doing, pos)
+    raise not_coercible(v, doing, pos)
 
 
 @cython.cfunc
-def coerce_list(state: object, items: list, context: set, copy: cython.bint, pos: cython.longlong) -> str:
+def not_coercible(v: object, doing: str, pos: cython.longlong) -> object:
+    """The error for something that is no string and can't be made one."""
+    e: object = NixTypeError(("cannot coerce " + show_type(v) + " to a string: ", Shown(v)), -1)
+    e.of_operator(pos)
+    e.add_trace(0 if pos < 0 else pos, doing)
+    return e
+
+
+@cython.cfunc
+def coerce_attrs(
+    state: object, s: object, context: set, more: cython.bint, copy: cython.bint, doing: str, pos: cython.longlong
+) -> str:
+    """A set is what its `__toString` returns, or else its `outPath`."""
+    check_stack()
+    value: object = cython.cast(dict, s).get("__toString")
+    if value is not None:
+        where: cython.longlong = position_of(s, "__toString")
+        try:
+            if type(value) is Thunk:
+                value = force_thunk(cython.cast(Thunk, value), where)
+            value = call1(value, s, where)
+        except NixError as e:
+            e.add_trace(where, "while calling the `__toString` attribute")
+            raise e
+        try:
+            return coerce(state, value, context, more, copy, doing, pos)
+        except NixError as e:
+            e.add_trace(where, "while using the result of the `__toString` attribute")
+            raise e
+    value = cython.cast(dict, s).get("outPath")
+    if value is None:
+        raise not_coercible(s, doing, pos)
+    if type(value) is Thunk:
+        try:
+            value = force_thunk(cython.cast(Thunk, value), pos)
+        except NixError as e:
+            e.add_trace(position_of(s, "outPath"), "while evaluating the `outPath` attribute")
+            raise e
+    if type(value) is str:
+        return cython.cast(str, value)
+    if type(value) is ContextString:
+        context.update(cython.cast(ContextString, value).context)
+        return cython.cast(ContextString, value).text
+    try:
+        return coerce(state, value, context, more, copy, doing, pos)
+    except NixError as e:
+        e.add_trace(position_of(s, "outPath"), "while using the `outPath` attribute")
+        raise e
+
+
+@cython.cfunc
+def coerce_list(state: object, items: list, context: set, copy: cython.bint, doing: str, pos: cython.longlong) -> str:
     """The elements with spaces between; Nix puts none after an empty list."""
     out: list = []
     last: cython.Py_ssize_t = len(items) - 1
     i: cython.Py_ssize_t = 0
-    for x in items:
-        if type(x) is Thunk:
-            x = force_thunk(cython.cast(Thunk, x), pos)
-        out.append(coerce(state, x, context, True, copy, pos))
-        if i < last and not (type(x) is list and not x):
-            out.append(" ")
-        i += 1
+    try:
+        for x in items:
+            if type(x) is Thunk:
+                x = force_thunk(cython.cast(Thunk, x), pos)
+            out.append(coerce(state, x, context, True, copy, "while evaluating one element of the list", pos))
+            if i < last and not (type(x) is list and not x):
+                out.append(" ")
+            i += 1
+    except NixError as e:
+        e.add_trace(0 if pos < 0 else pos, doing)
+        raise e
     return "".join(out)
 
 
@@ -413,8 +482,8 @@ def text_less(x, y):
     return x < y
 
 
-def less(x, y):
-    """Whether the forced value `x` sorts before `y`; EvalError without position if they cannot be compared."""
+def less(x, y, pos=-1):
+    """Whether the forced value `x` sorts before `y`; EvalError if they cannot be compared; `pos` is the operator's."""
     v: object
     w: object
     i: cython.Py_ssize_t
@@ -440,9 +509,23 @@ def less(x, y):
             if type(w) is Thunk:
                 w = force_thunk(cython.cast(Thunk, w), 0)
             if not same(v, w):
-                return less(v, w)
+                try:
+                    return less(v, w, pos)
+                except NixError as e:
+                    e.add_trace(0, "while comparing two list elements")
+                    raise e
         return 0
-    raise EvalError("cannot compare " + show_type(x) + " with " + show_type(y), 0)
+    raise not_comparable(x, y).of_operator(pos)
+
+
+def not_comparable(x, y):
+    """Return the error for values without an order."""
+    kind: str = show_type(x)
+    other: str = show_type(y)
+    if kind == other:
+        text: str = "cannot compare %s with %s; values of that type are incomparable (values are " % (kind, kind)
+        return EvalError((text, Shown(x), " and ", Shown(y), ")"))
+    return EvalError(("cannot compare %s with %s; values are " % (kind, other), Shown(x), " and ", Shown(y)))
 
 
 def force_deep(v, pos=-1):
@@ -458,7 +541,7 @@ def force_deep(v, pos=-1):
 @cython.exceptval(-1, check=False)
 def force_members(v: object, seen: set) -> cython.int:
     """Force the members of a list or set; they take the place of their thunks."""
-    i: cython.Py_ssize_t
+    i: cython.Py_ssize_t = 0
     x: object
     key: object = id(v)
     if key in seen:
@@ -466,13 +549,17 @@ def force_members(v: object, seen: set) -> cython.int:
     seen.add(key)
     check_stack()
     if type(v) is list:
-        for i in range(len(cython.cast(list, v))):
-            x = cython.cast(list, v)[i]
-            if type(x) is Thunk:
-                x = force_thunk(cython.cast(Thunk, x), 0)
-                cython.cast(list, v)[i] = x
-            if type(x) is list or isinstance(x, dict):
-                force_members(x, seen)
+        try:
+            for i in range(len(cython.cast(list, v))):
+                x = cython.cast(list, v)[i]
+                if type(x) is Thunk:
+                    x = force_thunk(cython.cast(Thunk, x), 0)
+                    cython.cast(list, v)[i] = x
+                if type(x) is list or isinstance(x, dict):
+                    force_members(x, seen)
+        except NixError as e:
+            e.add_trace(0, "while evaluating list element at index %d" % i)
+            raise e
         return 0
     for name in sorted(cython.cast(dict, v)):
         x = cython.cast(dict, v)[name]

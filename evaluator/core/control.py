@@ -121,12 +121,14 @@ def prim_break(state, x):
 
 def prim_throw(state, message):
     """`throw s`: an error that tryEval can catch."""
-    raise ThrownError(coerce(state, message, set(), False, True), 0)
+    doing: str = "while evaluating the error message passed to builtin.throw"
+    raise ThrownError(coerce(state, message, set(), False, True, doing), 0)
 
 
 def prim_abort(state, message):
     """`abort s`: an error that nothing catches."""
-    text: str = coerce(state, message, set(), False, True)
+    doing: str = "while evaluating the error message passed to builtins.abort"
+    text: str = coerce(state, message, set(), False, True, doing)
     raise Abort("evaluation aborted with the following error message: '%s'" % text, 0)
 
 
@@ -138,7 +140,8 @@ def prim_addErrorContext(state, context, x):
         return force_thunk(cython.cast(Thunk, x), -1)
     except NixError as e:
         e.settle(-1)
-        e.add_trace(0, coerce(state, context, set(), False, True))
+        doing: str = "while evaluating the error message passed to builtins.addErrorContext"
+        e.add_trace(0, coerce(state, context, set(), False, True, doing))
         raise e
 
 

@@ -6,7 +6,6 @@ from evaluator.core.values cimport NULL, Thunk, force_thunk, make_string, positi
 
 
 cdef class _Recipe:
-    cdef long long pos
     cdef set context
     cdef dict env
     cdef list args

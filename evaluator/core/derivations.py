@@ -11,9 +11,10 @@ from _hashlib import openssl_sha256  # hashlib itself takes 3 ms to import
 import cython
 
 from evaluator.core.json_text import value_to_json, write_string
+from evaluator.core.lists import required
 from evaluator.errors import CALL_SITE, NO_POS, EvalError, NixError
 from storefs.formats.hashes import SIZES, Hash, parse_hash
-from storefs.formats.store_path import check_name
+from storefs.formats.store_path import BadStorePath, check_name
 from storefs.logs import warn
 
 if not cython.compiled:
@@ -59,8 +60,7 @@ class DerivationHashes:
 class _Recipe:
     """What the attributes of one derivation have said so far."""
 
-    def __init__(self, pos):
-        self.pos = pos  # of the attribute `name`, to which Nix 2.8 attributes most errors
+    def __init__(self):
         self.context = set()
         self.env = {}
         self.args = []
@@ -109,21 +109,26 @@ def prim_derivationStrict(state, attributes):
 
     Use `derivation`, which calls this when it must.
     """
-    attrs: object = force_attrs(attributes)
-    if "name" not in attrs:
-        raise EvalError("attribute 'name' missing")
+    attrs: object = force_attrs(attributes, "while evaluating the argument passed to builtins.derivationStrict")
+    given: object = required(attrs, "name", "in the attrset passed as argument to builtins.derivationStrict")
     pos: cython.longlong = position_of(attrs, "name")
     try:
-        name: str = force_string_no_context(attrs["name"])
+        name: str = force_string_no_context(
+            given, "while evaluating the `name` attribute passed to builtins.derivationStrict"
+        )
     except NixError as error:
         error.add_trace(pos, "while evaluating the derivation attribute 'name'")
         raise
-    structured: cython.bint = "__structuredAttrs" in attrs and force_bool_c(attrs["__structuredAttrs"], -1)
-    ignore_nulls: cython.bint = "__ignoreNulls" in attrs and force_bool_c(attrs["__ignoreNulls"], -1)
-    recipe: _Recipe = _Recipe(pos)
+    recipe: _Recipe = _Recipe()
     json: list = []
     key: str = ""
+    structured: cython.bint = False
+    ignore_nulls: cython.bint
     try:
+        if not name or len(name) > 211 or not _NAME_CHARACTERS.issuperset(name):
+            raise _bad_name(name)
+        structured = _flag(attrs, "__structuredAttrs")
+        ignore_nulls = _flag(attrs, "__ignoreNulls")
         for key in sorted(attrs):
             value: object = attrs[key]
             if key == "__ignoreNulls":
@@ -134,14 +139,15 @@ def prim_derivationStrict(state, attributes):
                 if value is NULL:
                     continue
             if key == "args":
+                doing: str = "while evaluating an element of the argument list"
                 for item in force_list(value):
-                    recipe.args.append(coerce(state, item, recipe.context, True, True, pos))
+                    recipe.args.append(coerce(state, item, recipe.context, True, True, doing))
             elif key == "__contentAddressed":
-                if force_bool_c(value, -1):
+                if force_bool_c(value, "", -1):
                     recipe.content_addressed = True
                     _require_feature(state, "ca-derivations")
             elif key == "__impure":
-                if force_bool_c(value, -1):
+                if force_bool_c(value, "", -1):
                     recipe.impure = True
                     _require_feature(state, "impure-derivations")
             elif structured:
@@ -153,11 +159,12 @@ def prim_derivationStrict(state, attributes):
                 if key in _NOTED:
                     recipe.note(key, text)
     except NixError as error:
-        where: cython.longlong = position_of(attrs, key)
+        where: cython.longlong = position_of(attrs, key) if key else pos
         if error.pos == CALL_SITE:
             error.pos = NO_POS
             error.call_pos = where
-        error.add_trace(where, f"while evaluating attribute '{key}' of derivation '{name}'")
+        if key:
+            error.add_trace(where, f"while evaluating attribute '{key}' of derivation '{name}'")
         _add_derivation_trace(state, error, name, pos)
         raise
     if structured:
@@ -170,6 +177,25 @@ def prim_derivationStrict(state, attributes):
             error.call_pos = pos
         _add_derivation_trace(state, error, name, pos)
         raise
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _flag(attrs: object, key: str) -> cython.int:
+    """Whether the attributes say how they are to be treated in general."""
+    if key not in attrs:
+        return 0
+    return force_bool_c(attrs[key], f"while evaluating the `{key}` attribute passed to builtins.derivationStrict", -1)
+
+
+def _bad_name(name):
+    """Return the error for what can't be the name of a store path."""
+    try:
+        check_name(name, name)
+        reason = "is not allowed"
+    except BadStorePath as error:
+        reason = str(error).removeprefix(f"store path '{name}' ")
+    return EvalError(f"invalid derivation name: name '{name}' {reason}. Please pass a different 'name'.", NO_POS)
 
 
 @cython.cfunc
@@ -188,9 +214,9 @@ def _structured_attribute(state: object, recipe: _Recipe, key: str, value: objec
     if key == "builder":
         recipe.builder = force_string_context(value, recipe.context)
     elif key == "outputs":
-        recipe.note_outputs([force_string_no_context(item, recipe.pos) for item in force_list(value, recipe.pos)])
+        recipe.note_outputs([force_string_no_context(item) for item in force_list(value)])
     elif key in _NOTED:
-        recipe.note(key, force_string_no_context(value, recipe.pos))
+        recipe.note(key, force_string_no_context(value))
 
 
 @cython.cfunc

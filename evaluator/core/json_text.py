@@ -6,7 +6,7 @@ bytewise order, only quotes, backslashes and control characters escaped, numbers
 
 import cython
 
-from evaluator.errors import CALL_SITE, NO_POS, EvalError, NixError, NixTypeError
+from evaluator.errors import CALL_SITE, NO_POS, EvalError, NixError, NixTypeError, Shown
 
 if not cython.compiled:
     from evaluator.core.calls import call1, coerce
@@ -111,14 +111,8 @@ def _list(state: object, items: list, context: set, out: list, depth: cython.int
 
 @cython.cfunc
 def _attrs(state: object, attrs: object, context: set, out: list, depth: cython.int):
-    to_string: object = attrs.get("__toString")
-    if to_string is not None:
-        if type(to_string) is Thunk:
-            to_string = force_thunk(cython.cast(Thunk, to_string), -1)
-        out.append(write_string(coerce(state, call1(to_string, attrs), context, False, False)))
-        return
-    if "outPath" in attrs:
-        value_to_json(state, attrs["outPath"], context, out, depth)
+    if "__toString" in attrs or "outPath" in attrs:
+        _text_of(state, attrs, context, out, depth)
         return
     first: cython.bint = True
     for name in sorted(attrs):
@@ -129,9 +123,48 @@ def _attrs(state: object, attrs: object, context: set, out: list, depth: cython.
         try:
             value_to_json(state, attrs[name], context, out, depth)
         except NixError as error:
-            error.add_trace(position_of(attrs, name), f"while evaluating attribute '{name}'")
+            where: object = position_of(attrs, name)
+            error.settle(where)
+            error.add_trace(where, f"while evaluating attribute '{name}'")
             raise
     out.append("{}" if first else "}")
+
+
+@cython.cfunc
+def _text_of(state: object, attrs: object, context: set, out: list, depth: cython.int):
+    """Write a set that stands for a string; Nix 2.8 does not copy a path that `__toString` returns."""
+    value: object = attrs.get("__toString")
+    where: object
+    if value is None:
+        where = position_of(attrs, "outPath")
+        value = attrs["outPath"]
+        try:
+            if type(value) is Thunk:
+                value = force_thunk(cython.cast(Thunk, value), where)
+            value_to_json(state, value, context, out, depth)
+        except NixError as error:
+            error.add_trace(where, "while using the `outPath` attribute")
+            raise
+        return
+    where = position_of(attrs, "__toString")
+    try:
+        if type(value) is Thunk:
+            value = force_thunk(cython.cast(Thunk, value), where)
+        value = call1(value, attrs, where)
+    except NixError as error:
+        error.add_trace(where, "while calling the `__toString` attribute")
+        raise
+    try:
+        if type(value) is not str and type(value) is not ContextString and type(value) is not Path:
+            if not isinstance(value, dict):
+                message: str = "`__toString` should return a string, but got " + show_type(value) + ": "
+                raise NixTypeError((message, Shown(value)), where)
+            if "__toString" not in value and "outPath" not in value:
+                raise NixTypeError(("`__toString` must return a string, but got a set: ", Shown(value)), where)
+        out.append(write_string(coerce(state, value, context, False, False)))
+    except NixError as error:
+        error.add_trace(where, "while using the result of the `__toString` attribute")
+        raise
 
 
 def from_python(value, check_strings: cython.bint):

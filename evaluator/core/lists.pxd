@@ -1,7 +1,7 @@
 # C-level shape: only what is imported from other compiled modules.
 from evaluator.core.calls cimport (
     call, call1, call2, coerce, equal, force_attrs, force_bool_c, force_float, force_function, force_int, force_list,
-    force_string, force_string_context, force_string_no_context, less, same, text_less, type_error,
+    force_string, force_string_context, force_string_no_context, less, not_comparable, same, text_less, type_error,
 )
 from evaluator.core.nodes cimport add, delay_call, delay_call2, delayed, delayed2, divide, multiply, subtract
 from evaluator.core.values cimport (

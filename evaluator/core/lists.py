@@ -2,7 +2,7 @@
 
 import cython
 
-from evaluator.errors import EvalError
+from evaluator.errors import EvalError, NixError, NixTypeError, Shown
 
 if not cython.compiled:
     from evaluator.core.calls import (
@@ -15,6 +15,7 @@ if not cython.compiled:
         force_list,
         force_string_no_context,
         less,
+        not_comparable,
         same,
         type_error,
     )
@@ -29,15 +30,16 @@ if not cython.compiled:
         counters,
         force_thunk,
         poll,
-        show_type,
     )
 
 
 def prim_map(state, f, items):
     """`map f list`: the list of the results of `f` for every element."""
-    source: list = force_list(items)
+    source: list = force_list(items, "while evaluating the second argument passed to builtins.map")
     out: list = []
     if source:
+        if type(f) is not Thunk:  # one that is may be needed by nothing
+            force_function(f, "while evaluating the first argument passed to builtins.map")
         node: Node = delayed(f)
         for x in source:
             out.append(delay_call(node, x))
@@ -47,10 +49,12 @@ def prim_map(state, f, items):
 
 def prim_genList(state, f, n):
     """`genList f n`: the list of `f 0` to `f (n - 1)`."""
-    count: cython.longlong = force_int(n)
+    count: cython.longlong = force_int(n, "while evaluating the second argument passed to builtins.genList")
     i: cython.longlong
     if count < 0:
         raise EvalError("cannot create list of size %d" % count)
+    if type(f) is not Thunk:
+        force_function(f, "while evaluating the first argument passed to builtins.genList")
     out: list = []
     node: Node = delayed(f)
     for i in range(count):
@@ -63,11 +67,12 @@ def prim_genList(state, f, n):
 
 def prim_filter(state, f, items):
     """`filter f list`: the elements for which `f` returns true."""
-    f = force_function(f)
-    source: list = force_list(items)
+    source: list = force_list(items, "while evaluating the second argument passed to builtins.filter")
+    f = force_function(f, "while evaluating the first argument passed to builtins.filter")
     out: list = []
+    doing: str = "while evaluating the return value of the filtering function passed to builtins.filter"
     for x in source:
-        if force_bool_c(call1(f, x, 0), -1):
+        if force_bool_c(call1(f, x, 0), doing, -1):
             out.append(x)
     if len(out) == len(source):
         return source
@@ -77,8 +82,8 @@ def prim_filter(state, f, items):
 
 def prim_foldl_strict(state, f, start, items):
     """`foldl' op nul list`: `op (... (op (op nul x0) x1) ...) xn`, evaluated from the left."""
-    f = force_function(f)
-    source: list = force_list(items)
+    f = force_function(f, "while evaluating the first argument passed to builtins.foldlStrict")
+    source: list = force_list(items, "while evaluating the third argument passed to builtins.foldlStrict")
     value: object = start
     for x in source:
         value = call2(f, value, x)
@@ -89,14 +94,12 @@ def prim_foldl_strict(state, f, start, items):
 
 def prim_length(state, items):
     """`length list`: how many elements it has."""
-    return len(force_list(items))
+    return len(force_list(items, "while evaluating the first argument passed to builtins.length"))
 
 
 @cython.cfunc
 def element(source: list, n: cython.longlong) -> object:
     """The forced element `n`, which takes the place of its thunk."""
-    if n < 0 or n >= len(source):
-        raise EvalError("list index %d is out of bounds" % n)
     x: object = source[n]
     if type(x) is Thunk:
         x = force_thunk(cython.cast(Thunk, x), -1)
@@ -107,20 +110,26 @@ def element(source: list, n: cython.longlong) -> object:
 def prim_elemAt(state, items, n):
     """`elemAt list n`: element `n`, counted from 0."""
     # Nix evaluates the index first.
-    index: cython.longlong = force_int(n)
-    return element(force_list(items), index)
+    index: cython.longlong = force_int(n, "while evaluating the second argument passed to 'builtins.elemAt'")
+    source: list = force_list(items, "while evaluating the first argument passed to 'builtins.elemAt'")
+    if index < 0 or index >= len(source):
+        raise EvalError("'builtins.elemAt' called with index %d on a list of size %d" % (index, len(source)))
+    return element(source, index)
 
 
 def prim_head(state, items):
     """`head list`: the first element."""
-    return element(force_list(items), 0)
+    source: list = force_list(items, "while evaluating the first argument passed to 'builtins.head'")
+    if not source:
+        raise EvalError("'builtins.head' called on an empty list")
+    return element(source, 0)
 
 
 def prim_tail(state, items):
     """`tail list`: all but the first element; takes time in proportion to the length."""
-    source: list = force_list(items)
+    source: list = force_list(items, "while evaluating the first argument passed to 'builtins.tail'")
     if not source:
-        raise EvalError("'tail' called on an empty list")
+        raise EvalError("'builtins.tail' called on an empty list")
     counters.list_elements += len(source) - 1
     return source[1:]
 
@@ -134,7 +143,7 @@ def prim_isList(state, x):
 
 def prim_elem(state, x, items):
     """`elem x list`: whether an element equals `x`; elements behind it are not evaluated."""
-    source: list = force_list(items)
+    source: list = force_list(items, "while evaluating the second argument passed to builtins.elem")
     if not source:
         return False
     if type(x) is Thunk:
@@ -149,13 +158,13 @@ def prim_elem(state, x, items):
 
 def prim_concatLists(state, lists):
     """`concatLists lists`: one list of the elements of all."""
-    source: list = force_list(lists)
+    source: list = force_list(lists, "while evaluating the first argument passed to builtins.concatLists")
     out: list = []
     part: list
     only: list = None
     counters.list_concatenations += 1
     for x in source:
-        part = force_list(x)
+        part = force_list(x, "while evaluating a value of the list passed to builtins.concatLists")
         if part:
             only = part
             out.extend(part)
@@ -167,13 +176,14 @@ def prim_concatLists(state, lists):
 
 def prim_concatMap(state, f, items):
     """`concatMap f list`: the elements of the lists that `f` returns."""
-    f = force_function(f)
+    f = force_function(f, "while evaluating the first argument passed to builtins.concatMap")
     out: list = []
-    for x in force_list(items):
+    for x in force_list(items, "while evaluating the second argument passed to builtins.concatMap"):
         x = call1(f, x)
         if type(x) is not list:
-            e: object = type_error(x, "a list", cython.cast(Func, f).code.pos if type(f) is Func else -1)
-            e.add_trace(-1, "while invoking 'concatMap'")
+            doing: str = "while evaluating the return value of the function passed to builtins.concatMap"
+            e: object = type_error(x, "a list", -1)
+            e.add_trace(cython.cast(Func, f).code.pos if type(f) is Func else 0, doing)
             raise e
         out.extend(cython.cast(list, x))
     counters.list_elements += len(out)
@@ -182,31 +192,34 @@ def prim_concatMap(state, f, items):
 
 def prim_all(state, f, items):
     """`all pred list`: whether `pred` holds for all elements."""
-    f = force_function(f)
-    for x in force_list(items):
-        if not force_bool_c(call1(f, x), -1):
+    f = force_function(f, "while evaluating the first argument passed to builtins.all")
+    doing: str = "while evaluating the return value of the function passed to builtins.all"
+    for x in force_list(items, "while evaluating the second argument passed to builtins.all"):
+        if not force_bool_c(call1(f, x), doing, -1):
             return False
     return True
 
 
 def prim_any(state, f, items):
     """`any pred list`: whether `pred` holds for an element."""
-    f = force_function(f)
-    for x in force_list(items):
-        if force_bool_c(call1(f, x), -1):
+    f = force_function(f, "while evaluating the first argument passed to builtins.any")
+    doing: str = "while evaluating the return value of the function passed to builtins.any"
+    for x in force_list(items, "while evaluating the second argument passed to builtins.any"):
+        if force_bool_c(call1(f, x), doing, -1):
             return True
     return False
 
 
 def prim_partition(state, f, items):
     """`partition pred list`: the set of `right`, the elements for which `pred` holds, and `wrong`, the others."""
-    f = force_function(f)
+    f = force_function(f, "while evaluating the first argument passed to builtins.partition")
     right: list = []
     wrong: list = []
-    for x in force_list(items):
+    doing: str = "while evaluating the return value of the partition function passed to builtins.partition"
+    for x in force_list(items, "while evaluating the second argument passed to builtins.partition"):
         if type(x) is Thunk:
             x = force_thunk(cython.cast(Thunk, x), -1)
-        if force_bool_c(call1(f, x), -1):
+        if force_bool_c(call1(f, x), doing, -1):
             right.append(x)
         else:
             wrong.append(x)
@@ -216,10 +229,11 @@ def prim_partition(state, f, items):
 
 def prim_groupBy(state, f, items):
     """`groupBy f list`: a set of lists, of the elements for which `f` returns the attribute's name."""
-    f = force_function(f)
+    f = force_function(f, "while evaluating the first argument passed to builtins.groupBy")
     out: dict = {}
-    for x in force_list(items):
-        name: str = force_string_no_context(call1(f, x))
+    doing: str = "while evaluating the return value of the grouping function passed to builtins.groupBy"
+    for x in force_list(items, "while evaluating the second argument passed to builtins.groupBy"):
+        name: str = force_string_no_context(call1(f, x), doing)
         group: list = out.get(name)
         if group is None:
             out[name] = [x]
@@ -238,13 +252,14 @@ class SortKey:
         b: SortKey = other
         if a.f is None:
             return bool(less(a.value, b.value))
-        return bool(force_bool_c(call2(a.f, a.value, b.value), -1))
+        doing: str = "while evaluating the return value of the sorting function passed to builtins.sort"
+        return bool(force_bool_c(call2(a.f, a.value, b.value), doing, -1))
 
 
 def prim_sort(state, f, items):
     """`sort comparator list`: sorted, keeping the order of equal elements."""
-    f = force_function(f)
-    source: list = force_list(items)
+    source: list = force_list(items, "while evaluating the second argument passed to builtins.sort")
+    f = force_function(f, "while evaluating the first argument passed to builtins.sort")
     values: list = []
     keys: list = []
     key: SortKey
@@ -359,37 +374,59 @@ def merged(a: list, b: list) -> list:
 
 def prim_genericClosure(state, attrs):
     """`genericClosure { startSet, operator }`: everything reachable, one element for each `key`."""
-    s: dict = force_attrs(attrs)
-    start: list = force_list(required(s, "startSet", "genericClosure"))
-    operator: object = required(s, "operator", "genericClosure")
-    if type(operator) is Thunk:
-        operator = force_thunk(cython.cast(Thunk, operator), -1)
+    s: dict = force_attrs(attrs, "while evaluating the first argument passed to builtins.genericClosure")
+    inside: str = "in the attrset passed as argument to builtins.genericClosure"
+    start: list = force_list(
+        required(s, "startSet", inside),
+        "while evaluating the 'startSet' attribute passed as argument to builtins.genericClosure",
+    )
+    operator: object = force_function(
+        required(s, "operator", inside),
+        "while evaluating the 'operator' attribute passed as argument to builtins.genericClosure",
+    )
+    returned: str = "while evaluating the return value of the `operator` passed to builtins.genericClosure"
     done: Done = Done()
     out: list = []
     work: list = list(start)
     i: cython.Py_ssize_t = 0
     while i < len(work):
-        x: object = force_attrs(work[i])
+        x: object = work[i]
         work[i] = None
         i += 1
-        key: object = cython.cast(dict, x).get("key")
-        if key is None:
-            raise EvalError("attribute 'key' required")
-        if type(key) is Thunk:
-            key = force_thunk(cython.cast(Thunk, key), -1)
-        if not done.add(key):
+        if not done.add(element_key(x), x):
             continue
+        if type(x) is Thunk:
+            x = cython.cast(Thunk, x).payload
         out.append(x)
-        for y in force_list(call1(operator, x, 0)):
-            if type(y) is Thunk:
-                y = force_thunk(cython.cast(Thunk, y), -1)
-            work.append(y)
+        try:
+            found: list = force_list(call1(operator, x, 0), returned)
+            for y in found:
+                if type(y) is Thunk:
+                    y = force_thunk(cython.cast(Thunk, y), -1)
+                work.append(y)
+        except NixError as e:
+            e.add_trace(0, ("while calling operator on genericClosure element ", Shown(x)))
+            raise e
     counters.list_elements += len(out)
     return out
 
 
+@cython.cfunc
+def element_key(x: object) -> object:
+    """The forced key of an element of a closure."""
+    try:
+        s: dict = force_attrs(x)
+        key: object = s.get("key")
+        if key is None:
+            raise NixTypeError("attribute 'key' missing")
+        return force_thunk(cython.cast(Thunk, key), -1) if type(key) is Thunk else key
+    except NixError as e:
+        e.add_trace(0, ("in genericClosure element ", Shown(x)))
+        raise e
+
+
 class Done:
-    """The keys that genericClosure has seen. Keys must be comparable with each other."""
+    """The keys that genericClosure has seen, and whose they are. Keys must be comparable with each other."""
 
     def __init__(self):
         self.kind = None
@@ -397,8 +434,8 @@ class Done:
         self.ordered = []
         self.first = None
 
-    def add(self, key):
-        """Remember `key`; return whether it is new."""
+    def add(self, key, element):
+        """Remember the `key` of `element`; return whether it is new."""
         if type(key) is str or type(key) is ContextString:
             kind = str
             plain = key if type(key) is str else key.text
@@ -409,45 +446,57 @@ class Done:
             kind = Path
             plain = key.path
         else:
-            return self.add_ordered(key)
+            return self.add_ordered(key, element)
         if self.first is None:
-            self.first = key
+            self.first = (key, element)
             self.kind = kind
         elif self.kind is not kind:
-            raise EvalError("cannot compare " + show_type(key) + " with " + show_type(self.first), 0)
+            raise incomparable_elements(not_comparable(key, self.first[0]), element, self.first[1])
         if plain in self.simple:
             return False
         self.simple.add(plain)
         return True
 
-    def add_ordered(self, key):
+    def add_ordered(self, key, element):
         """The same for lists, by binary search."""
         if self.first is None:
-            self.first = key
+            self.first = (key, element)
             self.kind = type(key)
-            self.ordered.append(key)
+            self.ordered.append((key, element))
             return True
         if self.kind is not type(key) or self.simple:
-            raise EvalError("cannot compare " + show_type(key) + " with " + show_type(self.first), 0)
+            raise incomparable_elements(not_comparable(key, self.first[0]), element, self.first[1])
         low = 0
         high = len(self.ordered)
         while low < high:
             middle = (low + high) // 2
-            if less(self.ordered[middle], key):
-                low = middle + 1
-            else:
-                high = middle
-        if low < len(self.ordered) and not less(key, self.ordered[low]):
+            other = self.ordered[middle]
+            try:
+                if less(other[0], key):
+                    low = middle + 1
+                else:
+                    high = middle
+            except NixError as e:
+                incomparable_elements(e, element, other[1])
+                raise e
+        if low < len(self.ordered) and not less(key, self.ordered[low][0]):
             return False
-        self.ordered.insert(low, key)
+        self.ordered.insert(low, (key, element))
         return True
 
 
-def required(attrs, name, function):
-    """Return attribute `name` that builtin `function` wants in its argument; TypeError if it is missing."""
+def incomparable_elements(e, element, other):
+    """Return the error for two elements whose keys have no order."""
+    e.add_trace(0, ("with element ", Shown(other)))
+    e.add_trace(0, ("while comparing element ", Shown(element)))
+    return e
+
+
+def required(attrs, name, doing):
+    """Return attribute `name` that a builtin wants in its argument; TypeError if it is missing."""
     value: object = cython.cast(dict, attrs).get(name)
     if value is None:
-        from evaluator.core.attrsets import missing_for
-
-        raise missing_for(attrs, name, function)
+        e: object = NixTypeError("attribute '%s' missing" % name)
+        e.add_trace(0, doing)
+        raise e
     return value

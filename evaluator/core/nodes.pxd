@@ -1,6 +1,7 @@
 # C-level shape of what other compiled modules need of nodes.py.
 from evaluator.core.calls cimport (
-    call, call1, call2, call_primop, call_primop1, call_primop2, coerce, equal, force_attrs, force_list, less, type_error,
+    call, call1, call2, call_primop, call_primop1, call_primop2, coerce, equal, force_attrs, force_list,
+    force_string_no_context, less, type_error,
 )
 from evaluator.core.values cimport (
     Attrs, BLACKHOLE, ContextString, Counters, Frame, Frame2, FrameN, Func, Lambda, Lazy, Node, NULL, Path, PrimOp, Thunk,
@@ -15,6 +16,7 @@ cdef Node delayed2(object f)
 cdef object delay_call(Node node, object a)
 cdef object delay_call2(Node node, object a, object b)
 cpdef object add(object state, object x, object y, long long pos, long long pos2)
+cdef object not_numbers(object x, object y, long long pos, tuple operands)
 cpdef object subtract(object x, object y, long long pos)
 cpdef object multiply(object x, object y, long long pos)
 cpdef object divide(object x, object y, long long pos)

@@ -31,6 +31,7 @@ else:
         coerce,
         equal,
         force_attrs,
+        force_string_no_context,
         less,
         type_error,
     )
@@ -169,6 +170,48 @@ class GlobalThunk(Node):
 @cython.final
 @cython.no_gc
 @cython.cclass
+class Traced(Node):
+    """A node whose errors get a line of the trace, which says what it is: `text`, at `pos`.
+
+    Such nodes exist only where traces are wanted (--show-trace): others need not pay for them.
+    """
+
+    node: Node
+    pos: cython.longlong
+    text: str
+
+    def __init__(self, node, pos, text):
+        self.node = node
+        self.pos = pos
+        self.text = text
+
+    @cython.cfunc
+    def eval(self, env: Frame) -> object:
+        try:
+            return self.node.eval(env)
+        except NixError as e:
+            e.settle(self.pos)
+            e.add_trace(self.pos, self.text)
+            raise e
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def test(self, env: Frame, pos: cython.longlong) -> cython.int:
+        try:
+            return self.node.test(env, pos)
+        except NixError as e:
+            e.settle(self.pos)
+            e.add_trace(self.pos, self.text)
+            raise e
+
+    @cython.cfunc
+    def peek(self, env: Frame) -> object:
+        return self.node.peek(env)
+
+
+@cython.final
+@cython.no_gc
+@cython.cclass
 class Var0(Node):
     """A variable of the innermost environment."""
 
@@ -280,7 +323,7 @@ class WithVar(Node):
                 x = force_thunk(cython.cast(Thunk, x), self.pos)
                 env.first = x
             if not isinstance(x, dict):
-                raise type_error(x, "a set", 0)
+                raise type_error(x, "a set", 0, "while evaluating the first subexpression of a with expression")
             v: object = cython.cast(dict, x).get(self.name)
             if v is not None:
                 if counters.selections is not None:
@@ -323,22 +366,31 @@ def count_selection(attrs, name):
 def missing(s: object, name: str, pos: cython.longlong) -> object:
     """The error for an attribute that the set does not have, or for something that is no set."""
     if isinstance(s, dict):
-        return EvalError("attribute '%s' missing" % name, pos, best_matches(s, name))
-    return type_error(s, "a set", pos)
+        return EvalError("attribute '%s' missing" % name, -1, best_matches(s, name)).of_operator(pos)
+    e: object = type_error(s, "a set", pos, "while selecting an attribute")
+    return e.of_operator(pos)
 
 
 @cython.cfunc
-def force_selected(t: Thunk, s: object, name: str, pos: cython.longlong, shown: object) -> object:
-    """Force an attribute of `s`; errors tell where it was defined. `shown` is the attribute path or None for `name`."""
+def force_selected(t: Thunk, s: object, name: str, pos: cython.longlong) -> object:
+    """Force an attribute of `s`; errors tell where it was defined and where it was selected."""
     where: cython.longlong
     try:
         return force_thunk(t, -1)
     except NixError as e:
         where = position_of(s, name)
         e.settle(where if where else pos)
-        if where:
-            e.add_trace(where, "while evaluating the attribute '%s'" % (name if shown is None else shown))
+        selected(e, where, name, pos, name)
         raise e
+
+
+@cython.cfunc
+def selected(e: object, where: cython.longlong, found: object, pos: cython.longlong, wanted: object) -> object:
+    """Note that an error passed a selection at `pos` of the path `wanted`, of which `found` is defined at `where`."""
+    if where:
+        e.add_trace(where, "from the definition of '%s'" % found)
+    e.add_trace(pos, "while evaluating the attribute '%s'" % wanted)
+    return e
 
 
 @cython.final
@@ -370,9 +422,10 @@ class Select1(Node):
                     t = cython.cast(Thunk, v)
                     if t.node is None and t.payload is not BLACKHOLE:
                         return t.payload
-                    return force_selected(t, s, self.name, self.pos, None)
+                    return force_selected(t, s, self.name, self.pos)
                 return v
-        raise missing(s, self.name, self.pos)
+        e: object = missing(s, self.name, self.pos)
+        raise selected(e, 0, "", self.pos, self.name)
 
     @cython.cfunc
     def delay(self, env: Frame) -> object:
@@ -401,24 +454,12 @@ class Select1(Node):
 
 
 @cython.cfunc
-def name_of(p: object, env: Frame) -> str:
+def name_of(p: object, env: Frame, where: cython.longlong) -> str:
     """Evaluate a dynamic attribute name in a selection."""
     v: object = cython.cast(Node, p).eval(env)
     if type(v) is str:
         return cython.cast(str, v)
-    return attribute_name(v)
-
-
-@cython.cfunc
-def attribute_name(v: object) -> str:
-    """Check that a dynamic attribute name is a string without context."""
-    if type(v) is ContextString:
-        raise EvalError(
-            "the string '%s' is not allowed to refer to a store path (such as '%s')" % (v.text, min(v.context)), 0
-        )
-    if type(v) is not str:
-        raise type_error(v, "a string", 0)
-    return v
+    return force_string_no_context(v, "while evaluating an attribute name", where)
 
 
 @cython.final
@@ -431,12 +472,16 @@ class Select(Node):
     path: list
     default: Node
     pos: cython.longlong
+    where: list
+    show: object
 
-    def __init__(self, e, path, default, pos):
+    def __init__(self, e, path, default, pos, where, show):
         self.e = e
         self.path = path
         self.default = default
         self.pos = pos
+        self.where = where
+        self.show = show
 
     @cython.cfunc
     def eval(self, env: Frame) -> object:
@@ -445,10 +490,11 @@ class Select(Node):
         name: str
         holder: object = None
         held: str = None
+        found: cython.Py_ssize_t = 0
         try:
             for p in self.path:
                 counters.lookups += 1
-                name = cython.cast(str, p) if type(p) is str else name_of(p, env)
+                name = cython.cast(str, p) if type(p) is str else name_of(p, env, self.where[found])
                 if type(s) is Thunk:
                     s = force_thunk(cython.cast(Thunk, s), -1)
                 v = cython.cast(dict, s).get(name) if isinstance(s, dict) else None
@@ -460,6 +506,7 @@ class Select(Node):
                     count_selection(s, name)
                 holder = s
                 held = name
+                found += 1
                 s = v
             if type(s) is Thunk:
                 s = force_thunk(cython.cast(Thunk, s), -1)
@@ -467,21 +514,23 @@ class Select(Node):
         except NixError as e:
             where: cython.longlong = 0 if holder is None else position_of(holder, held)
             e.settle(where if where else self.pos)
-            if where:
-                e.add_trace(where, "while evaluating the attribute '%s'" % self.show_path(env))
+            selected(e, where, self.shown(found, env), self.pos, self.shown(len(self.path), env))
             raise e
 
-    def show_path(self, env: Frame):
-        """Return the attribute path for a trace."""
+    @cython.cfunc
+    def shown(self, count: cython.Py_ssize_t, env: Frame) -> object:
+        """Return the beginning of the attribute path for a trace: `count` names, computed ones as what they are."""
         out: list = []
-        for p in self.path:
-            if type(p) is str:
-                out.append(p)
-            else:
+        i: cython.Py_ssize_t
+        for i in range(count):
+            p: object = self.path[i]
+            if type(p) is not str:
                 try:
-                    out.append(name_of(p, env))
+                    p = name_of(p, env, 0)
                 except NixError:
-                    out.append('"${...}"')
+                    out.append(self.show(i))
+                    continue
+            out.append(p)
         return ".".join(out)
 
 
@@ -493,10 +542,12 @@ class Has(Node):
 
     e: Node
     path: list
+    where: list
 
-    def __init__(self, e, path):
+    def __init__(self, e, path, where):
         self.e = e
         self.path = path
+        self.where = where
 
     @cython.cfunc
     def eval(self, env: Frame) -> object:
@@ -507,10 +558,12 @@ class Has(Node):
     def test(self, env: Frame, pos: cython.longlong) -> cython.int:
         s: object = self.e.eval(env)
         name: str
+        i: cython.Py_ssize_t = 0
         for p in self.path:
             if type(s) is Thunk:
                 s = force_thunk(cython.cast(Thunk, s), 0)
-            name = cython.cast(str, p) if type(p) is str else name_of(p, env)
+            name = cython.cast(str, p) if type(p) is str else name_of(p, env, self.where[i])
+            i += 1
             if not isinstance(s, dict):
                 return 0
             s = cython.cast(dict, s).get(name)
@@ -606,7 +659,7 @@ class SetNode(Node):
             v: object = cython.cast(Node, name_node).eval(env)
             if v is NULL:
                 continue
-            name: str = attribute_name(v)
+            name: str = force_string_no_context(v, "while evaluating the name of a dynamic attribute", pos)
             if name in d:
                 found: object = where.get(name) or position_of(d, name)
                 raise EvalError(
@@ -726,7 +779,9 @@ class RecAttrsNode(SetNode):
     @cython.cfunc
     def override(self, d: Attrs, slots: Frame) -> object:
         """`__overrides` replaces attributes for the others to see, too."""
-        overrides: dict = force_attrs(cython.cast(dict, d)["__overrides"], 0)
+        overrides: dict = force_attrs(
+            cython.cast(dict, d)["__overrides"], "while evaluating the `__overrides` attribute", 0
+        )
         for name, value in overrides.items():
             if name in self.names:
                 set_slot(slots, self.names.index(name), value)
@@ -795,19 +850,37 @@ class Assert(Node):
     condition: Node
     body: Node
     pos: cython.longlong
+    where: cython.longlong
     show: object
+    sides: tuple
 
-    def __init__(self, condition, body, pos, show):
+    def __init__(self, condition, body, pos, where, show, sides):
         self.condition = condition
         self.body = body
         self.pos = pos
+        self.where = where
         self.show = show
+        self.sides = sides
 
     @cython.cfunc
     def eval(self, env: Frame) -> object:
-        if not self.condition.test(env, self.pos):
-            raise NixAssertionError("assertion '%s' failed" % self.show(), self.pos)
+        if not self.condition.test(env, self.where):
+            raise self.failed(env)
         return self.body.eval(env)
+
+    @cython.cfunc
+    def failed(self, env: Frame) -> object:
+        """The error for a condition that does not hold; of an `a == b` it tells what makes the difference."""
+        e: object = None
+        if self.sides is not None:
+            from evaluator.core.differences import difference
+
+            a, b, pos = self.sides
+            e = difference(cython.cast(Node, a).eval(env), cython.cast(Node, b).eval(env), pos)
+        if e is None:
+            return NixAssertionError("assertion '%s' failed" % self.show(), self.pos)
+        e.add_trace(self.pos, "while evaluating the condition of the assertion '%s'" % self.show())
+        return e.of_operator(self.pos)
 
 
 @cython.final
@@ -981,7 +1054,8 @@ class FunctionSet(FunctionNode):
         if type(argument) is Thunk:
             argument = force_thunk(cython.cast(Thunk, argument), pos)
         if not isinstance(argument, dict):
-            raise type_error(argument, "a set", pos)
+            doing: str = "while evaluating the value passed for the lambda argument"
+            raise self.from_call(type_error(argument, "a set", self.pos, doing), pos)
         s: dict = cython.cast(dict, argument)
         n: cython.Py_ssize_t = len(self.names)
         i: cython.Py_ssize_t
@@ -1009,21 +1083,23 @@ class FunctionSet(FunctionNode):
             raise self.unexpected(s, pos)
         return run_body(self, slots, pos)
 
-    def described(self):
-        """Return what messages call this function."""
-        shown: object = "'" + self.name + "'" if self.name else "anonymous function"
-        return "%s at %s" % (shown, self.state.positions.show(self.pos))
+    def from_call(self, e, pos):
+        """Return the error of a call at `pos` that does not fit this function."""
+        if pos > 0:
+            e.add_trace(pos, "from call site")
+            e.call_pos = pos
+        return e
 
     def lacks(self, name, pos):
         """Return the error for a call without a required argument."""
-        return NixTypeError("%s called without required argument '%s'" % (self.described(), name), pos)
+        message: str = "function '%s' called without required argument '%s'"
+        return self.from_call(NixTypeError(message % (self.name or "anonymous lambda", name), self.pos), pos)
 
     def unexpected(self, s, pos):
         """Return the error for a call with an argument that is not expected."""
         name: object = min([k for k in s if k not in self.names])
-        return NixTypeError(
-            "%s called with unexpected argument '%s'" % (self.described(), name), pos, best_matches(self.names, name)
-        )
+        message: str = "function '%s' called with unexpected argument '%s'" % (self.name or "anonymous lambda", name)
+        return self.from_call(NixTypeError(message, self.pos, best_matches(self.names, name)), pos)
 
     def formals(self):
         return [(self.names[i], self.defaults[i] is not None, self.where[i]) for i in range(len(self.names))]
@@ -1124,12 +1200,6 @@ class CallN(Node):
         return call(f, out, self.pos)
 
 
-@cython.cfunc
-def wrapped(value: object) -> object:
-    """An integer reduced to 64 bits; compiled code computes in 64 bits anyway."""
-    return (value + 0x8000000000000000) % 0x10000000000000000 - 0x8000000000000000
-
-
 def canonical_path(path):
     """Return an absolute path without `.`, `..`, empty components and trailing slash; no link is looked at."""
     if "//" not in path and "/." not in path and (not path.endswith("/") or path == "/"):
@@ -1146,15 +1216,44 @@ def canonical_path(path):
     return "/" + "/".join(out)
 
 
+def overflow(doing, x, operator, y):
+    """Return the error for a result that has more than 64 bits."""
+    return EvalError("integer overflow in %s %d %s %d" % (doing, x, operator, y))
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def small(x: object) -> cython.int:
+    """Whether an integer is so small that the sum or difference of two such fits into 64 bits."""
+    value: cython.longlong = x
+    return -0x4000000000000000 <= value <= 0x3FFFFFFFFFFFFFFF
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def fits(value: object) -> cython.int:
+    """Whether a Python integer is one of the language."""
+    return -0x8000000000000000 <= value <= 0x7FFFFFFFFFFFFFFF
+
+
 def add(state, x, y, pos, pos2):
     """`x + y` for forced operands at these positions."""
+    a: cython.longlong
+    b: cython.longlong
+    c: cython.longlong
     if type(x) is int:
         if type(y) is int:
             if cython.compiled:
-                a: cython.longlong = x
-                b: cython.longlong = y
-                return a + b
-            return wrapped(x + y)
+                a = x
+                b = y
+                c = a + b  # wraps: Python and what is built for it are compiled so
+                if ((a ^ c) & (b ^ c)) >= 0:
+                    return c
+            elif fits(x + y):
+                return x + y
+            e: object = overflow("adding", x, "+", y)
+            e.pos = pos2
+            raise e
         if type(y) is float:
             return x + y
         raise EvalError("cannot add " + show_type(y) + " to an integer", pos2)
@@ -1167,21 +1266,30 @@ def add(state, x, y, pos, pos2):
     context: set = set()
     text: str
     if type(x) is Path:
-        text = cython.cast(Path, x).path + coerce(state, y, context, False, False, pos2)
+        text = cython.cast(Path, x).path + coerce(state, y, context, False, False, SEGMENT, pos2)
         if context:
             raise EvalError("a string that refers to a store path cannot be appended to a path", pos)
         return make_path(canonical_path(text))
     copy: cython.bint = type(x) is str or type(x) is ContextString
-    text = coerce(state, x, context, False, copy, pos)
-    return make_string(text + coerce(state, y, context, False, copy, pos2), context)
+    text = coerce(state, x, context, False, copy, SEGMENT, pos)
+    return make_string(text + coerce(state, y, context, False, copy, SEGMENT, pos2), context)
 
 
-@cython.cfunc
-def not_numbers(x: object, y: object, pos: cython.longlong) -> object:
+#: What the traces of errors in `+` and in interpolations say, be it about a path or not.
+SEGMENT = "while evaluating a path segment"
+
+
+def not_numbers(x, y, pos, operands):
     """The TypeError for an arithmetic operation whose operands are not both numbers."""
+    second: cython.bint
+    wanted: str
     if type(x) is float or type(y) is float:
-        return type_error(y if type(x) is int or type(x) is float else x, "a float", pos)
-    return type_error(y if type(x) is int else x, "an integer", pos)
+        second = type(x) is int or type(x) is float
+        wanted = "a float"
+    else:
+        second = type(x) is int
+        wanted = "an integer"
+    return type_error(y if second else x, wanted, -1, "while evaluating " + operands[second]).of_operator(pos)
 
 
 @cython.cfunc
@@ -1193,49 +1301,61 @@ def numbers(x: object, y: object) -> cython.int:
 
 def subtract(x, y, pos):
     """`x - y`"""
+    a: cython.longlong
+    b: cython.longlong
+    c: cython.longlong
     if type(x) is int and type(y) is int:
         if cython.compiled:
-            a: cython.longlong = x
-            b: cython.longlong = y
-            return a - b
-        return wrapped(x - y)
+            a = x
+            b = y
+            c = a - b
+            if ((a ^ b) & (a ^ c)) >= 0:
+                return c
+        elif fits(x - y):
+            return x - y
+        raise overflow("subtracting", x, "-", y).of_operator(pos)
     if numbers(x, y):
         return x - y
-    raise not_numbers(x, y, pos)
+    raise not_numbers(x, y, pos, ("the first argument of the subtraction", "the second argument of the subtraction"))
 
 
 def multiply(x, y, pos):
     """`x * y`"""
     if type(x) is int and type(y) is int:
-        if cython.compiled:
-            a: cython.longlong = x
-            b: cython.longlong = y
-            return a * b
-        return wrapped(x * y)
+        product: object = x * y
+        if not fits(product):
+            raise overflow("multiplying", x, "*", y).of_operator(pos)
+        return product
     if numbers(x, y):
         return x * y
-    raise not_numbers(x, y, pos)
+    raise not_numbers(
+        x, y, pos, ("the first argument of the multiplication", "the second argument of the multiplication")
+    )
 
 
 def divide(x, y, pos):
     """`x / y`, rounded towards zero for integers."""
+    operands: tuple = ("the first operand of the division", "the second operand of the division")
     if type(y) is not int and type(y) is not float:
-        raise type_error(y, "a float", pos)
+        raise type_error(y, "a float", -1, "while evaluating " + operands[1]).of_operator(pos)
     if y == 0:
-        raise EvalError("division by zero", pos)
+        raise EvalError("division by zero").of_operator(pos)
     if type(x) is int and type(y) is int:
         if y == -1 and x == -9223372036854775808:
-            raise EvalError("overflow in integer division", pos)
+            raise overflow("dividing", x, "/", y).of_operator(pos)
         q: object = abs(x) // abs(y)
         return q if (x < 0) == (y < 0) else -q
     if numbers(x, y):
         return x / y
-    raise not_numbers(x, y, pos)
+    raise not_numbers(x, y, pos, operands)
 
 
 @cython.cclass
 class Binary(Node):
-    """An operator with two operands; `pos` is the position of the first, `pos2` of the second."""
+    """An operator with two operands.
+
+    `pos` and `pos2` are the positions of the operands; for operators that stand for builtins, `pos` is the operator's.
+    """
 
     a: Node
     b: Node
@@ -1269,8 +1389,9 @@ class Add(Binary):
         ):
             # Turned into a string, or refused, before the other operand is looked at.
             context: set = set()
-            text: str = coerce(self.state, x, context, False, False, self.pos)
-            return make_string(text + coerce(self.state, self.b.eval(env), context, False, False, self.pos2), context)
+            text: str = coerce(self.state, x, context, False, False, SEGMENT, self.pos)
+            y: object = self.b.eval(env)
+            return make_string(text + coerce(self.state, y, context, False, False, SEGMENT, self.pos2), context)
         return add(self.state, x, self.b.eval(env), self.pos, self.pos2)
 
     @cython.cfunc
@@ -1279,7 +1400,7 @@ class Add(Binary):
         x: object = self.a.peek(env)
         if type(x) is int:
             y: object = self.b.peek(env)
-            if type(y) is int:
+            if type(y) is int and small(x) and small(y):
                 return add(None, x, y, 0, 0)
         return new_thunk(self, env)
 
@@ -1300,7 +1421,7 @@ class Subtract(Binary):
         x: object = self.a.peek(env)
         if type(x) is int:
             y: object = self.b.peek(env)
-            if type(y) is int:
+            if type(y) is int and small(x) and small(y):
                 return subtract(x, y, 0)
         return new_thunk(self, env)
 
@@ -1366,7 +1487,7 @@ class Less(BinaryTest):
     @cython.exceptval(-1, check=False)
     def test(self, env: Frame, pos: cython.longlong) -> cython.int:
         x: object = self.a.eval(env)
-        return less(x, self.b.eval(env))
+        return less(x, self.b.eval(env), self.pos)
 
 
 @cython.final
@@ -1379,7 +1500,7 @@ class Greater(BinaryTest):
     @cython.exceptval(-1, check=False)
     def test(self, env: Frame, pos: cython.longlong) -> cython.int:
         y: object = self.b.eval(env)
-        return less(y, self.a.eval(env))
+        return less(y, self.a.eval(env), self.pos)
 
 
 @cython.final
@@ -1392,7 +1513,7 @@ class LessOrEqual(BinaryTest):
     @cython.exceptval(-1, check=False)
     def test(self, env: Frame, pos: cython.longlong) -> cython.int:
         y: object = self.b.eval(env)
-        return not less(y, self.a.eval(env))
+        return not less(y, self.a.eval(env), self.pos)
 
 
 @cython.final
@@ -1405,7 +1526,7 @@ class GreaterOrEqual(BinaryTest):
     @cython.exceptval(-1, check=False)
     def test(self, env: Frame, pos: cython.longlong) -> cython.int:
         x: object = self.a.eval(env)
-        return not less(x, self.b.eval(env))
+        return not less(x, self.b.eval(env), self.pos)
 
 
 @cython.final
@@ -1443,7 +1564,7 @@ class And(BinaryTest):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def test(self, env: Frame, pos: cython.longlong) -> cython.int:
-        return self.b.test(env, self.pos) if self.a.test(env, self.pos) else 0
+        return self.b.test(env, self.pos2) if self.a.test(env, self.pos) else 0
 
 
 @cython.final
@@ -1455,7 +1576,7 @@ class Or(BinaryTest):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def test(self, env: Frame, pos: cython.longlong) -> cython.int:
-        return 1 if self.a.test(env, self.pos) else self.b.test(env, self.pos)
+        return 1 if self.a.test(env, self.pos) else self.b.test(env, self.pos2)
 
 
 @cython.final
@@ -1467,28 +1588,30 @@ class Implies(BinaryTest):
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def test(self, env: Frame, pos: cython.longlong) -> cython.int:
-        return self.b.test(env, self.pos) if self.a.test(env, self.pos) else 1
+        return self.b.test(env, self.pos2) if self.a.test(env, self.pos) else 1
 
 
 @cython.final
 @cython.no_gc
 @cython.cclass
 class Not(Node):
-    """`!a`"""
+    """`!a`; `pos` is the position of the operand."""
 
     a: Node
+    pos: cython.longlong
 
-    def __init__(self, a):
+    def __init__(self, a, pos):
         self.a = a
+        self.pos = pos
 
     @cython.cfunc
     def eval(self, env: Frame) -> object:
-        return False if self.a.test(env, 0) else True
+        return False if self.a.test(env, self.pos) else True
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def test(self, env: Frame, pos: cython.longlong) -> cython.int:
-        return not self.a.test(env, 0)
+        return not self.a.test(env, self.pos)
 
 
 @cython.final
@@ -1501,10 +1624,10 @@ class Update(Binary):
     def eval(self, env: Frame) -> object:
         x: object = self.a.eval(env)
         if not isinstance(x, dict):
-            raise type_error(x, "a set", 0)
+            raise type_error(x, "a set", -1).of_operator(self.pos)
         y: object = self.b.eval(env)
         if not isinstance(y, dict):
-            raise type_error(y, "a set", 0)
+            raise type_error(y, "a set", -1).of_operator(self.pos2)
         counters.updates += 1
         if not cython.cast(dict, x):
             return y
@@ -1548,10 +1671,11 @@ class Concat(Binary):
     def eval(self, env: Frame) -> object:
         x: object = self.a.eval(env)
         y: object = self.b.eval(env)
-        if type(x) is not list:
-            raise type_error(x, "a list", self.pos)
-        if type(y) is not list:
-            raise type_error(y, "a list", self.pos)
+        if type(x) is not list or type(y) is not list:
+            x = x if type(x) is not list else y
+            raise type_error(x, "a list", self.pos, "while evaluating one of the elements to concatenate").of_operator(
+                self.pos
+            )
         counters.list_concatenations += 1
         if not cython.cast(list, x):
             return y
@@ -1607,7 +1731,7 @@ class Interpolation(Node):
             context.update(cython.cast(ContextString, x).context)
             return cython.cast(ContextString, x).text
         try:
-            return coerce(self.state, x, context, False, True, at)
+            return coerce(self.state, x, context, False, True, SEGMENT, at)
         except NixError as e:
             e.settle(at)
             raise e
@@ -1643,7 +1767,7 @@ class PathInterpolation(Node):
                 text += cython.cast(str, p)
             else:
                 at = self.where[i]
-                text += coerce(self.state, cython.cast(Node, p).eval(env), context, False, False, at)
+                text += coerce(self.state, cython.cast(Node, p).eval(env), context, False, False, SEGMENT, at)
             i += 1
         if context:
             raise EvalError("a string that refers to a store path cannot be appended to a path", self.pos)

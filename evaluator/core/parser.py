@@ -15,7 +15,8 @@ is turned into nodes piece by piece when first evaluated (scope.py). Positions a
     (LET_N, attrs, tree)  (WITH_N, pos, tree, tree)  (ASSERT_N, pos, tree, tree)  (IF_N, pos, tree, tree, tree)
     (LAMBDA, pos, argument or None, formals or None, ellipsis, tree)      formals: tuple of (name, default or None, pos)
     [CALL, pos, tree, [tree ...]]
-    (OPERATOR, operator, pos, tree, tree, pos of the second)   (NOT, tree)  (NEGATE, pos, tree)
+    (OPERATOR, operator, pos of the first operand, tree, tree, pos of the second, pos of the operator)
+    (NOT, tree)  (NEGATE, pos, tree)
     (BLOB, start, end)                   a tree in the parse cache that was not loaded yet; the parser makes none
 
 Raises `SyntaxProblem`.
@@ -531,6 +532,7 @@ class Parser:
         lx: Lexer = self.lx
         pos: cython.Py_ssize_t = lx.start
         second: cython.Py_ssize_t
+        at: cython.Py_ssize_t
         forbidden: cython.int = 0
         precedence: cython.int
         kind: cython.int = lx.kind
@@ -561,10 +563,11 @@ class Parser:
             if precedence == forbidden:
                 raise self.unexpected("")
             found: tuple = _OPERATORS[kind]
+            at = lx.start
             lx.next()
             second = lx.start
             right = self.operators(precedence if found[1] == 1 else precedence + 1)
-            left = (OPERATOR, found[2], pos, left, right, second)
+            left = (OPERATOR, found[2], pos, left, right, second, at)
             forbidden = precedence if found[1] == 2 else 0
 
     def application(self):
@@ -675,7 +678,7 @@ class Parser:
             attrs = self.bindings(at, True, CHAR_BASE + 125)
             self.in_scope(attrs, outer, False)
             if kind == T_LET:
-                return (SELECT, -1, attrs, ("body",), None)
+                return (SELECT, pos, attrs, ("body",), None)
             return attrs
         if kind == T_SPATH:
             lx.next()

@@ -17,8 +17,14 @@ cdef class Builder:
     cdef long long base
     cdef str base_path
     cdef bint operators_redefined
+    cdef bint traced
     cdef object blobs
     cdef object at(self, long long pos)
+    cdef object place(self, object tree)
+    cdef list places(self, object path)
+    cdef Node operand(self, object tree, Scope scope, str text)
+    cdef Node call_of(self, str builtin, Node node, object pos)
+    cdef Node assertion(self, object tree, Scope scope)
     cdef Node build(self, object tree, Scope scope, object name)
     cdef Node lazy(self, object tree, Scope scope, object name)
     cdef Node later(self, object tree, Scope scope, object name)

@@ -57,6 +57,12 @@ _BINARY = {
     "//": nodes.Update,
     "++": nodes.Concat,
 }
+#: What a trace calls the operands of the operators that are no builtins.
+_OPERANDS = {
+    op: ("in the left operand of '%s'" % op, "in the right operand of '%s'" % op)
+    for op in ("==", "!=", "&&", "||", "->", "//", "++")
+}
+_OPERANDS["+"] = ("in an operand of '+'", "in an operand of '+'")
 #: The builtins that operators stand for: name, whether the operands change places, whether the result is negated.
 _BUILTIN_OF = {
     "-": ("__sub", False, False),
@@ -89,6 +95,25 @@ class Builder:
         self.base = base
         self.base_path = base_path
         self.operators_redefined = operators_redefined
+        self.traced = state.settings.show_trace
+
+    def place(self, tree):
+        """Return the position of an expression as traces give it, 0 for literals and `let`."""
+        kind: cython.int = tree[0]
+        if kind == VAR:
+            return self.at(tree[2])
+        if kind == OPERATOR:
+            return self.at(tree[6])
+        if kind == HAS or kind == NOT or (kind == LIST and tree[1]):
+            return self.place(tree[1][0] if kind == LIST else tree[1])
+        if kind == STRING or kind == INT_N or kind == FLOAT_N or kind == PATH_N or kind == HPATH_N:
+            return 0
+        return 0 if kind == LET_N or kind == LIST else self.at(tree[1])
+
+    def operand(self, tree, scope, text):
+        """As `build`; errors in it are said to be `text`."""
+        node: object = self.build(tree, scope, None)
+        return nodes.Traced(node, self.place(tree), text) if self.traced else node
 
     def at(self, pos: cython.longlong):
         return self.base + pos if pos >= 0 else 0
@@ -121,24 +146,23 @@ class Builder:
             return self.operator(tree, scope)
         if kind == IF_N:
             return nodes.If(
-                self.build(tree[2], scope, None),
+                self.operand(tree[2], scope, "while evaluating a branch condition"),
                 self.lazy(tree[3], scope, None),
                 self.lazy(tree[4], scope, None),
-                self.at(tree[1]),
+                self.place(tree[2]) or self.at(tree[1]),
             )
         if kind == WITH_N:
             return nodes.With(self.build(tree[2], scope, None), self.lazy(tree[3], Scope(None, scope), None))
         if kind == ASSERT_N:
-            return nodes.Assert(
-                self.build(tree[2], scope, None),
-                self.lazy(tree[3], scope, None),
-                self.at(tree[1]),
-                Shown(tree[2], self.base_path, self.state, self.blobs),
-            )
+            return self.assertion(tree, scope)
         if kind == HAS:
-            return nodes.Has(self.build(tree[1], scope, None), self.path(tree[2], scope))
+            return nodes.Has(
+                self.operand(tree[1], scope, "in the argument of '?'"),
+                self.path(tree[2], scope),
+                self.places(tree[2]),
+            )
         if kind == NOT:
-            return nodes.Not(self.build(tree[1], scope, None))
+            return nodes.Not(self.operand(tree[1], scope, "in the argument of '!'"), self.place(tree[1]))
         if kind == NEGATE:
             if self.operators_redefined and self.is_local("__sub", scope):
                 return nodes.CallN(
@@ -146,7 +170,8 @@ class Builder:
                     [nodes.Const(0), self.lazy(tree[2], scope, None)],
                     self.at(tree[1]),
                 )
-            return nodes.Negate(self.build(tree[2], scope, None), self.at(tree[1]))
+            pos: object = self.at(tree[1])
+            return self.call_of("sub", nodes.Negate(self.build(tree[2], scope, None), pos), pos)
         if kind == PATH_N:
             return nodes.Const(nodes.path_value(show.absolute_path(tree[1], self.base_path)))
         if kind == HPATH_N:
@@ -224,13 +249,44 @@ class Builder:
     def path(self, path, scope):
         return [x if type(x) is str else self.build(x, scope, None) for x in path]
 
+    def places(self, path):
+        """Return where the names of an attribute path are computed; None if all are written out."""
+        if all(type(x) is str for x in path):
+            return None
+        return [0 if type(x) is str else self.place(x) for x in path]
+
+    def assertion(self, tree, scope):
+        condition: object = tree[2]
+        node: object = self.operand(condition, scope, "in the condition of the assert statement")
+        sides: object = None
+        if condition[0] == OPERATOR and condition[1] == "==":
+            # Seldom wanted, and only a failed assertion evaluates them a second time.
+            a: object = self.later(condition[3], scope, None)
+            b: object = self.later(condition[4], scope, None)
+            sides = (a, b, self.at(condition[6]))
+        return nodes.Assert(
+            node,
+            self.lazy(tree[3], scope, None),
+            self.at(tree[1]),
+            self.place(condition) or self.at(tree[1]),
+            Shown(condition, self.base_path, self.state, self.blobs),
+            sides,
+        )
+
     def selection(self, tree, scope):
-        e: object = self.build(tree[2], scope, None)
+        e: object = self.operand(tree[2], scope, "while selecting an attribute")
         path: object = tree[3]
         if tree[4] is None and len(path) == 1 and type(path[0]) is str:
             return nodes.Select1(e, path[0], self.at(tree[1]))
         default: object = None if tree[4] is None else self.lazy(tree[4], scope, None)
-        return nodes.Select(e, self.path(path, scope), default, self.at(tree[1]))
+        return nodes.Select(
+            e,
+            self.path(path, scope),
+            default,
+            self.at(tree[1]),
+            self.places(path),
+            Shown(path, self.base_path, self.state, self.blobs),
+        )
 
     def call(self, tree, scope):
         f: object = self.build(tree[2], scope, None)
@@ -250,10 +306,26 @@ class Builder:
                 a: object = self.lazy(tree[3], scope, None)
                 b: object = self.lazy(tree[4], scope, None)
                 node: object = nodes.CallN(self.variable(name, scope, 0), [b, a] if swapped else [a, b], pos)
-                return nodes.Not(node) if negated else node
-        return _BINARY[op](
-            self.build(tree[3], scope, None), self.build(tree[4], scope, None), pos, self.at(tree[5]), self.state
-        )
+                return nodes.Not(node, pos) if negated else node
+        kind: object = _BINARY[op]
+        if op in _BUILTIN_OF:
+            pos = self.at(tree[6])
+            node = kind(self.build(tree[3], scope, None), self.build(tree[4], scope, None), pos, 0, self.state)
+            node = self.call_of(_BUILTIN_OF[op][0][2:], node, pos)
+            return nodes.Traced(node, pos, "in the argument of '!'") if self.traced and _BUILTIN_OF[op][2] else node
+        left, right = _OPERANDS[op]
+        a = self.operand(tree[3], scope, left)
+        b = self.operand(tree[4], scope, right)
+        if op == "++":
+            return kind(a, b, self.at(tree[6]), 0, self.state)
+        second: object = self.at(tree[5])
+        if op == "&&" or op == "||" or op == "->":
+            return kind(a, b, self.place(tree[3]) or pos, self.place(tree[4]) or second, self.state)
+        return kind(a, b, pos, second, self.state)
+
+    def call_of(self, builtin: str, node, pos):
+        """An operator at `pos` that traces call by the name of its builtin."""
+        return nodes.Traced(node, pos, "while calling the '%s' builtin" % builtin) if self.traced else node
 
     def function(self, tree, scope, name):
         pos: object = self.at(tree[1])
@@ -392,7 +464,7 @@ class Builder:
 
 
 class Shown:
-    """Calling it gives the text of an expression as Nix prints it."""
+    """Calling it gives the text of an expression as Nix prints it; of an attribute path, that of a name in it."""
 
     def __init__(self, tree, base_path, state, blobs):
         self.tree = tree
@@ -400,8 +472,10 @@ class Shown:
         self.state = state
         self.blobs = blobs
 
-    def __call__(self):
-        return show.show(self.tree, self.base_path, self.state.io.home, self.blobs)
+    def __call__(self, index=None):
+        if index is None:
+            return show.show(self.tree, self.base_path, self.state.io.home, self.blobs)
+        return '"${' + show.show(self.tree[index], self.base_path, self.state.io.home, self.blobs) + '}"'
 
 
 class Expression:

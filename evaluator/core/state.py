@@ -16,7 +16,7 @@ from __future__ import annotations
 from evaluator.core import parser, scope
 from evaluator.core.calls import call, call1, call2, coerce, force_attrs, force_deep
 from evaluator.core.values import Attrs, Func, attribute_position, force, make_path, make_string
-from evaluator.errors import CALL_SITE, EvalError, MissingArgumentError, NixError
+from evaluator.errors import CALL_SITE, NO_POS, EvalError, MissingArgumentError, NixError
 from evaluator.source import Positions, Source
 
 
@@ -107,12 +107,19 @@ class EvalState:
         context.add(copied)
         return copied
 
-    def coerce_to_path(self, value, context: set, pos: int = CALL_SITE) -> str:
+    def coerce_to_path(self, value, context: set, doing: str = "", pos: int = CALL_SITE) -> str:
         """Return `value` as an absolute path, not copied; its context joins `context`."""
-        path = coerce(self, value, context, False, False, pos)
-        if not path.startswith("/"):
-            raise EvalError(f"string '{path}' doesn't represent an absolute path", pos)
-        return path
+        path = coerce(self, value, context, False, False, doing, pos)
+        if path.startswith("/"):
+            return path
+        error = EvalError(f"string '{path}' doesn't represent an absolute path", pos)
+        error.add_trace(max(pos, NO_POS), doing)
+        forced = force(value)
+        if isinstance(forced, dict):
+            name = "__toString" if "__toString" in forced else "outPath"
+            used = "the result of the `__toString`" if name == "__toString" else "the `outPath`"
+            error.add_trace(attribute_position(forced, name), f"while using {used} attribute")
+        raise error
 
     def auto_call(self, function, arguments: dict):
         """Call the forced value `function` as commands do: with those of `arguments` that it names.

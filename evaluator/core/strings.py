@@ -29,13 +29,14 @@ def prim_toString(state, x):
     if type(x) is str or type(x) is ContextString:
         return x
     context: set = set()
-    return make_string(coerce(state, x, context, True, False), context)
+    doing: str = "while evaluating the first argument passed to builtins.toString"
+    return make_string(coerce(state, x, context, True, False, doing), context)
 
 
 def prim_stringLength(state, x):
     """`stringLength e`: how many bytes the string has."""
     if type(x) is not str:
-        x = coerce(state, x, set(), False, True)
+        x = coerce(state, x, set(), False, True, "while evaluating the argument passed to builtins.stringLength")
     if cython.cast(str, x).isascii():
         return len(cython.cast(str, x))
     return len(x.encode("utf-8", "surrogateescape"))
@@ -43,13 +44,16 @@ def prim_stringLength(state, x):
 
 def prim_substring(state, start, length, s):
     """`substring start len s`: at most `len` bytes from `start`; all of the rest if `len` is negative."""
-    a: object = force_int(start)
-    n: object = force_int(length)
-    context: set = set()
-    text: str = coerce(state, s, context, False, True)
-    raw: bytes
+    a: object = force_int(start, "while evaluating the first argument (the start offset) passed to builtins.substring")
     if a < 0:
         raise EvalError("negative start position in 'substring'")
+    n: object = force_int(
+        length, "while evaluating the second argument (the substring length) passed to builtins.substring"
+    )
+    context: set = set()
+    doing: str = "while evaluating the third argument (the string) passed to builtins.substring"
+    text: str = coerce(state, s, context, False, True, doing)
+    raw: bytes
     if text.isascii():
         text = text[a:] if n < 0 else text[a : a + n]
     else:
@@ -62,26 +66,32 @@ def prim_substring(state, start, length, s):
 def prim_concatStringsSep(state, separator, items):
     """`concatStringsSep separator list`: the strings joined."""
     context: set = set()
-    between: str = force_string_context(separator, context)
+    doing: str = "while evaluating the first argument (the separator string) passed to builtins.concatStringsSep"
+    between: str = force_string_context(separator, context, doing)
     out: list = []
-    for x in force_list(items):
+    doing = "while evaluating the second argument (the list of strings to concat) passed to builtins.concatStringsSep"
+    strings: list = force_list(items, doing)
+    doing = "while evaluating one element of the list of strings to concat passed to builtins.concatStringsSep"
+    for x in strings:
         if type(x) is Thunk:
             x = force_thunk(cython.cast(Thunk, x), -1)
         if type(x) is not str:
-            x = coerce(state, x, context, False, True)
+            x = coerce(state, x, context, False, True, doing)
         out.append(x)
     return make_string(between.join(out), context)
 
 
 def prim_replaceStrings(state, old, new, s):
     """`replaceStrings from to s`: every occurrence of a string in `from` replaced by its counterpart in `to`."""
-    olds: list = force_list(old)
-    news: list = force_list(new)
+    olds: list = force_list(old, "while evaluating the first argument passed to builtins.replaceStrings")
+    news: list = force_list(new, "while evaluating the second argument passed to builtins.replaceStrings")
     context: set = set()
     if len(olds) != len(news):
-        raise EvalError("'from' and 'to' arguments to 'replaceStrings' have different lengths")
-    patterns: list = [force_string(x) for x in olds]
-    text: str = force_string_context(s, context)
+        raise EvalError("'from' and 'to' arguments passed to builtins.replaceStrings have different lengths")
+    doing: str = "while evaluating one of the strings to replace passed to builtins.replaceStrings"
+    patterns: list = [force_string(x, doing) for x in olds]
+    doing = "while evaluating the third argument passed to builtins.replaceStrings"
+    text: str = force_string_context(s, context, doing)
     return make_string(replace(text, patterns, news, context), context)
 
 
@@ -138,12 +148,16 @@ def replace(text: str, patterns: list, news: list, context: set) -> str:
     return "".join(out)
 
 
+#: What is being done when a replacement is evaluated, for traces.
+REPLACEMENT = "while evaluating one of the replacement strings passed to builtins.replaceStrings"
+
+
 @cython.cfunc
 def replacement(value: object, context: set) -> str:
     """The text to put in; its context counts from now on."""
     if type(value) is NeededReplacement:
         return value.get(context)
-    return force_string_context(value, context)
+    return force_string_context(value, context, REPLACEMENT)
 
 
 @cython.cfunc
@@ -202,13 +216,14 @@ class NeededReplacement:
         self.value = value
 
     def get(self, context):
-        return latin(force_string_context(self.value, context))
+        return latin(force_string_context(self.value, context, REPLACEMENT))
 
 
 def prim_baseNameOf(state, x):
     """`baseNameOf s`: what follows the last slash."""
     context: set = set()
-    text: str = coerce(state, x, context, False, False)
+    doing: str = "while evaluating the first argument passed to builtins.baseNameOf"
+    text: str = coerce(state, x, context, False, False, doing)
     # One trailing slash does not count.
     return make_string(text.removesuffix("/").rpartition("/")[2], context)
 
@@ -218,7 +233,8 @@ def prim_dirOf(state, x):
     if type(x) is Thunk:
         x = force_thunk(cython.cast(Thunk, x), -1)
     context: set = set()
-    text: str = coerce(state, x, context, False, False)
+    doing: str = "while evaluating the first argument passed to 'builtins.dirOf'"
+    text: str = coerce(state, x, context, False, False, doing)
     slash: cython.Py_ssize_t = text.rfind("/")
     if slash < 0:
         text = "."

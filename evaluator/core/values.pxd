@@ -141,6 +141,7 @@ cdef bint show_trace
 cdef int _ticks
 cdef bint _interrupted
 cdef size_t _stack_limit
+cdef object _recursion
 cdef int _nested
 cdef list _dropped
 cdef Counters counters

@@ -27,7 +27,7 @@ This module is compiled by Cython (values.pxd gives the C types) and also runs a
 
 import cython
 
-from evaluator.errors import InfiniteRecursion, Interrupted, NixError, NixTypeError, StackOverflow
+from evaluator.errors import InfiniteRecursion, Interrupted, NixError, NixTypeError, Shown, StackOverflow
 
 if cython.compiled:
     from cython.cimports.cpython.exc import PyErr_CheckSignals
@@ -84,7 +84,7 @@ class Node:
             return 1
         if v is False:
             return 0
-        raise NixTypeError("value is " + show_type(v) + " while a Boolean was expected", pos)
+        raise NixTypeError(("expected a Boolean but found " + show_type(v) + ": ", Shown(v)), pos)
 
 
 @cython.final
@@ -284,6 +284,8 @@ profiler = None
 _ticks = 0
 _interrupted = False
 _stack_limit = 0
+#: The last error of a value that needs itself, until it has come back to where that value was asked for first.
+_recursion = None
 #: How many thunks and closures are being freed, one inside the other: every long chain of values goes through them, and
 #: would be taken apart by recursion. From some depth on, what they held waits here.
 _nested = 0
@@ -352,11 +354,12 @@ def new_thunk(node, payload):
 
 def force_thunk(thunk, pos):
     """Return the value of `thunk`. `pos` is where infinite recursion is reported."""
-    global _ticks
+    global _ticks, _recursion
     node: Node = thunk.node
     if node is None:
         if thunk.payload is BLACKHOLE:
-            raise InfiniteRecursion(pos)
+            _recursion = InfiniteRecursion(pos, thunk)
+            raise _recursion
         return thunk.payload
     _ticks += 1
     if _ticks > 2000:
@@ -381,6 +384,9 @@ def force_thunk(thunk, pos):
         if value is None:  # failed, and may be asked for again
             thunk.node = node
             thunk.payload = env
+            if _recursion is not None and _recursion.start is thunk:
+                _recursion.add_trace(0, "entering the infinite recursion")
+                _recursion = None
     thunk.payload = value
     return value
 
@@ -545,8 +551,9 @@ def run_body_slow(code, env, pos):
         return code.body.eval(env)
     except NixError as e:
         if show_trace:
-            e.add_trace(code.pos, "while evaluating " + ("'" + code.name + "'" if code.name else "anonymous lambda"))
-            e.add_trace(pos, "from call site")
+            e.add_trace(code.pos, "while calling " + ("'" + code.name + "'" if code.name else "anonymous lambda"))
+            if pos > 0:
+                e.add_trace(pos, "from call site")
         raise e
     finally:
         if profiler is not None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -66,17 +67,42 @@ def test_real_nix_gives_the_same_answers(name, real_nix: RealNix):
             check=False,
         )
         got = (done.stdout + done.stderr).strip("\n")
+        if "error: integer overflow" in known and done.returncode == 0:
+            continue  # 2.8 drops the high bits
         assert essence(got) == essence(known.replace("/base/", "/")), case
 
 
 def essence(text: str) -> list[str]:
-    """What 2.8 and we say alike: values in full; of errors the message and the place, not the layout and the trace.
+    """What 2.8 and we say alike: values in full; of errors what is wrong, and the names that were perhaps meant.
 
-    Tokens in messages about syntax have their names in 2.8 and are shown as they are written by us.
+    Our errors read as those of current Nix; here they are put into the words of 2.8. Where they happened is left out:
+    2.8 blames other operands. Tokens in messages about syntax have names there, with us they are shown as written.
     """
     if not text.startswith("error:"):
         return [text]
     lines = [line.strip().replace("(string)", "«string»") for line in text.splitlines()]
     start = max(number for number, line in enumerate(lines) if line.startswith("error: "))
-    places = [line for line in lines[start:] if line.startswith(("at ", "Did you mean"))]
-    return [lines[start].partition(", unexpected")[0], *places]
+    message = lines[start].partition(", unexpected")[0]
+    for pattern, words in IN_THE_WORDS_OF_2_8:
+        message = re.sub(pattern, words, message)
+    return [message, *[line for line in lines[start:] if line.startswith("Did you mean")]]
+
+
+IN_THE_WORDS_OF_2_8 = [
+    (r"expected (an? .*) but found (.*?): .*", r"value is \2 while \1 was expected"),
+    (r"(cannot coerce .* to a string): .*", r"\1"),
+    (r"(attempt to call something which is not a function but [^:]*): .*", r"\1"),
+    (r"(cannot compare .* with [^;]*); .*", r"\1"),
+    (r"function 'anonymous lambda' called", "anonymous function called"),
+    (r"function '(.*)' called", r"'\1' called"),
+    (r"^(error: (?:'.*'|anonymous function)) at \S* called", r"\1 called"),
+    (r"'builtins.head' called on an empty list", "list index 0 is out of bounds"),
+    (r"'builtins.tail' called", "'tail' called"),
+    (r"'builtins.elemAt' called with index (-?\d+) .*", r"list index \1 is out of bounds"),
+    (r"arguments passed to builtins.replaceStrings have", "arguments to 'replaceStrings' have"),
+    (r"(attribute '.*' missing) for call to .*", r"\1"),
+    (r"error: (assertion '.*' failed|.* is not equal to .*)", "error: assertion failed"),
+    (r"attribute 'key' required", "attribute 'key' missing"),
+    (r"integer overflow in dividing .*", "overflow in integer division"),
+    (r"unknown hash (?:type|algorithm) '(.*?)'.*", r"unknown hash type '\1'"),
+]
