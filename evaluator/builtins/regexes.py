@@ -19,17 +19,22 @@ if TYPE_CHECKING:
     from evaluator.core.state import EvalState
 
 
-def _compiled(state: EvalState, pattern: str) -> Regex:
-    regexes: dict[str, Regex] = state.memo.setdefault("regexes", {})
-    regex = regexes.get(pattern)
+def _compiled(state: EvalState, pattern: object, doing: str) -> Regex:
+    """Return the compiled form of a pattern, which is a value; each is compiled once."""
+    regexes: dict[object, Regex] = state.memo.setdefault("regexes", {})
+    known = regexes.get(pattern) if type(pattern) is str else None
+    if known is not None:
+        return known
+    text = force_string_no_context(pattern, doing)
+    regex = regexes.get(text)
     if regex is None:
         try:
-            regex = Regex(pattern.encode("utf-8", "surrogateescape"))
+            regex = Regex(text.encode("utf-8", "surrogateescape"))
         except RegexSyntaxError:
-            raise EvalError(f"invalid regular expression '{pattern}'") from None
+            raise EvalError(f"invalid regular expression '{text}'") from None
         except RegexTooComplexError:
-            raise EvalError(f"memory limit exceeded by regular expression '{pattern}'") from None
-        regexes[pattern] = regex
+            raise EvalError(f"memory limit exceeded by regular expression '{text}'") from None
+        regexes[text] = regex
     return regex
 
 
@@ -44,8 +49,7 @@ def prim_match(state: EvalState, pattern: object, text: object) -> object:
 
     A group that took no part in the match is null.
     """
-    doing = "while evaluating the first argument passed to builtins.match"
-    regex = _compiled(state, force_string_no_context(pattern, doing))
+    regex = _compiled(state, pattern, "while evaluating the first argument passed to builtins.match")
     subject = force_string(text, "while evaluating the second argument passed to builtins.match")
     if regex.ascii is not None and subject.isascii() and len(subject) <= regex.longest_subject:
         found = regex.ascii.fullmatch(subject)
@@ -59,8 +63,7 @@ def prim_match(state: EvalState, pattern: object, text: object) -> object:
 
 def prim_split(state: EvalState, pattern: object, text: object) -> list[object]:
     """`split regex s`: what is between the matches of *regex* in *s*, and in between each match's list of groups."""
-    doing = "while evaluating the first argument passed to builtins.split"
-    regex = _compiled(state, force_string_no_context(pattern, doing))
+    regex = _compiled(state, pattern, "while evaluating the first argument passed to builtins.split")
     subject = force_string(text, "while evaluating the second argument passed to builtins.split")
     plain = regex.ascii if subject.isascii() and len(subject) <= regex.longest_subject else None
     if plain is not None and not regex.finds_longest:

@@ -7,4 +7,15 @@ from evaluator.core.values cimport (
 cimport cython
 
 cpdef str write_string(str text)
-cpdef object value_to_json(object state, object value, set context, list out, int depth=*)
+cpdef object value_to_json(object state, object value, set context, list out)
+
+
+cdef class _Writer:
+    cdef object state
+    cdef set context
+    cdef list out
+    cdef dict names
+    cdef object value(self, object value, int depth)
+    cdef object items(self, list items, int depth)
+    cdef object attrs(self, object attrs, int depth)
+    cdef object text_of(self, object attrs, int depth)

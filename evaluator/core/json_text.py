@@ -56,115 +56,131 @@ def write_float(number: float) -> str:
     return f"{number:g}"
 
 
-def value_to_json(state, value, context: set, out: list, depth: cython.int = 0):
+def value_to_json(state, value, context: set, out: list):
     """Append the JSON text of a value to `out`, in pieces. Evaluates everything in it and copies paths to the store.
 
     Args:
         state: the evaluation.
-        value: any value without functions.
+        value: any value without functions, of at most 10 000 levels, which is more than any reader takes.
         context: gets what the strings in it depend on.
         out: gets the text.
-        depth: how many lists and sets it is inside of; more than 10 000 are refused, as any reader would.
     """
-    if type(value) is Thunk:
-        value = force_thunk(cython.cast(Thunk, value), -1)
-    if type(value) is str:
-        out.append(write_string(value))
-    elif type(value) is ContextString:
-        context.update(cython.cast(ContextString, value).context)
-        out.append(write_string(cython.cast(ContextString, value).text))
-    elif type(value) is bool:
-        out.append("true" if value else "false")
-    elif type(value) is int:
-        out.append(str(value))
-    elif type(value) is float:
-        out.append(write_float(value))
-    elif type(value) is Path:
-        out.append(write_string(state.copy_path_to_store(cython.cast(Path, value).path, context)))
-    elif value is NULL:
-        out.append("null")
-    elif type(value) is list:
-        if depth >= _MOST_LEVELS:
-            raise EvalError("stack overflow; max-call-depth exceeded", NO_POS)
-        _list(state, value, context, out, depth + 1)
-    elif isinstance(value, dict):
-        if depth >= _MOST_LEVELS:
-            raise EvalError("stack overflow; max-call-depth exceeded", NO_POS)
-        _attrs(state, value, context, out, depth + 1)
-    else:
-        raise NixTypeError(f"cannot convert {show_type(value)} to JSON")
+    writer: _Writer = _Writer(state, context, out)
+    writer.value(value, 0)
 
 
-@cython.cfunc
-def _list(state: object, items: list, context: set, out: list, depth: cython.int):
-    index: cython.Py_ssize_t = 0
-    for item in items:
-        out.append("," if index else "[")
+@cython.final
+@cython.cclass
+class _Writer:
+    """Writes one value. `names` has the names of attributes as they are written: few, and the same again and again."""
+
+    def __init__(self, state, context, out):
+        self.state = state
+        self.context = context
+        self.out = out
+        self.names = {}
+
+    def value(self, value, depth: cython.int):
+        """Write a value that is inside of `depth` lists and sets."""
+        out: list = self.out
+        if type(value) is Thunk:
+            value = force_thunk(cython.cast(Thunk, value), -1)
+        if type(value) is str:
+            out.append(write_string(value))
+        elif type(value) is int:
+            out.append(str(value))
+        elif type(value) is list or isinstance(value, dict):
+            if depth >= _MOST_LEVELS:
+                raise EvalError("stack overflow; max-call-depth exceeded", NO_POS)
+            if type(value) is list:
+                self.items(value, depth + 1)
+            elif "__toString" in value or "outPath" in value:
+                self.text_of(value, depth + 1)
+            else:
+                self.attrs(value, depth + 1)
+        elif type(value) is ContextString:
+            self.context.update(cython.cast(ContextString, value).context)
+            out.append(write_string(cython.cast(ContextString, value).text))
+        elif type(value) is bool:
+            out.append("true" if value else "false")
+        elif type(value) is float:
+            out.append(write_float(value))
+        elif value is NULL:
+            out.append("null")
+        elif type(value) is Path:
+            path: str = cython.cast(Path, value).path
+            out.append(write_string(self.state.copy_path_to_store(path, self.context)))
+        else:
+            raise NixTypeError(f"cannot convert {show_type(value)} to JSON")
+
+    def items(self, items: list, depth: cython.int):
+        index: cython.Py_ssize_t = 0
         try:
-            value_to_json(state, item, context, out, depth)
+            for item in items:
+                self.out.append("," if index else "[")
+                self.value(item, depth)
+                index += 1
         except NixError as error:
             error.add_trace(CALL_SITE, f"while evaluating list element at index {index}")
             raise
-        index += 1
-    out.append("]" if items else "[]")
+        self.out.append("]" if items else "[]")
 
-
-@cython.cfunc
-def _attrs(state: object, attrs: object, context: set, out: list, depth: cython.int):
-    if "__toString" in attrs or "outPath" in attrs:
-        _text_of(state, attrs, context, out, depth)
-        return
-    first: cython.bint = True
-    for name in sorted(attrs):
-        out.append("{" if first else ",")
-        first = False
-        out.append(write_string(name))
-        out.append(":")
+    def attrs(self, attrs, depth: cython.int):
+        out: list = self.out
+        first: cython.bint = True
+        name: object = None
         try:
-            value_to_json(state, attrs[name], context, out, depth)
+            for name in sorted(attrs):
+                written: object = self.names.get(name)
+                if written is None:
+                    written = self.names[name] = "," + write_string(name) + ":"
+                if first:
+                    out.append("{" + written[1:])
+                    first = False
+                else:
+                    out.append(written)
+                self.value(attrs[name], depth)
         except NixError as error:
             where: object = position_of(attrs, name)
             error.settle(where)
             error.add_trace(where, f"while evaluating attribute '{name}'")
             raise
-    out.append("{}" if first else "}")
+        out.append("{}" if first else "}")
 
-
-@cython.cfunc
-def _text_of(state: object, attrs: object, context: set, out: list, depth: cython.int):
-    """Write a set that stands for a string; Nix 2.8 does not copy a path that `__toString` returns."""
-    value: object = attrs.get("__toString")
-    where: object
-    if value is None:
-        where = position_of(attrs, "outPath")
-        value = attrs["outPath"]
+    def text_of(self, attrs, depth: cython.int):
+        """Write a set that stands for a string; Nix 2.8 does not copy a path that `__toString` returns."""
+        value: object = attrs.get("__toString")
+        where: object
+        if value is None:
+            where = position_of(attrs, "outPath")
+            value = attrs["outPath"]
+            try:
+                if type(value) is Thunk:
+                    value = force_thunk(cython.cast(Thunk, value), where)
+                self.value(value, depth)
+            except NixError as error:
+                error.add_trace(where, "while using the `outPath` attribute")
+                raise
+            return
+        where = position_of(attrs, "__toString")
         try:
             if type(value) is Thunk:
                 value = force_thunk(cython.cast(Thunk, value), where)
-            value_to_json(state, value, context, out, depth)
+            value = call1(value, attrs, where)
         except NixError as error:
-            error.add_trace(where, "while using the `outPath` attribute")
+            error.add_trace(where, "while calling the `__toString` attribute")
             raise
-        return
-    where = position_of(attrs, "__toString")
-    try:
-        if type(value) is Thunk:
-            value = force_thunk(cython.cast(Thunk, value), where)
-        value = call1(value, attrs, where)
-    except NixError as error:
-        error.add_trace(where, "while calling the `__toString` attribute")
-        raise
-    try:
-        if type(value) is not str and type(value) is not ContextString and type(value) is not Path:
-            if not isinstance(value, dict):
-                message: str = "`__toString` should return a string, but got " + show_type(value) + ": "
-                raise NixTypeError((message, Shown(value)), where)
-            if "__toString" not in value and "outPath" not in value:
-                raise NixTypeError(("`__toString` must return a string, but got a set: ", Shown(value)), where)
-        out.append(write_string(coerce(state, value, context, False, False)))
-    except NixError as error:
-        error.add_trace(where, "while using the result of the `__toString` attribute")
-        raise
+        try:
+            if type(value) is not str and type(value) is not ContextString and type(value) is not Path:
+                if not isinstance(value, dict):
+                    message: str = "`__toString` should return a string, but got " + show_type(value) + ": "
+                    raise NixTypeError((message, Shown(value)), where)
+                if "__toString" not in value and "outPath" not in value:
+                    raise NixTypeError(("`__toString` must return a string, but got a set: ", Shown(value)), where)
+            self.out.append(write_string(coerce(self.state, value, self.context, False, False)))
+        except NixError as error:
+            error.add_trace(where, "while using the result of the `__toString` attribute")
+            raise
 
 
 def from_python(value, check_strings: cython.bint):

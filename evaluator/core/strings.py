@@ -28,6 +28,8 @@ def prim_toString(state, x):
         x = force_thunk(cython.cast(Thunk, x), -1)
     if type(x) is str or type(x) is ContextString:
         return x
+    if type(x) is int:
+        return str(x)
     context: set = set()
     doing: str = "while evaluating the first argument passed to builtins.toString"
     return make_string(coerce(state, x, context, True, False, doing), context)
@@ -50,10 +52,17 @@ def prim_substring(state, start, length, s):
     n: object = force_int(
         length, "while evaluating the second argument (the substring length) passed to builtins.substring"
     )
-    context: set = set()
-    doing: str = "while evaluating the third argument (the string) passed to builtins.substring"
-    text: str = coerce(state, s, context, False, True, doing)
+    context: set = None
+    text: str
     raw: bytes
+    if type(s) is Thunk:
+        s = force_thunk(cython.cast(Thunk, s), -1)
+    if type(s) is str:
+        text = s
+    else:
+        context = set()
+        doing: str = "while evaluating the third argument (the string) passed to builtins.substring"
+        text = coerce(state, s, context, False, True, doing)
     if text.isascii():
         text = text[a:] if n < 0 else text[a : a + n]
     else:
@@ -97,53 +106,39 @@ def prim_replaceStrings(state, old, new, s):
 
 @cython.cfunc
 def replace(text: str, patterns: list, news: list, context: set) -> str:
-    """Replacements are evaluated when they are first needed; then their contexts count, too."""
-    empty: object = None
-    by_first: dict = {}
+    """Of two patterns at one place the earlier counts. Replacements are evaluated when they are needed, then their
+    contexts count, too.
+    """
+    if "" in patterns:
+        if not text.isascii():
+            # An empty pattern matches between any two bytes.
+            as_bytes: list = [latin(x) for x in patterns]
+            made: list = [NeededReplacement(x) for x in news]
+            result: str = replace_everywhere(latin(text), as_bytes, made, context)
+            return result.encode("latin-1").decode("utf-8", "surrogateescape")
+        return replace_everywhere(text, patterns, news, context)
+    return replace_found(text, patterns, news, context)
+
+
+@cython.cfunc
+def replace_everywhere(text: str, patterns: list, news: list, context: set) -> str:
+    """`replace` where one pattern is empty, which matches wherever no earlier one does."""
     out: list = []
     p: cython.Py_ssize_t = 0
+    n: cython.Py_ssize_t = len(text)
+    hit: cython.Py_ssize_t
     copied: cython.Py_ssize_t = 0
-    n: cython.Py_ssize_t
-    i: cython.Py_ssize_t
-    hit: object
-    if "" in patterns and not text.isascii():
-        # An empty pattern matches between any two bytes.
-        as_bytes: list = [latin(x) for x in patterns]
-        made: list = [NeededReplacement(x) for x in news]
-        result: str = replace(latin(text), as_bytes, made, context)
-        return result.encode("latin-1").decode("utf-8", "surrogateescape")
-    for i in range(len(patterns)):
-        pattern: str = patterns[i]
-        if pattern == "":
-            if empty is None:
-                empty = i
-        else:
-            first: str = pattern[0]
-            if first not in by_first:
-                by_first[first] = []
-            by_first[first].append((i, pattern))
-    if empty is None:
-        return replace_found(text, by_first, news, context)
-    n = len(text)
+    pattern: str = ""
     while p <= n:
-        hit = empty
-        size: cython.Py_ssize_t = 0
-        if p < n:
-            for i, pattern in by_first.get(text[p], ()):
-                if empty < i:
-                    break
-                if text.startswith(pattern, p):
-                    hit = i
-                    size = len(pattern)
-                    break
+        for hit in range(len(patterns)):
+            pattern = patterns[hit]
+            if text.startswith(pattern, p):
+                break
         out.append(text[copied:p])
         out.append(replacement(news[hit], context))
-        copied = p
-        if size:
-            p += size
-            copied = p
-        else:
-            p += 1
+        copied = p + len(pattern)
+        # Behind an empty match the next character stays.
+        p = copied if pattern else p + 1
     out.append(text[copied:])
     return "".join(out)
 
@@ -161,46 +156,50 @@ def replacement(value: object, context: set) -> str:
 
 
 @cython.cfunc
-def replace_found(text: str, by_first: dict, news: list, context: set) -> str:
-    """`replace` without an empty pattern: jumps from one character that starts a pattern to the next."""
+def replace_found(text: str, patterns: list, news: list, context: set) -> str:
+    """`replace` without an empty pattern: from the next occurrence of any of them to the one behind it."""
     out: list = []
     p: cython.Py_ssize_t = 0
-    copied: cython.Py_ssize_t = 0
     n: cython.Py_ssize_t = len(text)
-    nearest: cython.Py_ssize_t
     at: cython.Py_ssize_t
-    hit: cython.Py_ssize_t
-    # Where each first character occurs next; n when it does not.
-    firsts: list = list(by_first)
-    where: list = [-1] * len(firsts)
+    nearest: cython.Py_ssize_t
+    hit: cython.Py_ssize_t = 0
     k: cython.Py_ssize_t
+    pattern: str
+    # The patterns that occur, in their order: what each is, what replaces it, where it occurs next.
+    present: list = []
+    with_what: list = []
+    where: list = []
+    for k in range(len(patterns)):
+        pattern = patterns[k]
+        at = text.find(pattern)
+        if at >= 0:
+            present.append(pattern)
+            with_what.append(news[k])
+            where.append(at)
+    if not present:
+        return text
+    if len(present) == 1:
+        return text.replace(present[0], replacement(with_what[0], context))
     while True:
         nearest = n
-        for k in range(len(firsts)):
+        for k in range(len(present)):
             at = where[k]
             if at < p:
-                at = text.find(firsts[k], p)
+                at = text.find(present[k], p)
                 if at < 0:
                     at = n
                 where[k] = at
-            nearest = min(nearest, at)
+            if at < nearest:
+                nearest = at
+                hit = k
         if nearest == n:
             break
-        p = nearest
-        hit = -1
-        for i, pattern in by_first[text[p]]:
-            if text.startswith(pattern, p):
-                hit = i
-                break
-        if hit < 0:
-            p += 1
-            continue
-        if copied < p:
-            out.append(text[copied:p])
-        out.append(replacement(news[hit], context))
-        p += len(pattern)
-        copied = p
-    out.append(text[copied:])
+        if p < nearest:
+            out.append(text[p:nearest])
+        out.append(replacement(with_what[hit], context))
+        p = nearest + len(cython.cast(str, present[hit]))
+    out.append(text[p:])
     return "".join(out)
 
 
