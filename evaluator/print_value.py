@@ -6,19 +6,19 @@ messages it is that of current Nix, cut short.
 
 from __future__ import annotations
 
+from evaluator.core.show import show_name as old_name
 from evaluator.core.values import NULL, ContextString, Func, Path, PrimOp, is_running, peek
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from evaluator.source import Positions
 
 _ESCAPES = str.maketrans({'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"})
 
 _NAME_START = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_")
 _NAME = _NAME_START | frozenset("0123456789-'")
-# What stands for an expression, a function, a builtin, a builtin with some of its arguments.
-_PLAIN = ("<CODE>", "<LAMBDA>", "<PRIMOP>", "<PRIMOP-APP>")
-_MARKED = ("«thunk»", "«lambda»", "«primop»", "«partially applied primop»")
 _KEYWORDS = frozenset(["assert", "else", "if", "in", "inherit", "let", "rec", "then", "with"])
 
 
@@ -34,21 +34,40 @@ def show_name(name: str) -> str:
     return show_string(name)
 
 
-def show_value(value: object) -> str:
-    """Return a value as text; what is not evaluated yet is `<CODE>`, what was shown before `«repeated»`."""
+class _Style:
+    """What stands for an expression, a function, a builtin, a builtin with some of its arguments; how names look."""
+
+    __slots__ = ("app", "code", "function", "lazy", "name", "primop")
+
+    def __init__(self, code: str, function: str, primop: str, app: str, name: Callable[[str], str], lazy: bool) -> None:
+        self.code = code
+        self.function = function
+        self.primop = primop
+        self.app = app
+        self.name = name
+        self.lazy = lazy
+
+
+def show_value(value: object, lazy: bool = False) -> str:
+    """Return a value as text; what is not evaluated yet is `<CODE>`, what was shown before `«repeated»`.
+
+    `lazy`: nothing in it was evaluated on purpose. Nix then has expressions where we have functions and empty lists
+    already, because these take no work to make: they are shown as such.
+    """
     out: list[str] = []
-    _show(peek(value), out, set(), _PLAIN)
+    _show(peek(value), out, set(), _Style("<CODE>", "<LAMBDA>", "<PRIMOP>", "<PRIMOP-APP>", old_name, lazy))
     return "".join(out)
 
 
 def show_for_people(value: object) -> str:
     """Return a value as `builtins.trace` prints it: `«thunk»` and `«lambda»` can't be taken for expressions."""
     out: list[str] = []
-    _show(peek(value), out, set(), _MARKED)
+    style = _Style("«thunk»", "«lambda»", "«primop»", "«partially applied primop»", show_name, False)
+    _show(peek(value), out, set(), style)
     return "".join(out)
 
 
-def _show(value: object, out: list[str], seen: set[int], words: tuple[str, str, str, str]) -> None:
+def _show(value: object, out: list[str], seen: set[int], style: _Style) -> None:
     kind = type(value)
     if kind is bool:
         out.append("true" if value else "false")
@@ -64,33 +83,48 @@ def _show(value: object, out: list[str], seen: set[int], words: tuple[str, str, 
         out.append(value.path)
     elif value is NULL:
         out.append("null")
-    elif isinstance(value, list):
+    elif isinstance(value, (list, dict)):
         if value and id(value) in seen:
             out.append("«repeated»")
             return
         seen.add(id(value))
-        out.append("[ ")
-        for item in value:
-            _show(peek(item), out, seen, words)
-            out.append(" ")
-        out.append("]")
-    elif isinstance(value, dict):
-        if value and id(value) in seen:
-            out.append("«repeated»")
-            return
-        seen.add(id(value))
-        out.append("{ ")
-        for name in sorted(value):
-            out.append(show_name(name) + " = ")
-            _show(peek(value[name]), out, seen, words)
-            out.append("; ")
-        out.append("}")
+        if isinstance(value, list):
+            _show_list(value, out, seen, style)
+        else:
+            _show_attrs(value, out, seen, style)
     elif isinstance(value, Func):
-        out.append(words[1])
+        out.append(style.function)
     elif isinstance(value, PrimOp):
-        out.append(words[3] if value.args else words[2])
+        out.append(style.app if value.args else style.primop)
     else:
-        out.append("«potential infinite recursion»" if is_running(value) else words[0])
+        out.append("«potential infinite recursion»" if is_running(value) else style.code)
+
+
+def _show_list(items: list[object], out: list[str], seen: set[int], style: _Style) -> None:
+    out.append("[ ")
+    for item in items:
+        member = peek(item)
+        if style.lazy and isinstance(member, Func):
+            out.append(style.code)
+        else:
+            _show(member, out, seen, style)
+        out.append(" ")
+    out.append("]")
+
+
+def _show_attrs(attrs: dict[str, object], out: list[str], seen: set[int], style: _Style) -> None:
+    out.append("{ ")
+    # A builtin's result is a set without positions, and the lists in it are evaluated.
+    written = style.lazy and type(attrs) is not dict
+    for name in sorted(attrs):
+        out.append(style.name(name) + " = ")
+        member = peek(attrs[name])
+        if style.lazy and (isinstance(member, Func) or (written and member == [])):
+            out.append(style.code)
+        else:
+            _show(member, out, seen, style)
+        out.append("; ")
+    out.append("}")
 
 
 #: How much of a value a message shows: levels; attributes and list elements in all; characters of a string.

@@ -41,4 +41,4 @@ def render(state: EvalState, value: object, form: str, *, strict: bool, location
 
     if strict:
         force_deep(value)
-    return show_value(value) + "\n"
+    return show_value(value, lazy=not strict) + "\n"

@@ -8,10 +8,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from evaluator.core.calls import force_deep
+from evaluator.errors import NixError
+from evaluator.print_value import show_value
 from tests.fuzz.programs import Generator
-from tests.lang.programs import answer, on_deep_stack
+from tests.fuzz.typed_programs import TypedGenerator
+from tests.lang.programs import answer, new_state, on_deep_stack
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.oracle.real_nix import RealNix
 
 
@@ -50,3 +56,74 @@ def test_real_nix_answers_random_programs_likewise(seed, real_nix: RealNix):
             assert mine.startswith("error:"), case
         else:
             assert mine.replace("/base/", "/") == theirs, case
+
+
+def typed_programs(seed: int, count: int, strays: float) -> list[str]:
+    generator = TypedGenerator(Random(seed), strays)
+    made = [generator.program() for _ in range(count)]
+    return [f"builtins.tryEval (let value = {program}; in builtins.deepSeq value value)" for program in made]
+
+
+def answers_of_one_evaluation(cases: list[str]) -> list[str]:
+    """Our answers: printed values, and errors as "error: ..."; anything else that is raised is a bug."""
+
+    def run() -> list[str]:
+        state = new_state()
+        found = []
+        for case in cases:
+            try:
+                found.append(show_value(force_deep(state.evaluate_text(case, "/"))))
+            except NixError as error:
+                error.positions = state.positions
+                found.append(f"error: {error}")
+        return found
+
+    return on_deep_stack(run)
+
+
+def test_programs_with_a_wrong_type_in_them_give_errors_of_the_program():
+    answers_of_one_evaluation(typed_programs(2, 300, strays=0.05))
+
+
+@pytest.mark.slow
+@pytest.mark.oracle
+def test_real_nix_answers_typed_programs_likewise(real_nix: RealNix, scratch: Path, pytestconfig: pytest.Config):
+    """Thousands in one process: what has a value with us is put into one list, and compared as a whole."""
+    for seed in range(40 if pytestconfig.getoption("--deep") else 1):
+        cases = typed_programs(1000 + seed, 2500 if pytestconfig.getoption("--deep") else 600, strays=0.0)
+        answers = answers_of_one_evaluation(cases)
+        good = [(case, mine) for case, mine in zip(cases, answers, strict=True) if not mine.startswith("error:")]
+        assert len(good) > len(cases) * 0.98
+        file = scratch / "programs.nix"
+        file.write_text("[\n" + "\n".join(f"({case})" for case, _ in good) + "\n]\n", errors="surrogateescape")
+        done = subprocess.run(
+            [str(real_nix.bin / "nix-instantiate"), "--eval", "--strict", "--readonly-mode", str(file)],
+            env=real_nix.env,
+            capture_output=True,
+            text=True,
+            errors="surrogateescape",
+            check=False,
+        )
+        assert not done.returncode, done.stderr
+        rest = done.stdout.strip().removeprefix("[ ")
+        for case, mine in good:
+            assert rest.startswith(mine + " "), (case, mine, rest[: len(mine) + 100])
+            rest = rest[len(mine) + 1 :]
+        assert rest == "]"
+
+
+@pytest.mark.slow
+@pytest.mark.oracle
+def test_what_is_an_error_is_one_in_real_nix_too(real_nix: RealNix, pytestconfig: pytest.Config):
+    cases = typed_programs(3, 4000 if pytestconfig.getoption("--deep") else 400, strays=0.05)
+    answers = answers_of_one_evaluation(cases)
+    wrong = [case for case, mine in zip(cases, answers, strict=True) if mine.startswith("error:")]
+    assert wrong
+    for case in wrong[: 1000 if pytestconfig.getoption("--deep") else 40]:
+        done = subprocess.run(
+            [str(real_nix.bin / "nix-instantiate"), "--eval", "--strict", "--readonly-mode", "-E", case],
+            env=real_nix.env,
+            capture_output=True,
+            check=False,
+        )
+        assert done.returncode == 1, case

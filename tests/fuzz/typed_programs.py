@@ -133,7 +133,8 @@ class TypedGenerator:
         if choice == 5:
             return f"(builtins.{r.choice(['floor', 'ceil'])} ({r.choice(['1.5', '(-2.5)', '0.0', '3.0e2'])}))"
         if choice == 6:
-            return f"(builtins.foldl' (n: e: if builtins.isInt e then n - (builtins.bitAnd e 255) else n) {sub(INT)} {sub(LIST)})"
+            step = "(n: e: if builtins.isInt e then n - (builtins.bitAnd e 255) else n)"
+            return f"(builtins.foldl' {step} {sub(INT)} {sub(LIST)})"
         # Kept small: beyond 64 bits current Nix has an error and 2.8 another value.
         return f"((builtins.bitAnd {sub(INT)} 65535) {r.choice('+-*')} (builtins.bitAnd {sub(INT)} 65535))"
 
@@ -142,7 +143,7 @@ class TypedGenerator:
         sub = lambda kind: self.expression(kind, depth)  # noqa: E731
         choice = r.randrange(16)
         if choice <= 2:
-            before, after = r.choice(["", "p ", "$", "{"]), r.choice(["", " s", "''", "}"])
+            before, after = r.choice(["", "p ", "$ ", "{"]), r.choice(["", " s", "''", "}"])
             return f'"{before}${{{sub(STRING)}}}{after}"'
         if choice == 3:
             return f"''\n   ${{{sub(STRING)}}}\n  x ''${{ '''\n''"
@@ -151,7 +152,8 @@ class TypedGenerator:
         if choice == 5:
             return f"(toString {self.expression(r.choice([INT, BOOL, STRING]), depth)})"
         if choice == 6:
-            return f"(builtins.substring (builtins.bitAnd {sub(INT)} 3) {r.randrange(-1, 6)} {sub(STRING)})"
+            length = r.choice(["0", "1", "3", "9", "(-1)"])
+            return f"(builtins.substring (builtins.bitAnd {sub(INT)} 3) {length} {sub(STRING)})"
         if choice == 7:
             # Replacements that can't fail: 2.8 evaluates all of them, current Nix those that it needs.
             new = f"[ {r.choice(STRINGS)} {r.choice(STRINGS)} ]"
@@ -233,7 +235,8 @@ class TypedGenerator:
             return f"(builtins.splitVersion {sub(STRING)})"
         if choice == 12:
             step = "e: if e.key < 4 then [ { key = e.key + 1; } { key = e.key + 2; } ] else [ ]"
-            return f"(builtins.genericClosure {{ startSet = [ {{ key = builtins.bitAnd {sub(INT)} 7; }} ]; operator = {step}; }})"
+            start = f"{{ key = builtins.bitAnd {sub(INT)} 7; }}"
+            return f"(builtins.genericClosure {{ startSet = [ {start} ]; operator = {step}; }})"
         if choice == 13:
             return f"(builtins.catAttrs {r.choice(STRINGS[1:4])} [ {sub(SET)} {sub(SET)} ])"
         return f"(builtins.fromJSON (builtins.toJSON {sub(LIST)}))"
