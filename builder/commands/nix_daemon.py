@@ -12,6 +12,7 @@ from builder.daemon_service import BuildingService
 from storefs.daemon.listener import open_listener, serve_forever
 from storefs.daemon.peer import Peer
 from storefs.daemon.session import serve_client
+from storefs.daemon.user_directories import make_user_directories
 from storefs.options import Command, Option
 from storefs.protocol.wire import Reader
 from storefs.stores.local import LocalStore
@@ -58,6 +59,7 @@ def run(invocation: Invocation) -> int:
 
 def _serve(config: Config, client: socket.socket, peer: Peer) -> None:
     chunks = iter(lambda: client.recv(1 << 16), b"")
+    make_user_directories(config, peer.user)
     with LocalStore(config) as store:
         service = BuildingService(store, config)
         serve_client(Reader(chunks), client.sendall, service, peer, hangup_fd=client.fileno())

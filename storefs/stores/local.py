@@ -373,13 +373,7 @@ class LocalStore:
 def _make_directories(config: Config) -> None:
     """Lay out a new state directory as Nix does, for scripts and people who put links into it."""
     state = config.state_dir
-    import pwd  # noqa: PLC0415  for a new store only
-
-    try:
-        user = pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        user = str(os.geteuid())
-    for name in ("gcroots/auto", f"gcroots/per-user/{user}", f"profiles/per-user/{user}", "temproots"):
+    for name in ("gcroots/auto", "profiles", "temproots"):
         os.makedirs(f"{state}/{name}", exist_ok=True)
     if not os.path.lexists(f"{state}/gcroots/profiles"):
         os.symlink(f"{state}/profiles", f"{state}/gcroots/profiles")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import random
 import socket
 import struct
@@ -166,6 +167,15 @@ class TestRights:
             assert "refused" in as_stranger(daemon, "refused(lambda: list(store.all_valid_paths()))")
             daemon.stop()
             assert "is not allowed to connect" in daemon.log
+
+    def test_who_connects_gets_directories_for_profiles_and_roots(self, daemon: DaemonProcess) -> None:
+        nobody = pwd.getpwuid(65534)
+        become = ("setpriv", f"--reuid={nobody.pw_uid}", f"--regid={nobody.pw_gid}", "--clear-groups")
+        path = f"{daemon.env['NIX_STORE_DIR']}/{'0' * 32}-x"
+        daemon.client(*become, str(BIN / "nix-store"), "--check-validity", path, status=1)
+        for kind in ("profiles", "gcroots"):
+            folder = os.stat(f"{daemon.env['NIX_STATE_DIR']}/{kind}/per-user/{nobody.pw_name}")
+            assert (folder.st_uid, folder.st_mode & 0o777) == (nobody.pw_uid, 0o755)
 
     def test_strangers_add_only_what_proves_itself(self, daemon: DaemonProcess) -> None:
         printed = as_stranger(

@@ -1,0 +1,37 @@
+"""The directories for profiles and roots of a daemon's client, which ordinary users can't make for themselves.
+
+`<state_dir>/profiles/per-user/USER` and `<state_dir>/gcroots/per-user/USER`, as with Nix. They belong to the user, so
+that `nix-env` and `nix-build` make links there without the daemon.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from storefs.config import Config
+
+
+def make_user_directories(config: Config, user: str) -> None:
+    """Make the directories of `user` if there are none. Users without an account get none.
+
+    Raises:
+        OSError: they can't be made.
+    """
+    try:
+        account = pwd.getpwnam(user)
+    except KeyError:
+        return
+    for kind in ("profiles", "gcroots"):
+        folder = f"{config.state_dir}/{kind}/per-user/{user}"
+        if os.path.isdir(folder):
+            continue
+        os.makedirs(os.path.dirname(folder), mode=0o755, exist_ok=True)
+        try:
+            os.mkdir(folder, 0o755)
+        except FileExistsError:
+            continue  # another connection of the same user
+        if os.geteuid() == 0:
+            os.chown(folder, account.pw_uid, account.pw_gid)
