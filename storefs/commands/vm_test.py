@@ -24,8 +24,9 @@ COMMAND = Command(
     ),
     description="""
         A test is a Python file with a function machines(images), which returns the hardware of each machine by name,
-        and a function test() or a string test_script, in which the machines are variables. QEMU and a kernel come from
-        the distribution; KVM is used where it works, and noticed where it hangs.
+        and a function test() or a string test_script, in which the machines are variables. A function
+        tear_down(images) is called at the end; a number global_timeout replaces the hour that a test may take. QEMU and
+        a kernel come from the distribution; KVM is used where it works, and noticed where it hangs.
     """,
     examples=(("verglas vm-test vm-tests/scenarios/boot.py", "boot a system from our store, in our mount"),),
 )

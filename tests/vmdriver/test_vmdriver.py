@@ -16,10 +16,10 @@ sys.path.insert(0, str(ROOT / "vm-tests"))
 
 from vmdriver.console import Console  # noqa: E402
 from vmdriver.errors import VmTestError  # noqa: E402
+from vmdriver.hardware import find_qemu  # noqa: E402
 from vmdriver.image import Archive, find_kernel, needed_modules  # noqa: E402
 from vmdriver.keyboard import CHARACTERS  # noqa: E402
 from vmdriver.network import Switch  # noqa: E402
-from vmdriver.qemu import find_qemu  # noqa: E402
 from vmdriver.report import Report  # noqa: E402
 
 TOOLS = "/usr/sbin:/usr/bin:/sbin:/bin"
@@ -141,12 +141,20 @@ def _why_no_machines() -> str | None:
 @pytest.mark.slow
 @pytest.mark.fuse
 @pytest.mark.root
+@pytest.mark.xdist_group("machines")
 @pytest.mark.skipif(_why_no_machines() is not None, reason=str(_why_no_machines()))
-def test_a_machine_boots_from_our_store(scratch: Path) -> None:
+@pytest.mark.parametrize("scenario", ["boot", "cache", "power_cut"])
+def test_the_quick_scenarios(scratch: Path, scenario: str) -> None:
     """The quick part of the suite in machines; `./dev vm-test` runs all of it."""
     done = subprocess.run(
-        [sys.executable, "-m", "vmdriver", "--quiet", "--out", scratch / "out", ROOT / "vm-tests/scenarios/boot.py"],
-        env={"PATH": TOOLS, "HOME": str(scratch), "PYTHONPATH": str(ROOT / "vm-tests")},
+        [sys.executable, "-m", "vmdriver", "--quiet", "--out", scratch, ROOT / f"vm-tests/scenarios/{scenario}.py"],
+        env={
+            "PATH": TOOLS,
+            "HOME": str(scratch),
+            "PYTHONPATH": str(ROOT / "vm-tests"),
+            "XDG_CACHE_HOME": str(ROOT / "build/cache"),  # what machines start from is made once
+            "VM_POWER_CUTS": "5",
+        },
         capture_output=True,
         text=True,
         check=False,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from guest import machine, system_disk
+from guest import system, system_disk
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from vmdriver.hardware import Hardware
     from vmdriver.machine import Machine
-    from vmdriver.qemu import Hardware
 
     vm: Machine
 
@@ -21,7 +21,7 @@ NEW = COMMON % ("new", 'services.extra = { script = "exec sleep 100000"; };')
 
 def machines(images: Path) -> dict[str, Hardware]:
     """One machine with two generations, the second of which is the current one."""
-    return {"vm": machine(images, "vm", system_disk(images, "vm", [OLD, NEW]), append="bootmenu")}
+    return {"vm": system(system_disk(images, "vm", [OLD, NEW]), append="bootmenu")}
 
 
 def test() -> None:

@@ -9,15 +9,15 @@ from guest import empty_disk, machine
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from vmdriver.hardware import Hardware
     from vmdriver.machine import Machine
-    from vmdriver.qemu import Hardware
 
     vm: Machine
 
 
 def machines(images: Path) -> dict[str, Hardware]:
     """One machine with a small empty disk."""
-    return {"vm": machine(images, "vm", empty_disk(images, "vm", "96M"))}
+    return {"vm": machine(empty_disk(images, "vm", "96M"))}
 
 
 def test() -> None:

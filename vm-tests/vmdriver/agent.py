@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import base64
-import socket
+import os
+import selectors
 import threading
 from typing import TYPE_CHECKING
 
 from vmdriver.errors import VmTestError
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    import socket
 
 _SLACK = 15  # seconds that a guest may need beyond a command's own time limit
+_SHELL_ENDED = b"[the shell has ended]\n"  # agent.sh says so
 
 
 class AgentLostError(VmTestError):
@@ -20,16 +22,16 @@ class AgentLostError(VmTestError):
 
 
 class Agent:
-    """Runs commands in one machine, one at a time.
+    """Runs commands in one machine, one at a time. The sockets belong to the caller.
 
     Args:
-        control: the socket of the port for requests.
-        data: the socket of the port for files.
+        control: the port for requests.
+        data: the port for files.
     """
 
-    def __init__(self, control: Path, data: Path) -> None:
-        self._control = _connect(control)
-        self._data = _connect(data)
+    def __init__(self, control: socket.socket, data: socket.socket) -> None:
+        self._control = control
+        self._data = data
         self._buffer = b""
         self._lock = threading.Lock()
 
@@ -42,6 +44,10 @@ class Agent:
     def run(self, command: str, timeout: float | None = None) -> tuple[int, str]:
         """Run a shell command; returns its exit status and what it wrote to standard output. 124: out of time."""
         return self._ask("run", 0 if timeout is None else max(1, round(timeout)), command, timeout)
+
+    def start(self, command: str) -> None:
+        """Run a shell command in the background, its output on the console."""
+        self._ask("start", 0, command, _SLACK)
 
     def wait_until(self, command: str, timeout: float, *, succeeds: bool) -> tuple[int, str]:
         """Run a shell command again and again inside the machine until it succeeds, or fails; status 0 if it did."""
@@ -75,12 +81,31 @@ class Agent:
                 parts.append(part)
                 left -= len(part)
             self._answer(_SLACK)
+            self._data.settimeout(None)
             return b"".join(parts)
 
-    def close(self) -> None:
-        """End the conversation."""
-        for channel in (self._control, self._data):
-            channel.close()
+    def interact(self, read: int, write: int) -> None:
+        """Connect a shell to two descriptors, such as a terminal's, until the shell ends. Their end ends the shell."""
+        with self._lock:
+            self._send("interact", 0, "")
+            tail = b""
+            with selectors.PollSelector() as selector:  # epoll refuses regular files
+                selector.register(read, selectors.EVENT_READ)
+                selector.register(self._data, selectors.EVENT_READ)
+                while not tail.endswith(_SHELL_ENDED):
+                    for key, _ in selector.select():
+                        if key.fileobj is self._data:
+                            data = self._data.recv(1 << 16)
+                            if not data:
+                                raise AgentLostError("the machine has ended")
+                            os.write(write, data)
+                            tail = (tail + data)[-len(_SHELL_ENDED) :]
+                        elif typed := os.read(read, 1 << 16):
+                            self._data.sendall(typed)
+                        else:
+                            selector.unregister(read)
+                            self._data.sendall(b"\nexit\n")
+            self._answer(_SLACK)
 
     def _ask(self, verb: str, seconds: int, command: str, timeout: float | None) -> tuple[int, str]:
         with self._lock:
@@ -114,9 +139,3 @@ class Agent:
             self._buffer += data
         line, _, self._buffer = self._buffer.partition(b"\n")
         return line
-
-
-def _connect(path: Path) -> socket.socket:
-    channel = socket.socket(socket.AF_UNIX)
-    channel.connect(str(path))
-    return channel

@@ -20,13 +20,16 @@ class MachineError(VmTestError):
     Args:
         machine: its name.
         message: what happened.
-        console: the last lines of its console, shown beneath.
+        evidence: the last lines of a command's output or of the console, shown beneath.
     """
 
-    def __init__(self, machine: str, message: str, console: list[str] | None = None) -> None:
-        tail = "".join(f"\n  {machine} # {line}" for line in console or [])
+    def __init__(self, machine: str, message: str, evidence: list[str] | None = None) -> None:
+        tail = "".join(f"\n  {machine} # {line}" for line in evidence or [])
         super().__init__(f"{machine}: {message}{tail}")
 
 
 class RequestedAssertionFailed(VmTestError):
     """A command that should have succeeded failed, or the other way round (the NixOS driver's name for it)."""
+
+    def __init__(self, message: str, evidence: list[str] | None = None) -> None:
+        super().__init__(message + "".join(f"\n  | {line}" for line in evidence or []))

@@ -212,6 +212,12 @@ def make_erofs(path: Path, tree: Path) -> Path:
     return path
 
 
+def make_squashfs(path: Path, tree: Path) -> Path:
+    """Make a read-only SquashFS image of a directory."""
+    _run(["mksquashfs", str(tree), str(path), "-quiet", "-no-progress", "-mkfs-time", "1"], "squashfs-tools")
+    return path
+
+
 def _run(command: list[str], package: str) -> None:
     if shutil.which(command[0]) is None:
         raise MissingProgramError(f"the program '{command[0]}'", package)

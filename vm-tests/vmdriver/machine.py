@@ -1,70 +1,66 @@
 """A machine as a test script sees it: the API of the NixOS test driver, to the letter.
 
-Its documentation is the chapter "NixOS Tests" of the NixOS manual; defaults are the same (900 s, `set -euo pipefail`).
-What is different is inside: waiting happens in the machine, by an agent that tries again after 20 to 200 ms, not by
-asking once a second from here.
+Its documentation is the chapter "NixOS Tests" of the NixOS manual; names and defaults are the same. This file has
+power, console, network and QEMU itself; `commands`, `units`, `files` and `display` have the rest.
 """
 
 from __future__ import annotations
 
-import os
-import re
-import shlex
-import tempfile
-import time
+import shutil
+import socket
+import subprocess
+import sys
 from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vmdriver.agent import Agent, AgentLostError
+from vmdriver.commands import TIMEOUT
 from vmdriver.console import Console
-from vmdriver.errors import MachineError, RequestedAssertionFailed
-from vmdriver.keyboard import CHARACTERS
+from vmdriver.display import Display
+from vmdriver.errors import MachineError, MissingProgramError
+from vmdriver.files import Files
 from vmdriver.qemu import Qemu
-from vmdriver.screen import read_text
-from vmdriver.units import TIMEOUT, Units
+from vmdriver.units import Units
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
+    from vmdriver.hardware import Hardware
     from vmdriver.network import Switch
-    from vmdriver.qemu import Hardware
     from vmdriver.report import Report
 
 _BOOT_TIMEOUT = 300
 
 
-def retry(function: Callable[[bool], bool], timeout: float = TIMEOUT) -> None:
-    """Call `function(last_attempt)` until it returns True, as the NixOS driver has it for scripts.
-
-    Raises:
-        MachineError: it did not within `timeout` seconds.
-    """
-    deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        if function(False):
-            return
-        time.sleep(0.1)
-    if not function(True):
-        raise MachineError("driver", f"action timed out after {timeout} seconds")
-
-
-class Machine(Units):
+class Machine(Units, Files, Display):
     """One machine; `start` boots it, and every command does so if it does not run yet."""
 
     def __init__(
-        self, name: str, hardware: Hardware, switches: dict[int, Switch], report: Report, out_dir: Path, number: int = 1
+        self,
+        name: str,
+        hardware: Hardware,
+        switches: dict[int, Switch],
+        report: Report,
+        out_dir: Path,
+        number: int = 1,
+        callbacks: list[Callable[[], None]] | None = None,
     ) -> None:
         self.name = name
         self.hardware = hardware
         self.out_dir = out_dir
         self.number = number
+        self.report = report
+        self.boot_timeout = _BOOT_TIMEOUT
+        self.callbacks = callbacks or []
         self._switches = switches
-        self._report = report
-        self._console = Console(lambda line: report.console(name, line))
+        self._console = Console(lambda line: None)
         self._qemu: Qemu | None = None
         self._agent: Agent | None = None
         self._ready = False
+
+    def __repr__(self) -> str:
+        return f"<Machine '{self.name}'>"
 
     # Power
 
@@ -73,8 +69,20 @@ class Machine(Units):
         """Whether it has been started and not ended since."""
         return self._qemu is not None
 
+    @property
+    def connected(self) -> bool:
+        """Whether it runs commands."""
+        return self._ready
+
+    def is_up(self) -> bool:
+        """Return whether it has been started and runs commands."""
+        return self.booted and self.connected
+
     def start(self, allow_reboot: bool = False, snapshot: str | None = None) -> None:
-        """Switch it on. Does nothing if it runs. `snapshot` is the name of one that `save_snapshot` made."""
+        """Switch it on, without waiting for it. Does nothing if it runs.
+
+        `snapshot` is the name of one that `save_snapshot` made: the machine goes on from there.
+        """
         if self._qemu is not None:
             return
         self.log("starting vm" if snapshot is None else f"restoring snapshot '{snapshot}'")
@@ -86,30 +94,34 @@ class Machine(Units):
             allow_reboot=allow_reboot,
             number=self.number,
         )
-        self._console.follow(self._qemu.console)
-        self._agent = Agent(*self._qemu.agent_sockets)
+        self._console = Console(lambda line: self.report.console(self.name, line))
+        self._console.follow(self._qemu.channels["console"])
+        self._agent = Agent(self._qemu.channels["agent"], self._qemu.channels["data"])
         self._ready = snapshot is not None
+        if self.hardware.resumed is not None and snapshot is None:
+            self._ready = True
+            self.succeed(self.hardware.resumed.command, timeout=self.boot_timeout)
 
     def connect(self) -> None:
         """Wait until it runs commands."""
+        if self._ready:
+            return
         self.start()
-        if not self._ready:
-            with self.nested("waiting for the VM to finish booting"):
-                try:
-                    self._agent_or_fail().wait_ready(_BOOT_TIMEOUT)
-                except AgentLostError as error:
-                    raise MachineError(self.name, f"did not boot: {error}", self.console_tail()) from None
-            self._ready = True
+        if self._ready:
+            return  # it had never to boot
+        with self.nested("waiting for the VM to finish booting"):
+            try:
+                self.agent.wait_ready(self.boot_timeout)
+            except AgentLostError as error:
+                raise MachineError(self.name, f"did not boot: {error}", self.console_tail()) from None
+        self._ready = True
 
     def shutdown(self) -> None:
         """Switch it off in an orderly way and wait until it is."""
         if self._qemu is None:
             return
         self.connect()
-        try:
-            self._agent_or_fail().run("sync; poweroff >/dev/null 2>&1 &", 30)
-        except AgentLostError:
-            pass  # it was faster than its answer
+        self.agent.start("poweroff")
         self.wait_for_shutdown()
 
     def wait_for_shutdown(self) -> None:
@@ -129,136 +141,54 @@ class Machine(Units):
         self.release()
 
     def reboot(self) -> None:
-        """Press the reset button of a machine that was started with `allow_reboot`; the next command waits for it."""
+        """Press Ctrl+Alt+Delete, in a machine that was started with `allow_reboot`; the next command waits for it."""
         self.connect()
-        self._qemu_or_fail().qmp.command("system_reset")
+        self.send_key("ctrl-alt-delete")
         self._ready = False
+
+    def switch_root(self) -> None:
+        """Go from stage 1 to stage 2 in a machine whose initial RAM disk has systemd and the agent."""
+        self.wait_for_unit("initrd.target")
+        self.execute("systemctl isolate --no-block initrd-switch-root.target >/dev/null 2>&1", check_output=False)
+        self._ready = False
+        self.connect()
 
     def release(self) -> None:
         """End QEMU and remove its files, however it is."""
-        if self._agent is not None:
-            self._agent.close()
-        if self._qemu is not None:
-            self._qemu.close()
-        self._agent = self._qemu = None
-        self._ready = False
+        qemu, self._qemu, self._agent, self._ready = self._qemu, None, None, False
+        if qemu is not None:
+            qemu.close()
+
+    def kill(self) -> None:
+        """End QEMU, from any thread: whoever waits for the machine learns that it is gone."""
+        qemu = self._qemu
+        if qemu is not None:
+            qemu.kill()
 
     def save_snapshot(self, name: str) -> None:
         """Keep memory, processor and disks as `name` in the first writable disk; `start(snapshot=name)` restores."""
         self.connect()
-        answer = self._qemu_or_fail().qmp.monitor(f"savevm {name}")
+        answer = self.qemu.qmp.monitor(f"savevm {name}")
         if answer.strip():
             raise MachineError(self.name, f"snapshot '{name}' failed: {answer.strip()}")
 
-    # Commands
-
-    def execute(
-        self, command: str, check_return: bool = True, check_output: bool = True, timeout: int | None = TIMEOUT
-    ) -> tuple[int, str]:
-        """Run a shell command; returns its exit status (-1 without `check_return`) and its standard output."""
+    def save_state(self, path: Path) -> None:
+        """Keep memory and processor, without disks, in a file for `Hardware.resumed`, and end the machine."""
         self.connect()
-        status, output = self._agent_or_fail().run(command, timeout)
-        return (status if check_return else -1), (output if check_output else "")
+        self.qemu.save_state(path)
+        self.release()
 
-    def succeed(self, *commands: str, timeout: int | None = None) -> str:
-        """Run commands that must succeed, and return what they wrote to standard output."""
-        output = ""
-        for command in commands:
-            with self.nested(f"must succeed: {command}"):
-                status, text = self.execute(command, timeout=timeout or TIMEOUT)
-                if status:
-                    self.log(f"output: {text}")
-                    raise RequestedAssertionFailed(f"{self.name}: command `{command}` failed (exit code {status})")
-                output += text
-        return output
-
-    def fail(self, *commands: str, timeout: int | None = None) -> str:
-        """Run commands that must fail, and return what they wrote to standard output."""
-        output = ""
-        for command in commands:
-            with self.nested(f"must fail: {command}"):
-                status, text = self.execute(command, timeout=timeout or TIMEOUT)
-                if not status:
-                    raise RequestedAssertionFailed(f"{self.name}: command `{command}` unexpectedly succeeded")
-                output += text
-        return output
-
-    def wait_until_succeeds(self, command: str, timeout: int = TIMEOUT) -> str:
-        """Repeat a command until it succeeds, and return what it wrote then."""
-        return self.wait_until(command, timeout, succeeds=True)
-
-    def wait_until_fails(self, command: str, timeout: int = TIMEOUT) -> str:
-        """Repeat a command until it fails, and return what it wrote then."""
-        return self.wait_until(command, timeout, succeeds=False)
-
-    def wait_for_file(self, filename: str, timeout: int = TIMEOUT) -> None:
-        """Wait until a file is there."""
-        self.wait_until(f"test -e {shlex.quote(filename)}", timeout, succeeds=True)
-
-    def wait_for_open_port(self, port: int, addr: str = "localhost", timeout: int = TIMEOUT) -> None:
-        """Wait until something listens on a TCP port."""
-        self.wait_until(_connects(addr, port), timeout, succeeds=True)
-
-    def wait_for_closed_port(self, port: int, addr: str = "localhost", timeout: int = TIMEOUT) -> None:
-        """Wait until nothing listens on a TCP port."""
-        self.wait_until(_connects(addr, port), timeout, succeeds=False)
-
-    # Files
-
-    def copy_from_host(self, source: str, target: str) -> None:
-        """Copy a file or a directory into the machine, as `target`."""
-        self.connect()
-        path = Path(source)
-        if path.is_dir():
-            with tempfile.TemporaryFile() as file:
-                import tarfile
-
-                with tarfile.open(fileobj=file, mode="w") as archive:
-                    archive.add(path, arcname=".")
-                file.seek(0)
-                self._put(file.read(), "/tmp/.vm-copy.tar")
-            self.succeed(f"mkdir -p {shlex.quote(target)} && tar -x -C {shlex.quote(target)} -f /tmp/.vm-copy.tar")
-            self.succeed("rm /tmp/.vm-copy.tar")
-            return
-        self._put(path.read_bytes(), target)
-        if os.access(path, os.X_OK):
-            self.succeed(f"chmod +x {shlex.quote(target)}")
-
-    copy_from_host_via_shell = copy_from_host
-
-    def copy_from_vm(self, source: str, target_dir: str = "") -> None:
-        """Copy a file or a directory out of the machine, into `target_dir` below the output directory."""
-        self.connect()
-        folder = self.out_dir / target_dir
-        folder.mkdir(parents=True, exist_ok=True)
-        name = os.path.basename(source.rstrip("/"))
-        if self.execute(f"test -d {shlex.quote(source)}")[0] == 0:
-            parent = os.path.dirname(source.rstrip("/")) or "/"
-            self.succeed(f"tar -c -C {shlex.quote(parent)} -f /tmp/.vm-copy.tar {shlex.quote(name)}")
-            content = self._agent_or_fail().get("/tmp/.vm-copy.tar")
-            self.succeed("rm /tmp/.vm-copy.tar")
-            import io
-            import tarfile
-
-            with tarfile.open(fileobj=io.BytesIO(content or b"")) as archive:
-                archive.extractall(folder, filter="data")
-            return
-        content = self._agent_or_fail().get(source)
-        if content is None:
-            raise MachineError(self.name, f"file '{source}' can't be read")
-        (folder / name).write_bytes(content)
-
-    # Console, keyboard and screen
+    # Console
 
     def wait_for_console_text(self, regex: str, timeout: int | None = None) -> None:
-        """Wait for a line on the console that matches."""
+        """Wait until the console has a text that matches, after what an earlier call has found."""
         with self.nested(f"waiting for {regex} to appear on console"):
             self.start()
             if not self._console.wait_for(regex, timeout):
                 raise MachineError(self.name, f"'{regex}' did not appear on the console", self.console_tail())
 
     def get_console_log(self) -> str:
-        """Return everything that the console has shown."""
+        """Return everything that the console has shown since the machine was started."""
         return self._console.text()
 
     def console_tail(self) -> list[str]:
@@ -267,133 +197,104 @@ class Machine(Units):
 
     def send_console(self, chars: str) -> None:
         """Type on the serial console."""
-        self._qemu_or_fail().console.sendall(chars.encode())
-
-    def send_key(self, key: str, delay: float | None = 0.01, log: bool | None = True) -> None:
-        """Press a key, by QEMU's name for it ('ctrl-alt-delete') or as the character it makes."""
-        if log:
-            self.log(f"sending key '{key}'")
-        self._qemu_or_fail().qmp.monitor(f"sendkey {CHARACTERS.get(key, key)}")
-        if delay:
-            time.sleep(delay)
-
-    def send_chars(self, chars: str, delay: float | None = 0.01) -> None:
-        """Type a text."""
-        with self.nested(f"sending keys {chars!r}"):
-            for char in chars:
-                self.send_key(char, delay, log=False)
-
-    def send_monitor_command(self, command: str) -> str:
-        """Run a command of QEMU's monitor and return what it prints."""
-        return self._qemu_or_fail().qmp.monitor(command)
-
-    def screenshot(self, filename: str) -> None:
-        """Take a picture of the screen: FILENAME.png in the output directory, and in the report."""
-        name = filename if filename.endswith(".png") else f"{filename}.png"
-        path = self.out_dir / name
-        with self.nested(f"making screenshot {path}"):
-            path.write_bytes(self._screen())
-        self._report.picture(self.name, name, path.read_bytes())
-
-    def get_screen_text(self) -> str:
-        """Return what tesseract reads on the screen."""
-        return read_text(self._screen())
-
-    def wait_for_text(self, regex: str, timeout: int = TIMEOUT) -> None:
-        """Wait until tesseract reads something on the screen that matches."""
-        with self.nested(f"waiting for {regex} to appear on screen"):
-            retry(lambda _: re.search(regex, self.get_screen_text()) is not None, timeout)
-
-    def get_tty_text(self, tty: str) -> str:
-        """Return what a virtual console shows."""
-        return self.execute(f"fold -w$(stty -F /dev/tty{tty} size | cut -d' ' -f2) /dev/vcs{tty}")[1]
-
-    def wait_until_tty_matches(self, tty: str, regexp: str, timeout: int = TIMEOUT) -> None:
-        """Wait until a virtual console shows something that matches."""
-        with self.nested(f"waiting for {regexp} to appear on tty {tty}"):
-            retry(lambda _: re.search(regexp, self.get_tty_text(tty)) is not None, timeout)
+        self.qemu.channels["console"].sendall(chars.encode())
 
     # Network
 
     def block(self) -> None:
         """Pull the network cables."""
-        self._set_links("off")
+        self._set_links(False)
 
     def unblock(self) -> None:
         """Plug the network cables in again."""
-        self._set_links("on")
+        self._set_links(True)
 
     def forward_port(self, host_port: int = 8080, guest_port: int = 80) -> None:
-        """Make a TCP port of the machine reachable on the host's loopback."""
-        qmp = self._qemu_or_fail().qmp
-        qmp.monitor(f"netdev_add user,id=forward{host_port},hostfwd=tcp:127.0.0.1:{host_port}-:{guest_port}")
-        qmp.monitor(f"device_add virtio-net-pci,netdev=forward{host_port},romfile=")
+        """Make a TCP port of the machine reachable on the host's loopback.
+
+        The machine gets one more network card for it, on 10.0.2.0/24, which it has to configure: by DHCP, for example.
+        """
+        name = f"forward{host_port}"
+        self._monitor(f"netdev_add user,id={name},hostfwd=tcp:127.0.0.1:{host_port}-:{guest_port}")
+        self.qemu.qmp.command("device_add", driver="virtio-net-pci", netdev=name, romfile="")
+
+    # QEMU
+
+    @property
+    def qemu(self) -> Qemu:
+        """The running QEMU; the machine is switched on if it is not yet."""
+        self.start()
+        assert self._qemu is not None
+        return self._qemu
+
+    @property
+    def agent(self) -> Agent:
+        """The agent of the running machine."""
+        if self._agent is None:
+            raise MachineError(self.name, "is not running")
+        return self._agent
+
+    def send_monitor_command(self, command: str) -> str:
+        """Run a command of QEMU's monitor and return what it prints."""
+        self.run_callbacks()
+        return self.qemu.qmp.monitor(command)
+
+    def wait_for_qmp_event(
+        self, event_filter: Callable[[dict[str, Any]], bool], timeout: int = 60 * 10
+    ) -> dict[str, Any]:
+        """Return the next event of QEMU for which `event_filter` is true; others are passed over."""
+        return self.qemu.qmp.wait_for_event(event_filter, timeout)
 
     # People
 
     def shell_interact(self, address: str | None = None) -> None:
-        """Let a person type commands, until an empty line."""
-        del address
+        """Give a shell in the machine to this terminal until it ends, or to `address`, as socat has it."""
         self.connect()
-        while command := input(f"{self.name}# "):
-            status, text = self.execute(command)
-            print(text, end="" if text.endswith("\n") else "\n")
-            if status:
-                print(f"[exit code {status}]")
+        if address is None:
+            self.log("a shell in the machine: 'exit' or Ctrl-D ends it")
+            self.agent.interact(sys.stdin.fileno(), sys.stdout.fileno())
+            return
+        program = shutil.which("socat")
+        if program is None:
+            raise MissingProgramError("the program 'socat'", "socat")
+        ours, theirs = socket.socketpair()
+        command = [program, address, "STDIO"]
+        with ours, theirs, subprocess.Popen(command, stdin=theirs.fileno(), stdout=theirs.fileno()) as socat:
+            theirs.close()
+            self.agent.interact(ours.fileno(), ours.fileno())
+            socat.terminate()
+
+    def console_interact(self) -> None:
+        """Type on the serial console, line by line, until Ctrl-D or Ctrl-C; what it shows is in the log."""
+        self.log("lines go to the serial console; Ctrl-D ends this")
+        self.report.show_consoles(True)
+        try:
+            for line in sys.stdin:
+                self.send_console(line)
+        except KeyboardInterrupt:
+            pass
 
     def log(self, msg: str) -> None:
         """Write a line into the log."""
-        self._report.log(msg, self.name)
+        self.report.log(msg, self.name)
 
     @contextmanager
     def nested(self, msg: str, attrs: dict[str, str] | None = None) -> Iterator[None]:
         """Everything that is logged in this context belongs under `msg`."""
         del attrs
-        with self._report.nested(msg, self.name):
+        with self.report.nested(msg, self.name):
             yield
 
-    def sleep(self, secs: int) -> None:
-        """Sleep in the machine's time."""
-        self.succeed(f"sleep {secs}")
+    def run_callbacks(self) -> None:
+        """Check what the test wants to hold all the time."""
+        for callback in self.callbacks:
+            callback()
 
-    def wait_until(self, command: str, timeout: float, *, succeeds: bool) -> str:
-        """Repeat a command inside the machine until it succeeds, or fails, and return what it wrote then."""
-        with self.nested(f"waiting for {'success' if succeeds else 'failure'}: {command}"):
-            self.connect()
-            status, text = self._agent_or_fail().wait_until(command, timeout, succeeds=succeeds)
-            if status:
-                done = "succeed" if succeeds else "fail"
-                message = f"command `{command}` did not {done} within {timeout} seconds"
-                raise MachineError(self.name, message, self.console_tail())
-            return text
-
-    def _set_links(self, state: str) -> None:
+    def _set_links(self, up: bool) -> None:
         for vlan in self.hardware.vlans:
-            self._qemu_or_fail().qmp.monitor(f"set_link vlan{vlan} {state}")
+            self.qemu.qmp.command("set_link", name=f"vlan{vlan}", up=up)
 
-    def _put(self, content: bytes, target: str) -> None:
-        if self._agent_or_fail().put(content, target):
-            raise MachineError(self.name, f"file '{target}' can't be written")
-
-    def _screen(self) -> bytes:
-        qemu = self._qemu_or_fail()
-        path = qemu.folder / "screen.png"
-        qemu.qmp.command("screendump", filename=str(path), format="png")
-        return path.read_bytes()
-
-    def _qemu_or_fail(self) -> Qemu:
-        if self._qemu is None:
-            self.start()
-        assert self._qemu is not None
-        return self._qemu
-
-    def _agent_or_fail(self) -> Agent:
-        if self._agent is None:
-            raise MachineError(self.name, "is not running")
-        return self._agent
-
-
-def _connects(addr: str, port: int) -> str:
-    """The shell command that succeeds if something listens; not every busybox has `nc -z`."""
-    target = f"{shlex.quote(addr)} {port}"
-    return f"nc -z {target} 2>/dev/null || nc -w 1 {target} </dev/null >/dev/null 2>&1"
+    def _monitor(self, line: str) -> None:
+        answer = self.qemu.qmp.monitor(line)
+        if answer.strip():
+            raise MachineError(self.name, f"QEMU refused '{line}': {answer.strip()}")

@@ -3,100 +3,31 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
+import shlex
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
-import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vmdriver.errors import MissingProgramError, VmTestError
+from vmdriver import write_cache
+from vmdriver.errors import VmTestError
+from vmdriver.hardware import find_qemu, kvm_works
 from vmdriver.qmp import Qmp, QmpError
 
 if TYPE_CHECKING:
+    from vmdriver.hardware import Disk, Hardware
     from vmdriver.network import Switch
 
-_START_TIMEOUT = 20.0  # seconds until QEMU listens
-
-
-@dataclass(frozen=True, slots=True)
-class Disk:
-    """A drive. `fmt` is 'raw' or 'qcow2'."""
-
-    path: Path
-    fmt: str = "qcow2"
-    readonly: bool = False
-
-
-@dataclass(slots=True)
-class Hardware:
-    """What a machine is made of. Sizes are in MiB."""
-
-    kernel: Path
-    initrd: Path
-    append: str = ""
-    memory: int = 256
-    cpus: int = 1
-    disks: list[Disk] = field(default_factory=list)
-    shares: dict[str, Path] = field(default_factory=dict)  # 9p: mount tag -> host directory, read-only
-    vlans: list[int] = field(default_factory=lambda: [1])
-    graphics: bool = False
-    extra: list[str] = field(default_factory=list)
-
-
-def find_qemu() -> str:
-    """Return the QEMU program for this processor."""
-    program = shutil.which(f"qemu-system-{os.uname().machine}")
-    if program is None:
-        raise MissingProgramError("QEMU", "qemu-system-x86")
-    return program
-
-
-@functools.cache
-def kvm_works(kernel: Path) -> bool:
-    """Return whether KVM really runs a guest: a /dev/kvm can be there and hang one for ever (nested machines).
-
-    Boots `kernel` without a root file system; its panic ends it at once where KVM works. Blocks for at most 8 s, once
-    after the host was booted: the answer is kept in the user's cache. VMDRIVER_KVM=0 or 1 answers it beforehand.
-    """
-    told = os.environ.get("VMDRIVER_KVM")
-    if told:
-        return told == "1"
-    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
-        return False
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    known = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / f"vmdriver/kvm-{boot}"
-    if known.exists():
-        return known.read_text() == "works"
-    works = _boots_with_kvm(kernel)
-    with contextlib.suppress(OSError):
-        known.parent.mkdir(parents=True, exist_ok=True)
-        known.write_text("works" if works else "hangs")
-    return works
-
-
-def _boots_with_kvm(kernel: Path) -> bool:
-    command = [find_qemu(), "-accel", "kvm", "-m", "128", "-kernel", str(kernel), "-display", "none", "-no-reboot"]
-    command += ["-nodefaults", "-append", "panic=-1 quiet"]
-    try:
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-            try:
-                return process.wait(8) == 0
-            except subprocess.TimeoutExpired:
-                return False
-            finally:
-                process.kill()
-    except OSError:
-        return False
+_TIMEOUT = 60.0  # seconds that QEMU may take to start, and to answer
+_CHANNELS = ("qmp", "console", "agent", "data")
 
 
 class Qemu:
-    """A running QEMU. Its sockets lie in a directory that goes with it.
+    """A running QEMU, talked to through sockets that it inherits: nothing is polled for, and nothing is in the way.
 
     Args:
         name: the machine's, for the process list.
@@ -104,6 +35,10 @@ class Qemu:
         switches: the networks by number.
         load_snapshot: the tag of a snapshot to start from instead of booting.
         allow_reboot: whether a reset restarts the machine instead of ending it.
+        number: the machine's, for its addresses.
+
+    Raises:
+        VmTestError: QEMU did not start; with what it said.
     """
 
     def __init__(
@@ -116,109 +51,152 @@ class Qemu:
         allow_reboot: bool = False,
         number: int = 1,
     ) -> None:
+        self.hardware = hardware
         self.folder = Path(tempfile.mkdtemp(prefix="vm-"))
         self._log = self.folder / "qemu.log"
-        command = self._command(name, hardware, switches, number)
-        if load_snapshot is not None:
-            command += ["-loadvm", load_snapshot]
-        if not allow_reboot:
-            command.append("-no-reboot")
-        try:
-            with self._log.open("wb") as log:
-                self.process = subprocess.Popen(
-                    command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-                )
-            self.qmp = Qmp(self._socket_path("qmp"), _START_TIMEOUT)
-            self.console = socket.socket(socket.AF_UNIX)
-            self.console.connect(str(self.folder / "console"))
-            self.qmp.command("cont")  # it began paused (-S), so that nothing the console says is lost
-        except (OSError, QmpError) as error:
-            said = self._log.read_text(errors="replace").strip()
-            self.close()
-            raise VmTestError(f"QEMU could not start: {said or error}") from error
-        except BaseException:
-            self.close()
-            raise
-
-    @property
-    def agent_sockets(self) -> tuple[Path, Path]:
-        """The sockets of the agent's two ports."""
-        return self.folder / "agent", self.folder / "data"
+        self.channels: dict[str, socket.socket] = {}
+        self.process: subprocess.Popen[bytes] | None = None
+        resumed = hardware.resumed if load_snapshot is None else None
+        with contextlib.ExitStack() as inherited:
+            theirs = {}
+            for channel in _CHANNELS:
+                self.channels[channel], end = socket.socketpair()
+                theirs[channel] = inherited.enter_context(end).fileno()
+            try:
+                command = self._command(name, hardware, switches, number, theirs)
+                fds = list(theirs.values())
+                if load_snapshot is not None:
+                    command += ["-loadvm", load_snapshot]
+                if resumed is not None:
+                    fds.append(inherited.enter_context(resumed.state.open("rb")).fileno())
+                    command += ["-incoming", f"fd:{fds[-1]}"]
+                if not allow_reboot:
+                    command.append("-no-reboot")
+                with self._log.open("wb") as log:
+                    self.process = subprocess.Popen(
+                        command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, pass_fds=fds
+                    )
+                inherited.close()  # before waiting for the greeting: only QEMU may keep its ends open
+                self.qmp = Qmp(self.channels["qmp"], _TIMEOUT)
+                if resumed is not None:
+                    self._plug_in(hardware, switches, number, resumed.disks)
+            except (OSError, QmpError) as error:
+                self.kill()
+                said = self._log.read_text(errors="replace").strip() if self._log.exists() else ""
+                self.close()
+                raise VmTestError(f"{name}: QEMU could not start: {said or error}") from error
+            except BaseException:
+                self.close()
+                raise
 
     def wait_end(self, timeout: float | None) -> bool:
         """Wait until QEMU has ended by itself; False when it has not after `timeout` seconds."""
+        assert self.process is not None
         try:
             self.process.wait(timeout)
         except subprocess.TimeoutExpired:
             return False
         return True
 
+    def save_state(self, path: Path) -> None:
+        """Write memory and processor to a file; the machine has stopped then, and can't go on.
+
+        It is not stopped before: what continues from a stopped machine's state would be stopped, too.
+        """
+        self.qmp.command("migrate-set-capabilities", capabilities=[{"capability": "events", "state": True}])
+        self.qmp.command("migrate-set-parameters", max_bandwidth=1 << 40)
+        self.qmp.command("migrate", uri=f"exec:cat >{shlex.quote(str(path))}")
+        ended = ("completed", "failed")
+        event = self.qmp.wait_for_event(
+            lambda event: event["event"] == "MIGRATION" and event["data"]["status"] in ended, _TIMEOUT
+        )
+        if event["data"]["status"] == "failed":
+            raise VmTestError(f"the state could not be written to '{path}': {self._log.read_text().strip()}")
+
     def kill(self) -> None:
         """Cut the power: SIGKILL."""
-        process = getattr(self, "process", None)
-        if process is not None and process.poll() is None:
+        if self.process is not None and self.process.poll() is None:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
 
     def close(self) -> None:
-        """End it if it still runs, and remove its directory."""
+        """End it if it still runs, and remove its directory. Drives with a write cache get what the cut left."""
+        cut = self.process is not None and self.process.poll() is None
         self.kill()
-        for name in ("qmp", "console"):
-            channel = getattr(self, name, None)
-            if channel is not None:
-                channel.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        for channel in self.channels.values():
+            channel.close()
+        try:
+            for index, disk in enumerate(self.hardware.disks):
+                log = self._write_log(index)
+                if disk.write_cache is not None and log.exists():
+                    write_cache.settle(disk.path, log, disk.write_cache if cut else None)
+        finally:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _socket_path(self, name: str) -> Path:
-        """Wait until QEMU has made the socket `name`. It makes the one for QMP last but tells nobody."""
-        path = self.folder / name
-        deadline = time.monotonic() + _START_TIMEOUT
-        while not path.exists():
-            if self.process.poll() is not None:
-                raise VmTestError(f"QEMU could not start: {self._log.read_text().strip()}")
-            if time.monotonic() > deadline:
-                raise VmTestError("QEMU did not open its control socket")
-            time.sleep(0.005)
-        return path
+    def _write_log(self, index: int) -> Path:
+        return self.folder / f"disk{index}.log"
 
-    def _command(self, name: str, hardware: Hardware, switches: dict[int, Switch], number: int) -> list[str]:
-        accelerator = "kvm" if kvm_works(hardware.kernel) else "tcg,thread=multi,tb-size=256"
-        command = [find_qemu(), "-name", name, "-nodefaults", "-no-user-config", "-display", "none", "-S"]
-        command += [
-            "-machine",
-            "pc,hpet=off",
-            "-accel",
-            accelerator,
-            "-cpu",
-            "qemu64" if "tcg" in accelerator else "host",
-        ]
+    def _plug_in(self, hardware: Hardware, switches: dict[int, Switch], number: int, known: int) -> None:
+        """Wait until the saved state runs, and give it what it does not know yet."""
+        while self.qmp.command("query-status")["status"] == "inmigrate":
+            self.qmp.wait_for_event(lambda event: event["event"] == "RESUME", _TIMEOUT)
+        for device in _devices(hardware, switches, number, range(known, len(hardware.disks))):
+            driver, *options = device.split(",")
+            self.qmp.command("device_add", driver=driver, **dict(option.split("=", 1) for option in options))
+
+    def _command(
+        self, name: str, hardware: Hardware, switches: dict[int, Switch], number: int, fds: dict[str, int]
+    ) -> list[str]:
+        kvm = kvm_works(hardware.kernel)
+        command = [find_qemu(), "-name", name, "-nodefaults", "-no-user-config", "-display", "none"]
+        command += ["-machine", "pc,hpet=off", "-accel", "kvm" if kvm else "tcg,thread=multi,tb-size=256"]
+        command += ["-cpu", "host" if kvm else "qemu64"]
         command += ["-m", str(hardware.memory), "-smp", str(hardware.cpus)]
         command += ["-kernel", str(hardware.kernel), "-initrd", str(hardware.initrd)]
         command += ["-append", f"console=ttyS0 panic=-1 tsc=reliable no_timer_check {hardware.append}".strip()]
-        command += ["-device", "virtio-rng-pci", "-device", "virtio-serial-pci"]
-        for socket_name, port in (("agent", "vmdriver.agent"), ("data", "vmdriver.data")):
-            command += ["-chardev", f"socket,id={socket_name},path={self.folder}/{socket_name},server=on,wait=off"]
-            command += ["-device", f"virtserialport,chardev={socket_name},name={port}"]
-        command += ["-chardev", f"socket,id=console,path={self.folder}/console,server=on,wait=off"]
-        command += ["-serial", "chardev:console"]
-        command += ["-qmp", f"unix:{self.folder}/qmp,server=on,wait=off"]
+        for channel, fd in fds.items():
+            command += ["-chardev", f"socket,id={channel},fd={fd}"]
+        command += ["-mon", "chardev=qmp,mode=control", "-serial", "chardev:console"]
+        # vmgenid tells a machine that goes on from a saved state that its random numbers were used before
+        command += ["-device", "virtio-rng-pci", "-device", "vmgenid,guid=auto", "-device", "virtio-serial-pci"]
+        for channel in ("agent", "data"):
+            command += ["-device", f"virtserialport,chardev={channel},name=vmdriver.{channel}"]
         if hardware.graphics:
             command += ["-vga", "std"]
         for index, disk in enumerate(hardware.disks):
-            options = f"id=disk{index},if=none,file={disk.path},format={disk.fmt},cache=writeback,discard=unmap"
-            command += ["-drive", options + (",readonly=on" if disk.readonly else "")]
-            command += ["-device", f"virtio-blk-pci,drive=disk{index},serial=disk{index}"]
+            command += ["-drive", f"id=disk{index},if=none,cache=writeback,discard=unmap,{self._drive(index, disk)}"]
         for tag, path in hardware.shares.items():
-            command += ["-virtfs", f"local,path={path},mount_tag={tag},security_model=none,readonly=on,multidevs=remap"]
+            command += ["-fsdev", f"local,id={tag},path={path},security_model=none,readonly=on,multidevs=remap"]
         for vlan in hardware.vlans:
             if vlan in switches:
-                address = f"52:54:00:12:{vlan:02x}:{number:02x}"
-                command += [
-                    "-netdev",
-                    f"stream,id=vlan{vlan},server=off,addr.type=unix,addr.path={switches[vlan].path}",
-                ]
-                command += ["-device", f"virtio-net-pci,netdev=vlan{vlan},mac={address},romfile="]
+                address = f"addr.type=unix,addr.path={switches[vlan].path}"
+                command += ["-netdev", f"stream,id=vlan{vlan},server=off,{address}"]
+        if hardware.resumed is None:
+            for device in _devices(hardware, switches, number, range(len(hardware.disks))):
+                command += ["-device", device]
+        else:
+            for device in _devices(hardware, {}, number, range(hardware.resumed.disks), shares=False):
+                command += ["-device", device]
         # However this process ends, QEMU ends with it: util-linux's setpriv sets PR_SET_PDEATHSIG.
         guard = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
         return guard + command + hardware.extra
+
+    def _drive(self, index: int, disk: Disk) -> str:
+        if disk.write_cache is not None:
+            return write_cache.drive(disk.path, self.folder / f"disk{index}.qcow2", self._write_log(index))
+        return f"file={disk.path},format={disk.fmt}" + (",readonly=on" if disk.readonly else "")
+
+
+def _devices(
+    hardware: Hardware, switches: dict[int, Switch], number: int, disks: range, *, shares: bool = True
+) -> list[str]:
+    """Return what the guest sees of these disks, of the shares and of the networks, as `-device` has it."""
+    devices = [f"virtio-blk-pci,drive=disk{index},serial=disk{index}" for index in disks]
+    if shares:
+        devices += [f"virtio-9p-pci,fsdev={tag},mount_tag={tag}" for tag in hardware.shares]
+    for vlan in hardware.vlans:
+        if vlan in switches:
+            address = f"52:54:00:12:{vlan:02x}:{number:02x}"
+            devices.append(f"virtio-net-pci,netdev=vlan{vlan},mac={address},romfile=")
+    return devices
