@@ -40,7 +40,7 @@ while read -r verb number payload <&3; do
       # busybox's timeout has no status of its own for a command that it ended
       [ "$s" = 143 ] && [ "$number" != 0 ] && s=124 ;;
     start) : >"$out"; "$shell" -c "$options $text" >/dev/console 3<&- </dev/null & s=0 ;;
-    interact) : >"$out"; "$shell" -i <"$data" >"$data" 2>&1 3<&- && s=0 || s=$?
+    interact) : >"$out"; "$shell" -i <>"$data" >&0 2>&1 3<&- && s=0 || s=$?
       echo "[the shell has ended]" >"$data" ;;
     succeed) until_status 0 "$number" "$text" && s=0 || s=$? ;;
     fail) until_status 1 "$number" "$text" && s=0 || s=1 ;;

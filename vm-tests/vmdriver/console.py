@@ -36,7 +36,7 @@ class Console:
         thread.start()
         return thread
 
-    def tail(self, count: int = 20) -> list[str]:
+    def tail(self, count: int = 40) -> list[str]:
         """Return the last lines."""
         with self._changed:
             return self._lines[-count:]
