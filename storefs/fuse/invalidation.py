@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _SNAPSHOT_DIRECTORIES = 500  # how many directories are read in one snapshot, which must not live long
 # The kernel starts a walk that met a stale directory once more, not twice: replacing a path again and again, as fast as
 # it goes, must not meet the same walk twice. Seconds.
-_GRACE = (0.001, 0.003, 0.009)
+_GRACE = (0.001, 0.003, 0.009, 0.027)
 _GONE = {errno.ENOENT, errno.ENOTDIR, errno.ENOTEMPTY}
 
 
