@@ -293,8 +293,11 @@ def read_build_result(reader: Reader, version: int) -> WireBuildResult:
         result.cpu_system = reader.number() if reader.number() else None
     if version >= 28:
         for _ in range(reader.number()):
-            output = reader.string().partition("!")[2]
-            result.outputs[output] = StorePath(json.loads(reader.string())["outPath"])
+            output, realisation = reader.string().partition("!")[2], reader.string()
+            try:
+                result.outputs[output] = StorePath(str(json.loads(realisation)["outPath"]))
+            except (ValueError, KeyError, TypeError) as error:
+                raise ProtocolError(f"the realisation of output '{output}' is malformed") from error
     return result
 
 

@@ -68,6 +68,28 @@ class Session:
         self.in_step = in_step
 
 
+def damaged(random: Random, data: bytes) -> bytes:
+    """Bytes that are nearly those given: cut, stretched, with other numbers where lengths stand."""
+    result = bytearray(data)
+    for _ in range(random.choice([1, 1, 1, 2, 5])):
+        at = random.randrange(len(result) + 1)
+        match random.randrange(6):
+            case 0:
+                del result[at:]
+            case 1:
+                result[at:at] = random.randbytes(random.choice([1, 7, 8, 64]))
+            case 2:
+                del result[at : at + random.choice([1, 8, 24])]
+            case 3:
+                at &= ~7  # where a length or a number stands
+                result[at : at + 8] = random.choice(_NUMBERS).to_bytes(8, "little")
+            case 4 if at < len(result):
+                result[at] ^= 1 << random.randrange(8)
+            case _:
+                result[at : at + 64] = result[at // 2 : at // 2 + 64]
+    return bytes(result)
+
+
 class Sessions:
     """Makes one session after the other.
 
@@ -128,25 +150,7 @@ class Sessions:
         return writer.take()
 
     def _damaged(self, data: bytes) -> bytes:
-        random = self._random
-        result = bytearray(data)
-        for _ in range(random.choice([1, 1, 1, 2, 5])):
-            at = random.randrange(len(result) + 1)
-            match random.randrange(6):
-                case 0:
-                    del result[at:]
-                case 1:
-                    result[at:at] = random.randbytes(random.choice([1, 7, 8, 64]))
-                case 2:
-                    del result[at : at + random.choice([1, 8, 24])]
-                case 3:
-                    at &= ~7  # where a length or a number stands
-                    result[at : at + 8] = random.choice(_NUMBERS).to_bytes(8, "little")
-                case 4 if at < len(result):
-                    result[at] ^= 1 << random.randrange(8)
-                case _:
-                    result[at : at + 64] = result[at // 2 : at // 2 + 64]
-        return bytes(result)
+        return damaged(self._random, data)
 
     # Fields
 
