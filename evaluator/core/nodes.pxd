@@ -11,6 +11,10 @@ from evaluator.core.values cimport (
 )
 
 
+cdef Node constant(object value)
+cdef Node variable(int level, Py_ssize_t index, long long pos)
+cdef Node selection(Node e, str name, long long pos)
+cdef Node call_of(Node f, list args, long long pos)
 cdef Node delayed(object f)
 cdef Node delayed2(object f)
 cdef object delay_call(Node node, object a)

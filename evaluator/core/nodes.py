@@ -126,9 +126,6 @@ class Const(Node):
 
     value: object
 
-    def __init__(self, value):
-        self.value = value
-
     @cython.cfunc
     def eval(self, env: Frame) -> object:
         return self.value
@@ -218,10 +215,6 @@ class Var0(Node):
     index: cython.Py_ssize_t
     pos: cython.longlong
 
-    def __init__(self, index, pos):
-        self.index = index
-        self.pos = pos
-
     @cython.cfunc
     def eval(self, env: Frame) -> object:
         x: object = slot(env, self.index)
@@ -258,11 +251,6 @@ class Var(Node):
     level: cython.int
     index: cython.Py_ssize_t
     pos: cython.longlong
-
-    def __init__(self, level, index, pos):
-        self.level = level
-        self.index = index
-        self.pos = pos
 
     @cython.cfunc
     def eval(self, env: Frame) -> object:
@@ -402,11 +390,6 @@ class Select1(Node):
     e: Node
     name: str
     pos: cython.longlong
-
-    def __init__(self, e, name, pos):
-        self.e = e
-        self.name = name
-        self.pos = pos
 
     @cython.cfunc
     def eval(self, env: Frame) -> object:
@@ -1121,11 +1104,6 @@ class Call1(Node):
     a: Node
     pos: cython.longlong
 
-    def __init__(self, f, a, pos):
-        self.f = f
-        self.a = a
-        self.pos = pos
-
     @cython.cfunc
     def eval(self, env: Frame) -> object:
         f: object = self.f.eval(env)
@@ -1148,12 +1126,6 @@ class Call2(Node):
     a: Node
     b: Node
     pos: cython.longlong
-
-    def __init__(self, f, a, b, pos):
-        self.f = f
-        self.a = a
-        self.b = b
-        self.pos = pos
 
     @cython.cfunc
     def eval(self, env: Frame) -> object:
@@ -1790,6 +1762,57 @@ class CurPos(Node):
     @cython.cfunc
     def eval(self, env: Frame) -> object:
         return position_value(self.state, self.pos)
+
+
+# -- the nodes that there are most of: calling their classes would cost more than all else about making them
+
+
+def constant(value):
+    """Return the node of a value."""
+    node: Const = Const.__new__(Const)
+    node.value = value
+    return node
+
+
+def variable(level, index, pos):
+    """Return the node of a variable: slot `index` of the environment `level` environments further out."""
+    if level == 0:
+        near: Var0 = Var0.__new__(Var0)
+        near.index = index
+        near.pos = pos
+        return near
+    far: Var = Var.__new__(Var)
+    far.level = level
+    far.index = index
+    far.pos = pos
+    return far
+
+
+def selection(e, name, pos):
+    """Return the node of `e.name`."""
+    node: Select1 = Select1.__new__(Select1)
+    node.e = e
+    node.name = name
+    node.pos = pos
+    return node
+
+
+def call_of(f, args, pos):
+    """Return the node of the call of `f` with these arguments."""
+    if len(args) == 1:
+        one: Call1 = Call1.__new__(Call1)
+        one.f = f
+        one.a = args[0]
+        one.pos = pos
+        return one
+    if len(args) == 2:
+        two: Call2 = Call2.__new__(Call2)
+        two.f = f
+        two.a = args[0]
+        two.b = args[1]
+        two.pos = pos
+        return two
+    return CallN(f, args, pos)
 
 
 def path_value(path):

@@ -501,7 +501,10 @@ class Parser:
     def attr_path(self):
         """attrpath: a tuple of names and of trees for dynamic names."""
         lx: Lexer = self.lx
-        path: list = [self.attr_name()]
+        first: object = self.attr_name()
+        if lx.kind != CHAR_BASE + 46:
+            return (first,)
+        path: list = [first]
         while lx.kind == CHAR_BASE + 46:
             lx.next()
             path.append(self.attr_name())

@@ -3,6 +3,7 @@ from evaluator.core.parser cimport (
     ASSERT_N, ATTRS, BLOB, CALL, CUR_POS, FLOAT_N, HAS, HPATH_N, IF_N, INT_N, INTERPOLATION, LAMBDA, LET_N, LIST, NEGATE, NOT,
     OPERATOR, PATH_N, PATH_PARTS, SELECT, STRING, VAR, WITH_N,
 )
+from evaluator.core.nodes cimport call_of, constant, selection, variable
 from evaluator.core.values cimport Lazy, Node, Thunk, check_stack
 
 
@@ -19,7 +20,7 @@ cdef class Builder:
     cdef bint operators_redefined
     cdef bint traced
     cdef object blobs
-    cdef object at(self, long long pos)
+    cdef long long at(self, long long pos) noexcept
     cdef object place(self, object tree)
     cdef list places(self, object path)
     cdef Node operand(self, object tree, Scope scope, str text)

@@ -13,6 +13,7 @@ from evaluator.core.lexer import AlreadyDefined, SyntaxProblem
 from evaluator.errors import ParseError, StackOverflow, UndefinedVarError
 
 if not cython.compiled:
+    from evaluator.core.nodes import call_of, constant, selection, variable
     from evaluator.core.parser import (
         ASSERT_N,
         ATTRS,
@@ -124,7 +125,7 @@ class Builder:
         if kind == VAR:
             return self.variable(tree[1], scope, self.at(tree[2]))
         if kind == STRING or kind == INT_N or kind == FLOAT_N:
-            return nodes.Const(tree[1])
+            return constant(tree[1])
         check_stack()
         if kind == BLOB:
             return self.build(loads(self.blobs[tree[1] : tree[2]]), scope, name)
@@ -167,15 +168,15 @@ class Builder:
             if self.operators_redefined and self.is_local("__sub", scope):
                 return nodes.CallN(
                     self.variable("__sub", scope, 0),
-                    [nodes.Const(0), self.lazy(tree[2], scope, None)],
+                    [constant(0), self.lazy(tree[2], scope, None)],
                     self.at(tree[1]),
                 )
             pos: object = self.at(tree[1])
             return self.call_of("sub", nodes.Negate(self.build(tree[2], scope, None), pos), pos)
         if kind == PATH_N:
-            return nodes.Const(nodes.path_value(show.absolute_path(tree[1], self.base_path)))
+            return constant(nodes.path_value(show.absolute_path(tree[1], self.base_path)))
         if kind == HPATH_N:
-            return nodes.Const(nodes.path_value(nodes.canonical_path(self.state.io.home() + tree[1][1:])))
+            return constant(nodes.path_value(nodes.canonical_path(self.state.io.home() + tree[1][1:])))
         if kind == PATH_PARTS:
             return self.path_parts(tree, scope)
         if kind == CUR_POS:
@@ -234,14 +235,14 @@ class Builder:
             else:
                 found = scope.names.get(name)
                 if found is not None:
-                    return nodes.Var0(found, pos) if level == 0 else nodes.Var(level, found, pos)
+                    return variable(level, found, pos)
             level += 1
             scope = scope.up
         if name in self.globals:
             found = self.globals[name]
             if type(found) is Thunk:
                 return nodes.GlobalThunk(found, pos)
-            return nodes.Const(found)
+            return constant(found)
         if withs is not None:
             return nodes.WithVar(name, withs, pos)
         raise UndefinedVarError("undefined variable '%s'" % name, pos)
@@ -277,7 +278,7 @@ class Builder:
         e: object = self.operand(tree[2], scope, "while selecting an attribute")
         path: object = tree[3]
         if tree[4] is None and len(path) == 1 and type(path[0]) is str:
-            return nodes.Select1(e, path[0], self.at(tree[1]))
+            return selection(e, path[0], self.at(tree[1]))
         default: object = None if tree[4] is None else self.lazy(tree[4], scope, None)
         return nodes.Select(
             e,
@@ -290,12 +291,7 @@ class Builder:
 
     def call(self, tree, scope):
         f: object = self.build(tree[2], scope, None)
-        args: list = [self.lazy(x, scope, None) for x in tree[3]]
-        if len(args) == 1:
-            return nodes.Call1(f, args[0], self.at(tree[1]))
-        if len(args) == 2:
-            return nodes.Call2(f, args[0], args[1], self.at(tree[1]))
-        return nodes.CallN(f, args, self.at(tree[1]))
+        return call_of(f, [self.lazy(x, scope, None) for x in tree[3]], self.at(tree[1]))
 
     def operator(self, tree, scope):
         op: object = tree[1]
@@ -378,7 +374,7 @@ class Builder:
             elif kind == 1:
                 built.append(self.variable(name, scope, self.at(value)))
             else:
-                built.append(nodes.Select1(nodes.Var0(value[0], self.at(value[1])), name, self.at(value[1])))
+                built.append(selection(variable(0, value[0], self.at(value[1])), name, self.at(value[1])))
         return nodes.AttrsNode(
             list(names),
             built,
@@ -418,7 +414,7 @@ class Builder:
             elif kind == 1:
                 built.append(self.variable(name, scope, self.at(value)))
             else:
-                built.append(nodes.Select1(nodes.Var0(n + value[0], self.at(value[1])), name, self.at(value[1])))
+                built.append(selection(variable(0, n + value[0], self.at(value[1])), name, self.at(value[1])))
         if froms is not None:
             for x in froms:
                 built.append(self.later(x, inner, None))
@@ -440,7 +436,7 @@ class Builder:
                 parts.append(self.build(p[1], scope, None))
                 where.append(self.at(p[0]))
         if all(type(p) is str for p in parts):
-            return nodes.Const("".join(parts))
+            return constant("".join(parts))
         return nodes.Interpolation(parts, where, self.at(tree[1]), self.state)
 
     def path_parts(self, tree, scope):
