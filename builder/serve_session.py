@@ -15,7 +15,7 @@ from builder.open import open_builder_now
 from builder.progress import Activity, Progress
 from storefs import logs
 from storefs.api import BuildMode
-from storefs.errors import UsageError
+from storefs.errors import StoreError, UsageError
 from storefs.formats.byte_reader import UnexpectedEndError
 from storefs.formats.derived_path import DerivedPath
 from storefs.formats.export import read_export
@@ -32,6 +32,7 @@ from storefs.protocol.worker_values import (
 )
 from storefs.stores.closure import closure, closure_with_outputs
 from storefs.stores.local import LocalStore
+from storefs.stores.mountpoint import mount_for_everybody
 from storefs.stores.transfer import export_paths
 
 TYPE_CHECKING = False
@@ -265,6 +266,12 @@ def serve_stdio(config: Config, store: object, *, may_write: bool) -> int:
         raise UsageError("serving needs a store of our own")
     output = os.dup(1)
     os.dup2(2, 1)  # whatever prints by mistake must not get into the protocol
+    if may_write:
+        # Who copies something to a machine, or builds it there, wants to find it there, too.
+        try:
+            mount_for_everybody(config)
+        except StoreError as error:
+            logs.warn(f"what is copied to this store can't be seen in its directory: {error}")
 
     def send(data: bytes) -> None:
         view = memoryview(data)

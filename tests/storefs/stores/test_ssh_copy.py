@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,14 @@ from tests.conftest import BIN, Runner
 from tests.oracle.real_nix import RealNix
 
 pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def unmounted(run: Runner, scratch: Path) -> Iterator[None]:
+    """The other machine mounts its store for who looks for what was copied to it: here one process after the other."""
+    yield
+    for folder in scratch.glob("*/verglas"):
+        run("verglas", "umount", "--lazy", status=None, NIX_STATE_DIR=str(folder.parent), NIX_REMOTE="")
 
 
 def program(folder: Path, environ: dict[str, str], command: str) -> str:
@@ -45,6 +54,13 @@ def test_to_another_machine_and_back(run: Runner, scratch: Path) -> None:
     assert sorted(run("nix-store", "-qR", two, **back).stdout.split()) == sorted([one, two])
     # Not one path was named on a command line.
     assert set((scratch / "calls").read_text().split()) == {"--serve", "--write"}
+
+
+@pytest.mark.fuse
+def test_what_was_copied_can_be_seen_there_without_another_command(run: Runner, scratch: Path) -> None:
+    one, two = two_paths(run, scratch)
+    run("nix-copy-closure", "--to", program(scratch, {"NIX_STATE_DIR": f"{scratch}/there"}, f"{BIN}/nix-store"), two)
+    assert Path(one).read_text() == "hello"
 
 
 def test_dry_run_copies_nothing(run: Runner, scratch: Path) -> None:
