@@ -13,6 +13,7 @@ from storefs.api import Offer
 from storefs.errors import StoreError
 from storefs.logs import INFO, log, warn
 from storefs.stores.copying import UnsignedPathError, take_nar, topological
+from storefs.stores.freed_memory import keep_freed_memory
 from storefs.stores.offer_query import query
 
 TYPE_CHECKING = False
@@ -138,6 +139,7 @@ class Substitution:
             elif groups:
                 from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415  8 ms, for who fetches
 
+                keep_freed_memory()
                 with ThreadPoolExecutor(min(_WORKERS, len(groups)), "fetch") as pool:
                     errors = list(pool.map(self._fetch_group, groups))
             else:
