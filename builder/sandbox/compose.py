@@ -161,7 +161,7 @@ def open_plan(
     if around.foreign:
         after.append(steps.become_user(around.uid, around.gid, around.groups))
     after += _no_new_privileges(around)
-    plan = [*before, steps.private_mounts(), layer, steps.proc("/proc", False), *after]
+    plan = [*before, steps.private_mounts(), layer, steps.proc("/proc", False), steps.session_keyring(), *after]
     return _plan(namespaces, plan, program, environment, around.build_dir, builtin)
 
 

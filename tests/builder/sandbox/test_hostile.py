@@ -59,11 +59,11 @@ def say(*words):
 """
 
 
-def run(bench: Workbench, script: str, **more: object) -> list[str]:
+def run(bench: Workbench, script: str, sandbox: str = "true", **more: object) -> list[str]:
     """Build with a script for Python, which must succeed; return the lines that it said."""
     probe = bench.derive("probe", PRELUDE + dedent(script), builder=PYTHON, **more)  # type: ignore[arg-type]
     bench.told.show_logs = False  # a failure then shows the traceback
-    return bench.build_one(probe, **SETTINGS).splitlines()
+    return bench.build_one(probe, sandbox=sandbox, **SETTINGS).splitlines()
 
 
 def test_it_has_three_descriptors_and_the_variables_that_were_meant_for_it(bench: Workbench) -> None:
@@ -261,7 +261,8 @@ def test_a_networked_build_can_use_the_network_and_not_change_it(bench: Workbenc
     assert lines == text.splitlines()
 
 
-def test_keys_of_the_user_are_not_to_be_had(bench: Workbench) -> None:
+@pytest.mark.parametrize("sandbox", ["true", "false"])
+def test_keys_of_the_user_are_not_to_be_had(bench: Workbench, sandbox: str) -> None:
     """A session keyring is inherited, and whoever has it may read the keys in it."""
     libc = ctypes.CDLL(None, use_errno=True)
     add_key, keyctl, session, unlink = 248, 250, -3, 9
@@ -277,6 +278,7 @@ def test_keys_of_the_user_are_not_to_be_had(bench: Workbench) -> None:
             say(call(250, KEYCTL_READ, {key}, ctypes.create_string_buffer(100), 100))
             say(call(248, b"user", b"own", b"own", 3, SESSION))
             """,
+            sandbox=sandbox,
         )
     finally:
         libc.syscall(keyctl, unlink, key, session)
