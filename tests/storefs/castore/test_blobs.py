@@ -9,6 +9,7 @@ import pytest
 from storefs.castore.blobs import BlobError, BlobStore
 from storefs.castore.digest import digest_bytes
 from storefs.castore.left_overs import digests_in_area, remove_area
+from storefs.durable import sync_file_system
 
 CONTENT = b"content" * 100
 DIGEST = digest_bytes(CONTENT)
@@ -154,3 +155,16 @@ def test_an_area_that_goes_while_it_is_looked_at_is_no_left_over(
 
     monkeypatch.setattr(fcntl, "flock", remove_first)
     assert list(blobs.stale_areas()) == []
+
+
+def test_an_area_of_many_files_is_removed_with_what_only_it_held(blobs: BlobStore) -> None:
+    published = [os.urandom(5000) for _ in range(10)]
+    for content in published:
+        publish(blobs, content)
+    area = blobs.new_area()
+    for content in [*published, *(os.urandom(5000) for _ in range(150))]:
+        area.put(digest_bytes(content), content)
+    sync_file_system(area.path)  # so that the blocks are counted
+    assert area.close() >= 150 * 5000
+    assert os.listdir(blobs.temporary) == []
+    assert all(blobs.is_intact(digest_bytes(content)) for content in published)
