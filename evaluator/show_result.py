@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     from evaluator.core.state import EvalState
 
 
-def render(state: EvalState, value: object, form: str, *, strict: bool, location: bool) -> str:
+def render(
+    state: EvalState, value: object, form: str, *, strict: bool, location: bool, json_ends_line: bool = True
+) -> str:
     """Return a value as text, with a line end unless the form is "raw".
 
     Args:
@@ -19,6 +21,7 @@ def render(state: EvalState, value: object, form: str, *, strict: bool, location
         form: "nix", "json", "xml" or "raw".
         strict: evaluate everything in it; JSON always does.
         location: XML says where things were defined.
+        json_ends_line: Nix 2.8 writes JSON without an end of line.
 
     Raises:
         NixError: evaluating it failed, or it has no such form.
@@ -28,7 +31,7 @@ def render(state: EvalState, value: object, form: str, *, strict: bool, location
 
         out: list[str] = []
         value_to_json(state, value, set(), out)
-        return "".join(out) + "\n"
+        return "".join(out) + ("\n" if json_ends_line else "")
     if form == "xml":
         from evaluator.core.xml_text import value_to_xml  # noqa: PLC0415
 

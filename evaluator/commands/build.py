@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from storefs.errors import UsageError
+from storefs.errors import StoreError, UsageError
 from storefs.installable_options import EVALUATION
 from storefs.options import Command, Option
 
@@ -15,6 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from evaluator.building import BuildPlan
     from evaluator.session import Session
+    from storefs.formats.store_path import StorePath
     from storefs.options import Invocation
 
 COMMAND = Command(
@@ -78,6 +79,8 @@ def plan_builds(session: Session, invocation: Invocation) -> BuildPlan:
             declared = sorted(session.store_io.derivation(path).outputs)
             for name in declared if outputs in {"", "*"} else outputs.split(","):
                 plan.add(directory.parse(path), name)
+        elif "/" in path and invocation.command.name == "verglas show-derivation":
+            plan.add(_deriver(session, path), "out")
         else:
             attributes.append(operand)
     if plan.wanted and not attributes:
@@ -98,6 +101,17 @@ def plan_builds(session: Session, invocation: Invocation) -> BuildPlan:
             ):
                 plan.add(drv_path, name)
     return plan
+
+
+def _deriver(session: Session, operand: str) -> StorePath:
+    """The derivation that made a store path; StoreError if nobody knows."""
+    from storefs.commands.operations.operands import to_store_path
+
+    path = to_store_path(session.store_io.directory, operand)
+    deriver = session.store.path_info(path).deriver
+    if deriver is None:
+        raise StoreError(f"'{session.store_io.directory.print(path)}' does not have a known deriver")
+    return deriver
 
 
 def _print_json(session: Session, invocation: Invocation, plan: BuildPlan) -> None:

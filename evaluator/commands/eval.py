@@ -92,7 +92,9 @@ def _print_all(session: Session, invocation: Invocation, output: Output) -> int:
             _write_files(value, target)
             continue
         strict = not invocation.flag("--lazy")
-        output.write(render(session.state, value, _form(invocation), strict=strict, location=True))
+        ends_line = invocation.program != "nix"
+        text = render(session.state, value, _form(invocation), strict=strict, location=True, json_ends_line=ends_line)
+        output.write(text)
     return 0
 
 

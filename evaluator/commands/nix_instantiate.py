@@ -132,6 +132,7 @@ class _Run:
                 form,
                 strict=invocation.flag("--strict"),
                 location=not invocation.flag("--no-location"),
+                json_ends_line=False,
             )
         )
 

@@ -22,7 +22,7 @@ COMMAND = Command(
     options=(
         Option("--size", "-s", help="the size of the contents as a NAR"),
         Option("--closure-size", "-S", help="the same, of everything that the path needs"),
-        Option("--human-readable", "-H", help="sizes like 5.7G"),
+        Option("--human-readable", "-h", "-H", help="sizes like 5.7G"),
         Option("--sigs", help="the signatures"),
         Option("--recursive", "-r", help="everything that the paths need"),
         Option("--all", help="all paths of the store"),
@@ -46,12 +46,15 @@ def run(invocation: Invocation) -> int:
         paths = operand_paths(invocation, store)
         if invocation.flag("--all"):
             paths = sorted(store.all_valid_paths())
+        as_json = invocation.flag("--json")
         if invocation.flag("--recursive"):
             graph = closure_graph(store, paths)
             paths = references_first(graph, graph)
-        if invocation.flag("--json"):
+        elif not as_json and len(paths) > 1:
+            paths = references_first({path: store.path_info(path).references for path in paths}, paths)
+        if as_json:
             closure_size = invocation.flag("--closure-size")
-            print_json(invocation, [_row(store, path, closure_size=closure_size) for path in paths])
+            print_json(invocation, [_row(store, path, closure_size=closure_size) for path in sorted(set(paths))])
             return 0
         width = max((len(store.directory.print(path)) for path in paths), default=0)
         for path in paths:

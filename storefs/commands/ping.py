@@ -22,7 +22,9 @@ def run(invocation: Invocation) -> int:
     store = open_any_store(invocation.config)
     try:
         store.is_valid(StorePath("0" * 32 + "-x"))  # a daemon is connected to when it is first asked
-        sys.stdout.write(f"Store URL: {store.uri}\nVersion: {NIX_VERSION}\n")
+        # To `nix` it is a remark, not a result.
+        stream = sys.stderr if invocation.program == "nix" else sys.stdout
+        stream.write(f"Store URL: {store.uri}\nVersion: {NIX_VERSION}\n")
     finally:
         store.close()
     return 0

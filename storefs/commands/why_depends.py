@@ -85,6 +85,7 @@ class _Drawing:
         self._all = show_all
         self._precise = precise
         self._distances = _distances(graph, goal)
+        self._drawn: set[StorePath] = set()
         self._lines: list[str] = []
 
     def draw(self, start: StorePath) -> list[str]:
@@ -93,8 +94,9 @@ class _Drawing:
         return self._lines
 
     def _below(self, path: StorePath, indent: str) -> None:
-        if path == self._goal:
+        if path == self._goal or path in self._drawn:
             return
+        self._drawn.add(path)
         nearer = self._next(path)
         mentions = _mentions(self._store, path, nearer) if self._precise else {}
         for index, each in enumerate(nearer):
@@ -107,10 +109,10 @@ class _Drawing:
             self._below(each, indent + inner)
 
     def _next(self, path: StorePath) -> list[StorePath]:
-        """The references that come nearer to the goal, the nearest first."""
+        """The references that lead to the goal, the nearest first."""
         distances = self._distances
         nearer = sorted(
-            (each for each in self._graph[path] if distances.get(each, len(self._graph)) < distances[path]),
+            (each for each in self._graph[path] if each in distances and each != path),
             key=lambda each: (distances[each], each),
         )
         return nearer if self._all else nearer[:1]

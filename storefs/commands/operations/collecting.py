@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from storefs.errors import StoreError
 from storefs.gc.reserve import drop_reserve
 from storefs.stores.local import LocalStore
 from storefs.stores.open import open_local_store, open_store
@@ -61,6 +62,9 @@ def delete_paths(config: Config, paths: Iterable[StorePath], *, ignore_liveness:
             collector = store.collector()
             try:
                 _report(collector.delete(paths, ignore_liveness=ignore_liveness))
+            except StoreError:
+                _report_numbers(0, 0)  # nothing is removed if one can't be; Nix says so, too
+                raise
             finally:
                 collector.close()
         else:

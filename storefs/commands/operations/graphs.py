@@ -18,11 +18,13 @@ def dot_graph(store: Store, paths: Iterable[StorePath]) -> Iterator[str]:
     """Yield the lines of a Graphviz file: an edge leads from what is referred to."""
     yield "digraph G {"
     graph = closure_graph(store, paths)
-    for index, path in enumerate(sorted(graph)):
+    edges = 0
+    for path in sorted(graph):
         yield f'"{path}" [label = "{path.name}", shape = box, style = filled, fillcolor = "#ff0000"];'
         for reference in graph[path]:
             if reference != path:
-                yield f'"{reference}" -> "{path}" [color = "{_COLOURS[index % len(_COLOURS)]}"];'
+                yield f'"{reference}" -> "{path}" [color = "{_COLOURS[edges % len(_COLOURS)]}"];'
+                edges += 1
     yield "}"
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 from storefs import logs
 from storefs.errors import StoreError
 from storefs.stores.local import LocalStore
@@ -92,7 +90,7 @@ def optimise(store: Store) -> int:
     if mark_orphans(store.environment, store.blobs):
         freed = sweep_blobs(store.environment, store.blobs)
     saved = saved_by_sharing(store.environment)
-    sys.stdout.write(f"{freed / (1 << 20):.2f} MiB freed by hard-linking 0 files\n")
+    logs.info(f"{freed / (1 << 20):.2f} MiB freed by hard-linking 0 files")
     logs.info(f"equal files are shared as they are added; that saves {saved / (1 << 20):.2f} MiB")
     return 0
 

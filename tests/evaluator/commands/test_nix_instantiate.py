@@ -36,7 +36,7 @@ def tree(scratch: Path) -> Path:
 
 def test_values(run: Runner) -> None:
     assert run("nix-instantiate", "--eval", "-E", "{ a = 2; b = x: x; }").stdout == "{ a = 2; b = <CODE>; }\n"
-    assert run("nix-instantiate", "--eval", "--json", "-E", '{ a = [ "x" null ]; }').stdout == '{"a":["x",null]}\n'
+    assert run("nix-instantiate", "--eval", "--json", "-E", '{ a = [ "x" null ]; }').stdout == '{"a":["x",null]}'
     assert run("nix-instantiate", "--eval", "--raw", "-E", '"x"').stdout == "x"
     assert run("nix-instantiate", "--eval", "-", stdin="1 + 2").stdout == "3\n"
 

@@ -51,7 +51,9 @@ def test_every_setting_is_shown(run: Runner) -> None:
 
 
 def test_ping_opens_the_store(run: Runner, scratch: Path) -> None:
-    assert run("nix", "store", "ping").stdout == "Store URL: local\nVersion: 2.8.0\n"
+    said = "Store URL: local\nVersion: 2.8.0\n"
+    assert run("verglas", "ping").stdout == said
+    assert run("nix", "store", "ping").stderr == said
     failed = run("verglas", "ping", "--store", f"unix://{scratch}/nobody", status=1)
     assert "nobody" in failed.stderr
 

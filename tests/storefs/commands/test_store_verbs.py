@@ -100,7 +100,7 @@ def test_sharing_is_reported(run: Runner, tree: Path, scratch: Path) -> None:
     run("verglas", "add-path", tree)
     (scratch / "again").write_bytes(b"x" * 50_000)
     run("verglas", "add-file", scratch / "again")
-    assert run("nix-store", "--optimise").stdout == "0.00 MiB freed by hard-linking 0 files\n"
+    assert run("nix-store", "--optimise").stderr.startswith("0.00 MiB freed by hard-linking 0 files\n")
     assert "saves 0.05 MiB" in run("verglas", "optimise").stderr
     assert os.listdir(scratch / "state" / "verglas" / "tmp") == []
 
