@@ -15,7 +15,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "vm-tests"))
 
-from vmdriver.driver import Driver
+from vmdriver.driver import Driver, run_file
 from vmdriver.errors import MachineError, RequestedAssertionFailed, VmTestError
 from vmdriver.hardware import Disk, Hardware, Resumed, find_qemu
 from vmdriver.image import find_kernel, make_disk, make_initrd, uncompressed_kernel
@@ -210,3 +210,10 @@ def test_what_qemu_refuses_is_told_in_its_words(scratch: Path) -> None:
     one.extra = ["-device", "no-such-device"]
     with running(scratch, one) as vm, pytest.raises(VmTestError, match=r"vm: QEMU could not start: .*no-such-device"):
         vm.start()
+
+
+def test_the_example_of_the_documentation_runs(scratch: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs/vm-tests.md").read_text()
+    (scratch / "example.py").write_text(text.split("```python\n")[1].split("```")[0])
+    assert run_file(scratch / "example.py", scratch / "out", quiet=True) is None
+    assert 'failures="0"' in (scratch / "out/junit.xml").read_text()
