@@ -10,9 +10,12 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import time
 
 from storefs.errors import EnvironmentUnfitError, SystemRefusedError
 from storefs.stores import mount_syscalls as syscalls
+
+_LEAVING_SECONDS = 0.5
 
 
 class NoNamespaceError(EnvironmentUnfitError):
@@ -71,7 +74,7 @@ def make_directory(path: str, scratch: str) -> None:
 def _enter_user_namespace() -> None:
     uid, gid = os.getuid(), os.getgid()
     try:
-        syscalls.unshare(syscalls.CLONE_NEWUSER | syscalls.CLONE_NEWNS)
+        _unshare_alone(syscalls.CLONE_NEWUSER | syscalls.CLONE_NEWNS)
     except OSError as error:
         reasons = {
             errno.EINVAL: "this process has threads already",
@@ -83,6 +86,19 @@ def _enter_user_namespace() -> None:
     for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
         with open(f"/proc/self/{name}", "w", encoding="ascii") as file:
             file.write(text)
+
+
+def _unshare_alone(flags: int) -> None:
+    """Call unshare(2), which wants a single thread; those that were joined leave the kernel only a moment later."""
+    deadline = time.monotonic() + _LEAVING_SECONDS
+    while True:
+        try:
+            syscalls.unshare(flags)
+            return
+        except OSError as error:
+            if error.errno != errno.EINVAL or time.monotonic() > deadline:
+                raise
+        time.sleep(0.001)
 
 
 def _rebuild(source: str, target: str) -> None:

@@ -172,6 +172,13 @@ class TestUser:
         done = as_user("sh", "-c", script, environ=environ, scratch=scratch)
         assert done.stdout.split() == [str(own), "hello", "True", "hello"], done.stdout + done.stderr
 
+    def test_waits_for_threads_that_are_about_to_be_gone(
+        self, user_store: MountedStore, scratch: Path, hello: str
+    ) -> None:
+        code = f"import threading, time\nthreading.Thread(target=time.sleep, args=[0.1]).start()\n{ENSURE}"
+        done = as_user(sys.executable, "-c", code, hello, environ=user_store.environ, scratch=scratch)
+        assert done.stdout == f"{user_store.root} hello True\n", done.stderr
+
     def test_mounts_over_what_the_user_may_not_change(
         self, user_store: MountedStore, scratch: Path, hello: str
     ) -> None:
