@@ -35,6 +35,10 @@ MICRO = {
     "json": """
         let v = genList (i: { name = "n${toString i}"; value = [ i (i / 2.0) true null ]; }) 20000;
         in length (fromJSON (toJSON v))""",
+    "filter": "length (filter (x: x > 5) (genList (x: x) 1000000))",
+    "replaceStrings": """
+        let one = i: stringLength (replaceStrings [ "-" "." "_" ] [ "" "" "-" ] "foo-${toString i}.2_3");
+        in foldl' (a: i: a + one i) 0 (genList (i: i) 100000)""",
     "deep recursion": """
         let f = n: if n == 0 then 0 else 1 + f (n - 1);
         in foldl' (a: b: a + f 9000) 0 (genList (x: x) 40)""",

@@ -125,8 +125,7 @@ class NixError(StoreError):
         if traces:
             lines += self._where(self.pos, "", colour)
         else:
-            # The error must tell itself which call it came from.
-            lines += self._where(self.pos or self.call_pos, "", colour)
+            lines += self._where(self._place(), "", colour)
             if self.pos:
                 lines += self._where(self.call_pos, "called ", colour)
         if self.suggestions:
@@ -138,6 +137,16 @@ class NixError(StoreError):
             lines = ["", *traces, *f"{word} {lines[0]}".split("\n"), *lines[1:]]
         lines = "\n".join(lines).rstrip().split("\n")
         return "\n".join([lines[0].rstrip(), *[(_INDENT + line).rstrip() for line in lines[1:]]])
+
+    def _place(self) -> int:
+        """Return the position that an error without its trace must tell: the nearest call that is to blame.
+
+        What the program says itself, by `throw` and `abort`, is about something else than that call.
+        """
+        place = self.pos or self.call_pos
+        if place or isinstance(self, (ThrownError, Abort)):
+            return place
+        return next((pos for pos, _ in self.visible_traces() if pos > 0), NO_POS)
 
     def _where(self, pos: int, margin: str, colour: bool) -> list[str]:
         place = self.positions.resolve(pos) if self.positions is not None else None
@@ -177,7 +186,7 @@ class NixError(StoreError):
 
     def __str__(self) -> str:
         text = self.report(self.show_trace)
-        shown = (self.pos or self.call_pos, self.call_pos)
+        shown = (self._place(), self.call_pos)
         if not self.show_trace and any(pos not in shown for pos, _ in self.visible_traces()):
             text += "\n(use '--show-trace' to show detailed location information)"
         return text

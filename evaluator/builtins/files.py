@@ -30,6 +30,7 @@ from evaluator.core.values import (
 )
 from evaluator.errors import CALL_SITE, NO_POS, EvalError, NixError, RestrictedPathError
 from storefs.formats.hashes import SIZES, Hash, hash_bytes, parse_hash
+from storefs.formats.store_path import BadStorePath, check_name
 from storefs.logs import warn
 
 TYPE_CHECKING = False
@@ -137,8 +138,16 @@ def prim_toFile(state: EvalState, name: object, content: object) -> object:  # n
                 f"in 'toFile': the file named '{file_name}' must not contain a reference to a derivation "
                 f"but contains ({element})"
             )
+    _check_name(file_name)
     path = state.io.add_text(file_name, text.encode("utf-8", "surrogateescape"), sorted(context))
     return make_string(path, (path,))
+
+
+def _check_name(name: str) -> None:
+    try:
+        check_name(name, name)
+    except BadStorePath as error:
+        raise EvalError(str(error)) from None
 
 
 def prim_storePath(state: EvalState, path: object) -> object:  # noqa: N802
@@ -228,6 +237,7 @@ def _add(
     def keep(path: str, kind: str) -> bool:
         return force_bool(call2(function, path, kind), "while evaluating the return value of the path filter function")
 
+    _check_name(name)
     try:
         path = realise_text(state, source, context)
         store_path = state.io.add_path(

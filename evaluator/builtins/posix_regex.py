@@ -218,19 +218,25 @@ class Regex:
         self._exponential = shape.exponential()
         self._polynomial = 0 if shape.deterministic else shape.open_loops
         self._longest = shape.overlapping_branches
-        self._python: re.Pattern[bytes] | None = None
-        #: The same for ASCII subjects of up to `longest_subject` characters; None where that engine will not do.
+        #: For ASCII subjects of up to `longest_subject` characters; None where that engine will not do.
         self.ascii: re.Pattern[str] | None = None
+        self._translated = b""
+        self._python: re.Pattern[bytes] | None = None
         if not self._exponential:
-            translated = _python_text(self._tree)
-            self._python = re.compile(translated, re.DOTALL)
-            self.ascii = re.compile(translated.decode("ascii"), re.DOTALL)
+            self._translated = _python_text(self._tree)
+            self.ascii = re.compile(self._translated.decode("ascii"), re.DOTALL)
         #: Longer subjects are not for `ascii`.
         self.longest_subject = int(_MOST_STEPS ** (1 / self._polynomial)) if self._polynomial > 2 else 1 << 62
         self.finds_longest = self._longest
         self._machine: Machine | None = None
-        if self._python is None or self._longest:
+        if self._exponential or self._longest:
             self._slow()
+
+    def _fast(self) -> re.Pattern[bytes]:
+        """The same engine for any bytes: few programs match anything but ASCII."""
+        if self._python is None:
+            self._python = re.compile(self._translated, re.DOTALL)
+        return self._python
 
     def _slow(self) -> Machine:
         if self._machine is None:
@@ -248,14 +254,14 @@ class Regex:
 
     def fullmatch(self, subject: bytes) -> list[tuple[int, int]] | None:
         """Spans of all groups (the whole first; (-1, -1) for one that took no part) if all of SUBJECT matches."""
-        if self._python is None or self._too_long(subject):
+        if self._exponential or self._too_long(subject):
             return self._slow().fullmatch(subject)
-        found = self._python.fullmatch(subject)
+        found = self._fast().fullmatch(subject)
         return None if found is None else list(found.regs)
 
     def search(self, subject: bytes, start: int) -> list[tuple[int, int]] | None:
         """The leftmost match at or after START; `^` still means the start of SUBJECT."""
-        if self._python is None or self._longest or self._too_long(subject):
+        if self._exponential or self._longest or self._too_long(subject):
             return self._slow().search(subject, start)
-        found = self._python.search(subject, start)
+        found = self._fast().search(subject, start)
         return None if found is None else list(found.regs)

@@ -55,10 +55,13 @@ def prim_genList(state, f, n):
         raise EvalError("cannot create list of size %d" % count)
     if type(f) is not Thunk:
         force_function(f, "while evaluating the first argument passed to builtins.genList")
-    out: list = []
+    try:
+        out: list = [None] * count
+    except (MemoryError, OverflowError):
+        raise EvalError("cannot create list of size %d: out of memory" % count) from None
     node: Node = delayed(f)
     for i in range(count):
-        out.append(delay_call(node, i))
+        out[i] = delay_call(node, i)
         if i & 0xFFFF == 0:
             poll()
     counters.list_elements += count

@@ -1706,6 +1706,8 @@ class Interpolation(Node):
             return coerce(self.state, x, context, False, True, SEGMENT, at)
         except NixError as e:
             e.settle(at)
+            if type(x) is Path and not e.pos:  # a file that can't be copied
+                e.call_pos = at
             raise e
 
 

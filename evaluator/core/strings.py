@@ -64,10 +64,12 @@ def prim_substring(state, start, length, s):
         doing: str = "while evaluating the third argument (the string) passed to builtins.substring"
         text = coerce(state, s, context, False, True, doing)
     if text.isascii():
-        text = text[a:] if n < 0 else text[a : a + n]
+        a = min(a, len(text))
+        text = text[a:] if n < 0 else text[a : min(a + n, len(text))]
     else:
         raw = text.encode("utf-8", "surrogateescape")
-        raw = raw[a:] if n < 0 else raw[a : a + n]
+        a = min(a, len(raw))
+        raw = raw[a:] if n < 0 else raw[a : min(a + n, len(raw))]
         text = raw.decode("utf-8", "surrogateescape")
     return make_string(text, context) if context else text
 
@@ -126,7 +128,7 @@ def replace_everywhere(text: str, patterns: list, news: list, context: set) -> s
     out: list = []
     p: cython.Py_ssize_t = 0
     n: cython.Py_ssize_t = len(text)
-    hit: cython.Py_ssize_t
+    hit: cython.Py_ssize_t = 0
     copied: cython.Py_ssize_t = 0
     pattern: str = ""
     while p <= n:

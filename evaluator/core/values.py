@@ -12,15 +12,16 @@ How to write a builtin (in another module, plain Python):
 
     def prim_hasSuffix(state, suffix, text):
         \"""`hasSuffix suffix text`: whether *text* ends in *suffix*.\"""
-        return force_string(text).endswith(force_string(suffix))
+        end = force_string(suffix, "while evaluating the first argument passed to builtins.hasSuffix")
+        return force_string(text, "while evaluating the second argument passed to builtins.hasSuffix").endswith(end)
 
 Arguments arrive as they are, perhaps thunks: call `force` (or `calls.force_list`, `force_attrs`, `force_string`,
-`force_string_no_context`, `force_int`, `force_bool`, `force_function`), call functions with `calls.call1`/`call2`, turn
-things into strings with `calls.coerce`, and return a forced value. `state` is the `EvalState`. Raise the
-classes of `evaluator.errors`; an error raised without a position gets that of the call (`errors.CALL_SITE`), which is
-what Nix's `pos` parameter is. Say `pos=NO_POS` where Nix throws without one. The name, the arity and the module are
-entered in the table of `evaluator/builtins/registry.py`; the docstring is what `:doc` shows. A builtin's module is
-imported when the builtin is first called.
+`force_string_no_context`, `force_int`, `force_bool`, `force_function`) and tell them what the value is wanted for, call
+functions with `calls.call1`/`call2`, turn things into strings with `calls.coerce`, and return a forced value. `state`
+is the `EvalState`. Raise the classes of `evaluator.errors`; an error raised without a position gets that of the call
+(`errors.CALL_SITE`), which is what Nix's `pos` parameter is. Say `pos=NO_POS` where Nix throws without one. The name,
+the arity and the module are entered in the table of `evaluator/builtins/registry.py`; the docstring is what `:doc`
+shows. A builtin's module is imported when the builtin is first called.
 
 This module is compiled by Cython (values.pxd gives the C types) and also runs as plain Python.
 """
