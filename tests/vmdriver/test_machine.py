@@ -160,15 +160,17 @@ def test_a_saved_state_goes_on_with_a_new_disk_that_loses_what_was_not_flushed(s
             return 1.0
 
     one.disks = [Disk(raw, "raw", write_cache=Never())]
-    found = "until [ -b /dev/vda ]; do sleep 0.05; done; mkdir -p /mnt; mount -t ext4 /dev/vda /mnt"
+    found = "until [ -b /dev/vda ]; do sleep 0.05; done; mkdir -p /mnt; mount -t ext4 -o commit=1000 /dev/vda /mnt"
     one.resumed = Resumed(scratch / "state", 0, found)
     with running(scratch, one) as vm:
         assert vm.succeed("cat /tmp/state") == "remembered\n"
         first = vm.succeed("cat /proc/sys/kernel/random/uuid")
-        vm.succeed("echo kept >/mnt/kept; sync; echo lost >/mnt/lost")
-        # on its way to the disk, but not asked for: the drive has it in its cache when the power goes
         vm.succeed("echo 1 >/proc/sys/vm/dirty_writeback_centisecs; echo 1 >/proc/sys/vm/dirty_expire_centisecs")
+        vm.succeed("echo kept >/mnt/kept; sync; echo lost >/mnt/lost")
+        # what was written without being flushed is in the drive's cache when the power goes
+        vm.wait_until_succeeds("grep -q '^Dirty: *0 kB' /proc/meminfo", timeout=60)
         vm.crash()
+        assert "that were not flushed are lost" in vm.report.root.children[-1].text
         assert vm.succeed("cat /mnt/kept") == "kept\n"
         vm.fail("test -s /mnt/lost")
         assert vm.succeed("cat /proc/sys/kernel/random/uuid") != first, "each life has its own random numbers"

@@ -138,7 +138,10 @@ class Machine(Units, Files, Display):
         if self._qemu is None:
             return
         self.log("forced crash")
+        qemu = self._qemu
         self.release()
+        if qemu.lost_writes:
+            self.log(f"{qemu.lost_writes} writes that were not flushed are lost")
 
     def reboot(self) -> None:
         """Press Ctrl+Alt+Delete, in a machine that was started with `allow_reboot`; the next command waits for it."""

@@ -56,6 +56,7 @@ class Qemu:
         self._log = self.folder / "qemu.log"
         self.channels: dict[str, socket.socket] = {}
         self.process: subprocess.Popen[bytes] | None = None
+        self.lost_writes = 0  # of drives with a write cache, after the end
         resumed = hardware.resumed if load_snapshot is None else None
         with contextlib.ExitStack() as inherited:
             theirs = {}
@@ -130,7 +131,7 @@ class Qemu:
             for index, disk in enumerate(self.hardware.disks):
                 log = self._write_log(index)
                 if disk.write_cache is not None and log.exists():
-                    write_cache.settle(disk.path, log, disk.write_cache if cut else None)
+                    self.lost_writes += write_cache.settle(disk.path, log, disk.write_cache if cut else None)
         finally:
             shutil.rmtree(self.folder, ignore_errors=True)
 
