@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import hashlib
 import os
@@ -173,7 +174,8 @@ class _Accomplice(threading.Thread):
     def run(self) -> None:
         found: list[Path] = []
         while not found and not self._ended.is_set():
-            found = [path for path in self._builds.glob(f"*/*/store/{self._name}") if path.stat().st_size]
+            with contextlib.suppress(FileNotFoundError):  # a directory of the build went meanwhile
+                found = [path for path in self._builds.glob(f"*/*/store/{self._name}") if path.stat().st_size]
         if not found:
             return
         libc = ctypes.CDLL(None, use_errno=True)
