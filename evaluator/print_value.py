@@ -6,7 +6,7 @@ messages it is that of current Nix, cut short.
 
 from __future__ import annotations
 
-from evaluator.core.show import show_name as old_name
+from evaluator.core.show import show_string as show_old_string
 from evaluator.core.values import NULL, ContextString, Func, Path, PrimOp, is_running, peek
 
 TYPE_CHECKING = False
@@ -48,6 +48,12 @@ class _Style:
         self.lazy = lazy
 
 
+def _old_name(name: str) -> str:
+    """As `show_name`, with every dollar escaped, as 2.8 has it; keywords are quoted, which it forgets."""
+    shown = show_name(name)
+    return shown if shown == name else show_old_string(name)
+
+
 def show_value(value: object, lazy: bool = False) -> str:
     """Return a value as text; what is not evaluated yet is `<CODE>`, what was shown before `«repeated»`.
 
@@ -55,7 +61,7 @@ def show_value(value: object, lazy: bool = False) -> str:
     already, because these take no work to make: they are shown as such.
     """
     out: list[str] = []
-    _show(peek(value), out, set(), _Style("<CODE>", "<LAMBDA>", "<PRIMOP>", "<PRIMOP-APP>", old_name, lazy))
+    _show(peek(value), out, set(), _Style("<CODE>", "<LAMBDA>", "<PRIMOP>", "<PRIMOP-APP>", _old_name, lazy))
     return "".join(out)
 
 
