@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 from hypothesis import settings
 
+from storefs import logs
 from storefs.config import Config, load_config
 from tests import isolation, leaks, ordinary_user
 from tests.oracle.real_nix import RealNix, why_no_real_nix
@@ -92,7 +93,11 @@ class _Records(logging.Handler):
 
 @pytest.fixture(autouse=True)
 def _leaves_nothing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Records]:
-    """Fail a test that leaves a mount, a process, a descriptor or a warning."""
+    """Fail a test that leaves a mount, a process, a descriptor or a warning.
+
+    What is shown is set back: a program or a connection that runs in this process sets it for good, as it may.
+    """
+    shown = {name: getattr(logs.sink, name) for name in logs.sink.__slots__}
     handler = _Records()
     logging.getLogger().addHandler(handler)
     environment = dict(os.environ)
@@ -102,6 +107,8 @@ def _leaves_nothing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Recor
         yield handler
     finally:
         logging.getLogger().removeHandler(handler)
+        for name, value in shown.items():
+            setattr(logs.sink, name, value)
         left = before.leaks()
         changed = {
             name for name in environment.keys() | os.environ.keys() if environment.get(name) != os.environ.get(name)
