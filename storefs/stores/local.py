@@ -14,13 +14,13 @@ from _thread import allocate_lock
 
 from storefs.errors import StoreError, SystemRefusedError
 from storefs.formats import nixbase32
-from storefs.formats.hashes import hash_bytes
 from storefs.formats.path_info import InvalidPathError, PathInfo
 from storefs.formats.store_path import HASH_PART_LENGTH, StoreDir, StorePath
 from storefs.gc.reserve import keep_reserve
 from storefs.metadata import path_infos
 from storefs.metadata.environment import DEFAULT_MAP_SIZE, open_environment
 from storefs.metadata.schema import INLINE_LIMIT
+from storefs.stores.text_paths import add_text_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -264,18 +264,7 @@ class LocalStore:
 
     def add_text(self, name: str, content: bytes, references: Iterable[StorePath] = ()) -> StorePath:
         """See `storefs.api.Store`."""
-        references = tuple(references)
-        sha256 = hash_bytes("sha256", content)
-        path = self.directory.make_text_path(name, sha256, references)
-        self.add_temp_root(path)
-        if self.is_valid(path):
-            return path
-        with self.intake() as intake:
-            tree = intake.add_bytes(content)
-            ca = "text:" + sha256.to_string("base32", True)
-            info = PathInfo(path, tree.nar_hash, tree.nar_size, references, ca=ca)
-            intake.register([(tree, info)])
-        return path
+        return add_text_path(self, name, content, references)
 
     def add_signatures(self, path: StorePath, signatures: Iterable[str]) -> None:
         """Add signatures to what is registered about a valid path; raises InvalidPathError."""

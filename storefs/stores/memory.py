@@ -18,6 +18,7 @@ from storefs.formats.nar import BadNarError, Regular, nar_of_bytes, parse_nar, w
 from storefs.formats.path_info import InvalidPathError, PathInfo
 from storefs.formats.store_path import HASH_PART_LENGTH, StorePath
 from storefs.stores.mismatch import HashMismatchError
+from storefs.stores.text_paths import add_text_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -115,14 +116,7 @@ class MemoryStore:
 
     def add_text(self, name: str, content: bytes, references: Iterable[StorePath] = ()) -> StorePath:
         """See `storefs.api.Store`."""
-        references = tuple(references)
-        sha256 = hash_bytes("sha256", content)
-        path = self.directory.make_text_path(name, sha256, references)
-        with self.intake() as intake:
-            tree = intake.add_bytes(content)
-            ca = "text:" + sha256.to_string("base32", True)
-            intake.register([(tree, PathInfo(path, tree.nar_hash, tree.nar_size, references, ca=ca))])
-        return path
+        return add_text_path(self, name, content, references)
 
     def add_temp_root(self, path: StorePath) -> None:
         """See `storefs.api.Store`; nothing is ever collected, so this only remembers."""

@@ -9,12 +9,12 @@ from __future__ import annotations
 from storefs.errors import StoreError, UsageError
 from storefs.formats.byte_reader import ByteReader
 from storefs.formats.derivation import parse_derivation
-from storefs.formats.hashes import hash_bytes
 from storefs.formats.nar import Regular, parse_nar
 from storefs.formats.narinfo import NarInfo, parse_narinfo
 from storefs.formats.path_info import InvalidPathError, PathInfo
 from storefs.stores.offer_query import query
 from storefs.stores.remote_intake import RemoteIntake
+from storefs.stores.text_paths import add_text_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -214,14 +214,7 @@ class NarStore:
 
     def add_text(self, name: str, content: bytes, references: Iterable[StorePath] = ()) -> StorePath:
         """See `storefs.api.Store`."""
-        references = tuple(references)
-        sha256 = hash_bytes("sha256", content)
-        path = self.directory.make_text_path(name, sha256, references)
-        with self.intake() as intake:
-            tree = intake.add_bytes(content)
-            ca = "text:" + sha256.to_string("base32", True)
-            intake.register([(tree, PathInfo(path, tree.nar_hash, tree.nar_size, references, ca=ca))])
-        return path
+        return add_text_path(self, name, content, references)
 
     def add_nar(self, info: PathInfo, chunks: Iterable[bytes], *, repair: bool = False) -> None:
         """Add one path, or with `repair` put it again.
