@@ -1,7 +1,11 @@
-"""`python -m bench [--quick] [--keep-baseline] [TOPIC...]`: run `bench/bench_TOPIC.py` files and print their ratios.
+"""`python -m bench [--quick] [--only TEXT] [--pairs N] [--folder DIR] [TOPIC...]`: run `bench/bench_TOPIC.py` files.
 
 Results go to bench/results/TOPIC.json, which git ignores; `--update-baseline` writes them to bench/baseline/TOPIC.json,
-which git keeps. Exits 1 when a ratio is above the limit that its benchmark states.
+which git keeps. With `--only`, what was not measured keeps its earlier result. Exits 1 when a ratio is above the limit
+that its benchmark states.
+
+A topic that takes an hour as a whole can be measured in pieces of a minute: `--folder` keeps its inputs between runs,
+and `--only` says which piece it is to be.
 """
 
 from __future__ import annotations
@@ -21,6 +25,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="./dev bench", description="Measure ratios against a peer in one run.")
     parser.add_argument("topics", nargs="*", metavar="TOPIC", help=f"one of: {', '.join(topics)} (default: all)")
     parser.add_argument("--quick", action="store_true", help="few pairs and small inputs: does it run at all?")
+    parser.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="measure what has this in its name, nothing else (may be repeated)",
+    )
+    parser.add_argument("--pairs", type=int, metavar="N", help="how many pairs of each measurement")
+    parser.add_argument(
+        "--folder", type=Path, metavar="DIR", help="work in DIR/TOPIC and leave it there: the next run finds its inputs"
+    )
     parser.add_argument("--update-baseline", action="store_true", help="make these results the ones to compare with")
     options = parser.parse_args()
     if unknown := set(options.topics) - set(topics):
@@ -28,7 +43,8 @@ def main() -> int:
     ok = True
     for topic in options.topics or topics:
         print(f"{topic}:", flush=True)
-        with Bench(topic, quick=options.quick) as bench:
+        folder = options.folder and options.folder.absolute() / topic
+        with Bench(topic, quick=options.quick, only=options.only, pairs=options.pairs, folder=folder) as bench:
             try:
                 importlib.import_module(f"bench.bench_{topic}").run(bench)
             except Skipped as reason:

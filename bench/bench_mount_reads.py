@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from bench.harness import Bench
     from bench.mounted_trees import Trees
 
+READS = ("sequential", "random 4K")
+PEERS = ("with passthrough, to ext4", "without passthrough, to squashfuse_ll")
+PARALLEL = "two cold readers at once, to one after the other"
+SERVER = ("look-up", "memory after a walk")
+SERVER_LIMITS = {"kernel": (10, 20), "pyfuse3": (15, 150)}
+
 RANDOM_READS = """
 import os, random, sys
 fd = os.open(sys.argv[1], os.O_RDONLY)
@@ -33,11 +39,15 @@ for name in sys.stdin.buffer.read().split(b"\\0"):
 
 
 def run(bench: Bench) -> None:
-    with mounted_trees(bench, "large") as trees:
-        measure_large(bench, trees)
-    with mounted_trees(bench, "system", "tiny", peer=False) as trees:
-        measure_parallel(bench, trees)
-        measure_server(bench, trees)
+    if bench.wants(*(f"cold {read} {how}" for read in READS for how in PEERS)):
+        with mounted_trees(bench, "large") as trees:
+            measure_large(bench, trees)
+    if bench.wants(PARALLEL):
+        with mounted_trees(bench, "system", peer=False) as trees:
+            measure_parallel(bench, trees)
+    if bench.wants(*(f"{figure}, {transport}" for figure in SERVER for transport in SERVER_LIMITS)):
+        with mounted_trees(bench, "tiny", peer=False) as trees:
+            measure_server(bench, trees)
 
 
 def measure_large(bench: Bench, trees: Trees) -> None:
@@ -49,14 +59,15 @@ def measure_large(bench: Bench, trees: Trees) -> None:
     reads = "500" if bench.quick else "20000"
     ours = trees.ours("large") / "file"
     peers = (
-        ("with passthrough, to ext4", trees.largest_blob(), drop_caches, ("--passthrough",)),
-        ("without passthrough, to squashfuse_ll", trees.peer("large") / "file", trees.cold_peer, ()),
+        (trees.largest_blob(), drop_caches, ("--passthrough",)),
+        (trees.peer("large") / "file", trees.cold_peer, ()),
     )
-    for title, work in (
-        ("sequential", lambda file: ["sh", "-c", f"cat '{file}' | cat > /dev/null"]),
-        ("random 4K", lambda file: ["python3", "-c", RANDOM_READS, str(file), reads, "3"]),
-    ):
-        for how, file, before_peer, options in peers:
+    works = (
+        lambda file: ["sh", "-c", f"cat '{file}' | cat > /dev/null"],
+        lambda file: ["python3", "-c", RANDOM_READS, str(file), reads, "3"],
+    )
+    for title, work in zip(READS, works, strict=True):
+        for how, (file, before_peer, options) in zip(PEERS, peers, strict=True):
             bench.compare(
                 f"cold {title} {how}",
                 ours=work(ours),
@@ -75,7 +86,7 @@ def measure_parallel(bench: Bench, trees: Trees) -> None:
         halves[index % 2].append(f"'{trees.ours('system') / folder.relative_to(trees.directory('system'))}'")
     commands = [f"tar cf - {' '.join(half)} | cat > /dev/null" for half in halves]
     bench.compare(
-        "two cold readers at once, to one after the other",
+        PARALLEL,
         ours=["sh", "-c", f"({commands[0]}) & ({commands[1]}) & wait"],
         before_ours=trees.cold_ours(),
         peer=["sh", "-c", f"{commands[0]}; {commands[1]}"],
@@ -89,7 +100,10 @@ def measure_parallel(bench: Bench, trees: Trees) -> None:
 def measure_server(bench: Bench, trees: Trees) -> None:
     """Processor time of a look-up, and memory after a walk, of both transports."""
     names = list_files(trees.plain / "tiny")  # directory by directory, as programs look them up
-    for transport, lookup_limit, memory_limit in (("kernel", 10, 20), ("pyfuse3", 15, 150)):
+    for transport, (lookup_limit, memory_limit) in SERVER_LIMITS.items():
+        titles = [f"{figure}, {transport}" for figure in SERVER]
+        if not bench.wants(*titles):
+            continue
         trees.mount_ours("--transport", transport)
         paths = b"\0".join(os.fsencode(trees.ours("tiny")) + b"/" + name for name in names[:30_000])
         before = trees.status()
@@ -97,10 +111,10 @@ def measure_server(bench: Bench, trees: Trees) -> None:
         after = trees.status()
         lookups = count(after, "requests lookup") - count(before, "requests lookup")
         seconds = float(str(after["cpu seconds"])) - float(str(before["cpu seconds"]))
-        bench.record(f"look-up, {transport}", 1e6 * seconds / lookups, "us of processor time", limit=lookup_limit)
+        bench.record(titles[0], 1e6 * seconds / lookups, "us of processor time", limit=lookup_limit)
         subprocess.run(find(trees.ours("tiny")), stdout=subprocess.DEVNULL, check=True)
         memory = float(str(trees.status()["anonymous KiB"])) / 1024
-        bench.record(f"memory after a walk, {transport}", memory, "MiB anonymous", limit=memory_limit)
+        bench.record(titles[1], memory, "MiB anonymous", limit=memory_limit)
 
 
 def count(status: dict[str, object], name: str) -> int:

@@ -56,14 +56,31 @@ class Bench:
 
     Attributes:
         quick: few pairs wanted; benchmarks may shrink their inputs.
-        scratch: an empty directory, removed at the end.
+        scratch: a directory, empty and removed at the end unless the user named it.
+        keeps: whether it is one that the user named.
         environ: the environment of command lines; Nix's directories lie below `scratch`. May be changed.
     """
 
-    def __init__(self, topic: str, *, quick: bool = False) -> None:
+    def __init__(
+        self,
+        topic: str,
+        *,
+        quick: bool = False,
+        only: Sequence[str] = (),
+        pairs: int | None = None,
+        folder: Path | None = None,
+    ) -> None:
+        """Take the user's wishes: `only` what has one of these texts in its name, `pairs` whatever is asked for here,
+        and in `folder`, which stays for another run.
+        """
         self.topic = topic
         self.quick = quick
-        self.scratch = Path(tempfile.mkdtemp(prefix="vg-bench-"))
+        self._only = only
+        self._pairs = 2 if quick and pairs is None else pairs
+        self.keeps = folder is not None
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+        self.scratch = folder or Path(tempfile.mkdtemp(prefix="vg-bench-"))
         self.within_limits = True
         self._results: dict[str, dict[str, object]] = {}
         self._baseline = self._load_baseline()
@@ -82,12 +99,28 @@ class Bench:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self.keeps:
+            return
         for parent, names, _files in os.walk(self.scratch):
             for name in names:
                 path = os.path.join(parent, name)
                 if not os.path.islink(path):
                     os.chmod(path, 0o700)
         shutil.rmtree(self.scratch, ignore_errors=True)
+
+    def wants(self, *names: str) -> bool:
+        """Whether any of these is to be measured: for what has to be done before, and takes long."""
+        return not self._only or any(text in name for text in self._only for name in names)
+
+    def made(self, name: str, make: Callable[[Path], object]) -> Path:
+        """Return the input called `name` below `scratch`; `make` makes it where no earlier run has."""
+        path, finished = self.scratch / name, self.scratch / "made" / name.replace("/", "-")
+        if not finished.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            make(path)
+            finished.parent.mkdir(exist_ok=True)
+            finished.touch()
+        return path
 
     def compare(
         self,
@@ -102,11 +135,11 @@ class Bench:
         before_peer: Callable[[], object] | None = None,
         peer_environ: Mapping[str, str] | None = None,
         warm_up: bool = True,
-    ) -> float:
-        """Run both actions in turn and return the median ratio ours/peer.
+    ) -> None:
+        """Run both actions in turn and note the median ratio ours/peer.
 
         Args:
-            name: what is measured; the key in the stored results.
+            name: what is measured; the key in the stored results. Nothing happens if it is not wanted.
             pairs: how many interleaved pairs; 2 in a quick run.
             clock: "wall" seconds, or "cpu" seconds (user and system, of the command and its descendants).
             limit: the promised ratio.
@@ -114,8 +147,10 @@ class Bench:
             peer_environ: changes to `environ` for the peer's command line.
             warm_up: run each once before, unmeasured.
         """
+        if not self.wants(name):
+            return
         environ_of_peer = {**self.environ, **(peer_environ or {})}
-        rounds = 2 if self.quick else pairs
+        rounds = self._pairs or pairs
         ours_seconds, peer_seconds = [], []
         for index in range(-1 if warm_up else 0, rounds):
             for action, environ, before, seconds in (
@@ -142,10 +177,11 @@ class Bench:
             lowest=ratios[0],
             highest=ratios[-1],
         )
-        return ratio
 
     def record(self, name: str, value: float, unit: str, *, limit: float | None = None) -> None:
         """Note a figure that has no peer, such as bytes per path. `limit` is the highest value promised."""
+        if not self.wants(name):
+            return
         self._note(name, value, limit, f"{value:10.4g} {unit}", unit=unit)
 
     def _note(self, name: str, value: float, limit: float | None, text: str, **details: object) -> None:
@@ -168,12 +204,15 @@ class Bench:
         """Write the results to bench/results/TOPIC.json, or to bench/baseline/, and return the file's path."""
         path = HERE / ("baseline" if baseline else "results") / f"{self.topic}.json"
         path.parent.mkdir(exist_ok=True)
+        results = self._results
+        if self._only and path.exists():
+            results = {**json.loads(path.read_text())["results"], **results}
         about = {
             "machine": f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, Linux {platform.release()}",
             "python": platform.python_version(),
             "quick": self.quick,
         }
-        path.write_text(json.dumps({**about, "results": self._results}, indent=2) + "\n")
+        path.write_text(json.dumps({**about, "results": results}, indent=2) + "\n")
         return path
 
 

@@ -37,7 +37,8 @@ def mounted_trees(bench: Bench, *names: str, peer: bool = True) -> Iterator[Tree
         yield trees
     finally:
         trees.unmount()
-        remove_tree(trees.plain)
+        if not bench.keeps:
+            remove_tree(trees.plain)
 
 
 class Trees:
@@ -47,26 +48,32 @@ class Trees:
         self._bench = bench
         self._squashfuse = need("squashfuse_ll", "squashfuse")
         self.plain = bench.scratch / "plain"
-        self.image = bench.scratch / "image.squashfs"
         self.squash = bench.scratch / "squash"
         self.squash.mkdir(exist_ok=True)
         small = bench.quick
-        if "system" in names:
-            make_system_tree(
-                self.plain / "system", files=2_000 if small else 50_000, size=(50 if small else 2000) << 20
-            )
-        if "tiny" in names:
-            make_tiny_tree(self.plain / "tiny", files=5_000 if small else 200_000)
-        if "large" in names:
-            (self.plain / "large").mkdir(parents=True)
-            make_large_file(self.plain / "large" / "file", (32 if small else 1024) << 20)
+        makers: dict[str, Callable[[Path], None]] = {
+            "system": lambda path: make_system_tree(
+                path, files=2_000 if small else 50_000, size=(50 if small else 2000) << 20
+            ),
+            "tiny": lambda path: make_tiny_tree(path, files=5_000 if small else 200_000),
+            "large": lambda path: make_large_file(path / "file", (32 if small else 1024) << 20),
+        }
+        made = {name: bench.made(f"plain/{name}", makers[name]) for name in names}
         self.paths = {
-            name: Path(self._run(BIN / "nix-store", "--add", self.plain / name).strip()).name for name in names
+            name: bench.made(
+                f"added/{name}", lambda note, tree=tree: note.write_text(self._run(BIN / "nix-store", "--add", tree))
+            )
+            .read_text()
+            .strip()
+            .rpartition("/")[2]
+            for name, tree in made.items()
         }
         if peer:
             # With its default compression, as images are made.
-            self._run(
-                need("mksquashfs", "squashfs-tools"), self.plain, self.image, "-quiet", "-no-progress", "-noappend"
+            words = ["-quiet", "-no-progress", "-noappend", "-keep-as-directory"]
+            mksquashfs = need("mksquashfs", "squashfs-tools")
+            self.image = bench.made(
+                f"{'-'.join(names)}.squashfs", lambda image: self._run(mksquashfs, *made.values(), image, *words)
             )
 
     def ours(self, name: str) -> Path:
@@ -171,6 +178,7 @@ def make_tiny_tree(target: Path, *, files: int) -> None:
 
 
 def make_large_file(path: Path, size: int) -> None:
+    path.parent.mkdir()
     generator = random.Random(2)
     with path.open("wb") as file:
         for _ in range(size >> 20):
