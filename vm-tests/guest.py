@@ -201,6 +201,7 @@ def _initrd() -> Path:
     parts = [INIT, STAGE_1, JOIN, (ROOT / "vm-tests/vmdriver/agent.sh").read_text(), str(find_kernel()[0])]
     target = CACHE / f"initrd-{hash_of(*parts, *MODULES, *SHARES, *IMAGES)}"
     if not target.exists():
+        CACHE.mkdir(parents=True, exist_ok=True)
         keep_newest("initrd-*")
         temporary = target.with_name(f"{target.name}.{os.getpid()}")
         make_initrd(temporary, (*MODULES, *SHARES, *IMAGES), INIT, _files()).rename(target)

@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "vm-tests"))
 
+from vmdriver.__main__ import main  # noqa: E402
 from vmdriver.commands import retry  # noqa: E402
 from vmdriver.driver import Driver, run_file  # noqa: E402
 from vmdriver.errors import RequestedAssertionFailed, VmTestError  # noqa: E402
@@ -133,6 +134,19 @@ def machines(images):
     kernel, _ = find_kernel()
     return {"vm": Hardware(kernel, make_initrd(images / "initrd", [], "#!/bin/sh"), vlans=[])}
 """
+
+
+def test_a_file_that_does_not_exist_is_told_before_any_test_runs(
+    scratch: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (scratch / "boot.py").write_text(NOTHING + "def test(): print('ran')\n")
+    for wrong, said in (
+        (scratch / "bot.py", f"error: there is no test '{scratch}/bot.py'; in '{scratch}' there are: boot\n"),
+        (Path("nothing"), "error: there is no test 'nothing': a test is a Python file, see 'verglas vm-test --help'\n"),
+    ):
+        monkeypatch.setattr("sys.argv", ["vm-test", str(scratch / "boot.py"), str(wrong)])
+        assert main() == 1
+        assert capsys.readouterr() == ("", said)
 
 
 @pytest.mark.slow

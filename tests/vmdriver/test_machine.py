@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -205,6 +206,41 @@ def test_a_guest_that_panics_is_told_with_its_console(scratch: Path) -> None:
         with pytest.raises(MachineError, match=r"vm: did not boot: the machine has ended(\n  vm # .*)*giving up"):
             vm.succeed("true")
         assert any("panic" in line for line in vm.console_tail())
+
+
+WAITS = """
+from pathlib import Path
+from vmdriver.hardware import Hardware
+from vmdriver.image import find_kernel, make_disk, make_initrd, uncompressed_kernel
+def machines(images):
+    kernel = uncompressed_kernel(find_kernel()[0], Path("@cache@"))
+    make_disk(images / "disk", "1G")
+    return {"vm": Hardware(kernel, make_initrd(images / "initrd", [], "#!/bin/sh"), vlans=[])}
+def test():
+    vm.wait_for_console_text("never")
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_machines_and_files_are_gone_after_a_signal(scratch: Path, number: signal.Signals) -> None:
+    (scratch / "tmp").mkdir()
+    (scratch / "waits.py").write_text(WAITS.replace("@cache@", f"{CACHE}/verglas-vm-tests"))
+    environ = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2] / "vm-tests"), "TMPDIR": str(scratch / "tmp")}
+    command = [sys.executable, "-m", "vmdriver", "--out", str(scratch / "out"), str(scratch / "waits.py")]
+    with subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as driver:
+        assert driver.stderr
+        for line in driver.stderr:
+            if "Linux version" in line:
+                break
+        assert any("disk" in files for _, _, files in os.walk(scratch / "tmp"))
+        driver.send_signal(number)
+        said = driver.stderr.read()  # which ends with the last process that has it open
+    assert os.listdir(scratch / "tmp") == []
+    assert "Traceback" not in said
+    if number in {signal.SIGINT, signal.SIGTERM}:
+        assert driver.returncode == 130 and "interrupted" in said
+    else:
+        assert driver.returncode == -number
 
 
 def test_what_qemu_refuses_is_told_in_its_words(scratch: Path) -> None:

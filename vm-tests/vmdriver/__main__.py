@@ -9,6 +9,7 @@ from pathlib import Path
 
 from vmdriver.driver import run_file
 from vmdriver.errors import VmTestError
+from vmdriver.workplace import workplace
 
 
 def main() -> int:
@@ -19,6 +20,15 @@ def main() -> int:
     parser.add_argument("--quiet", action="store_true", help="leave the machines' consoles out of the log")
     parser.add_argument("--interactive", action="store_true", help="a Python prompt instead of running the test")
     arguments = parser.parse_args()
+    for file in arguments.files:
+        if not file.is_file():
+            print(_no_file(file), file=sys.stderr)
+            return 1
+    with workplace():
+        return _run(arguments)
+
+
+def _run(arguments: argparse.Namespace) -> int:
     failed = []
     for file in arguments.files:
         try:
@@ -36,10 +46,19 @@ def main() -> int:
     return 1 if failed else 0
 
 
+def _no_file(file: Path) -> str:
+    said = f"error: there is no test '{file}'"
+    others = sorted(path.stem for path in file.parent.glob("*.py") if path.stem != "__init__")
+    if file.suffix == ".py" and others:
+        return f"{said}; in '{file.parent}' there are: {', '.join(others)}"
+    return f"{said}: a test is a Python file, see 'verglas vm-test --help'"
+
+
 if __name__ == "__main__":
     # Asked to end, end as at an interrupt: machines and their files go first.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         sys.exit(main())
     except KeyboardInterrupt:
+        print("\ninterrupted: the machines and their files are gone", file=sys.stderr)
         sys.exit(130)

@@ -184,21 +184,27 @@ class Driver:
         timer.start()
         try:
             self.test_script()
-        except (VmTestError, AssertionError) as error:
-            failure = f"{error or 'assertion failed'}\n{_where(error)}"
+        except VmTestError as error:
+            failure = f"{error}\n{_where(error)}{'' if error.evidence else self._consoles()}"
+        except AssertionError as error:
+            failure = f"{error or 'assertion failed'}\n{_where(error)}{self._consoles()}"
         except KeyboardInterrupt:
             if not self.timed_out:
                 raise
         except Exception as error:  # a script may raise anything; it is told to its author
-            failure = f"{type(error).__name__}: {error}\n{_where(error)}"
+            failure = f"{type(error).__name__}: {error}\n{_where(error)}{self._consoles()}"
         finally:
             timer.cancel()
         if self.timed_out:
-            tails = [f"\n  {each.name} # {line}" for each in self.machines for line in each.console_tail()]
-            failure = f"the test did not end within {self.global_timeout:g} seconds{''.join(tails)}"
+            failure = f"the test did not end within {self.global_timeout:g} seconds{self._consoles()}"
         self.report.write_junit(self.out_dir / "junit.xml", failure)
         self.report.write_html(self.out_dir / "report.html")
         return failure
+
+    def _consoles(self) -> str:
+        """Return the last lines of all consoles, as messages have them."""
+        lines = (f"\n  {each.name} # {line}" for each in self.machines for line in each.console_tail()[-15:])
+        return "".join(lines)
 
     def terminate_test(self) -> None:
         """End the machines, and the script: called by the timer's thread, so that it is interrupted wherever it is."""

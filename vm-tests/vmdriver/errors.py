@@ -6,6 +6,8 @@ from __future__ import annotations
 class VmTestError(Exception):
     """An expected failure. Its text names the machine and, where there is one, the way out."""
 
+    evidence: list[str] | None = None
+
 
 class MissingProgramError(VmTestError):
     """QEMU, a kernel or a tool for images is not installed."""
@@ -26,6 +28,7 @@ class MachineError(VmTestError):
     def __init__(self, machine: str, message: str, evidence: list[str] | None = None) -> None:
         tail = "".join(f"\n  {machine} # {line}" for line in evidence or [])
         super().__init__(f"{machine}: {message}{tail}")
+        self.evidence = evidence
 
 
 class RequestedAssertionFailed(VmTestError):
@@ -33,3 +36,4 @@ class RequestedAssertionFailed(VmTestError):
 
     def __init__(self, message: str, evidence: list[str] | None = None) -> None:
         super().__init__(message + "".join(f"\n  | {line}" for line in evidence or []))
+        self.evidence = evidence
