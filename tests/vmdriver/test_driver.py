@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import io
 import os
 import subprocess
 import sys
@@ -39,8 +40,9 @@ wait_for_window(regexp, timeout=900) wait_for_x(timeout=900) wait_until_fails(co
 wait_until_succeeds(command, timeout=900) wait_until_tty_matches(tty, regexp, timeout=900)
 """
 SYMBOLS = """
-start_all join_all test_script run_tests machines vlans driver log os create_machine subtest retry polling_condition t
-serial_stdout_on serial_stdout_off
+machines_qemu machines_nspawn BaseMachine debug
+start_all join_all test_script run_tests machines vlans driver log os create_machine subtest retry polling_condition
+t serial_stdout_on serial_stdout_off
 """
 
 
@@ -59,6 +61,18 @@ def test_start_has_one_parameter_more() -> None:
 def test_scripts_have_the_names_of_nixos(scratch: Path) -> None:
     with Driver("names", {}, scratch / "out", script="") as driver:
         assert set(SYMBOLS.split()) <= set(driver.symbols())
+
+
+def test_a_breakpoint_stops_when_somebody_is_there(
+    scratch: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("p 6 * 7\ncontinue\n"))
+    for somebody in (False, True):
+        script = "debug.breakpoint()\nprint('went on')"
+        with Driver("stops", {}, scratch / "out", script=script, interactive=somebody) as driver:
+            driver.test_script()
+        said = capsys.readouterr().out
+        assert ("42" in said) == somebody and "went on" in said
 
 
 @pytest.mark.parametrize("timeout", [0, 0.01])

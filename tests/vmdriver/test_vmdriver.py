@@ -20,7 +20,8 @@ from vmdriver.hardware import find_qemu  # noqa: E402
 from vmdriver.image import Archive, find_kernel, needed_modules  # noqa: E402
 from vmdriver.keyboard import CHARACTERS  # noqa: E402
 from vmdriver.network import Switch  # noqa: E402
-from vmdriver.report import Report  # noqa: E402
+from vmdriver.page import index, page  # noqa: E402
+from vmdriver.report import Outcome, Report  # noqa: E402
 
 TOOLS = "/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -115,10 +116,13 @@ def test_reports_tell_machines_and_people(scratch: Path, capsys: pytest.CaptureF
     with pytest.raises(ValueError, match="wrong"), report.nested("subtest: two", subtest=True):
         raise ValueError("wrong")
     report.write_junit(scratch / "junit.xml", "wrong\nat line 3")
-    report.write_html(scratch / "report.html")
+    report.end()
+    shown = page(report.root, "wrong\nat line 3")
     suite = ElementTree.parse(scratch / "junit.xml").getroot()
     assert (suite.get("tests"), suite.get("failures")) == ("2", "1")
-    assert "&lt;hello&gt;" in (scratch / "report.html").read_text()
+    assert "&lt;hello&gt;" in shown and "<b class=failed>failed</b>" in shown and "at line 3" in shown
+    overview = index([Outcome("boot", 2.0, None), Outcome("cut", 3.0, "wrong\nat line 3")])
+    assert "1 passed, 1 failed" in overview and "href='cut/report.html'" in overview
     assert "  vm: # <hello>" in capsys.readouterr().err
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+import time
 from pathlib import Path
 
 from vmdriver.driver import run_file
 from vmdriver.errors import VmTestError
+from vmdriver.page import index
+from vmdriver.report import Outcome
 from vmdriver.workplace import workplace
 
 
@@ -29,20 +32,23 @@ def main() -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    failed = []
+    outcomes = []
     for file in arguments.files:
+        begun = time.monotonic()
         try:
             failure = run_file(
                 file, arguments.out / file.stem, quiet=arguments.quiet, interactive=arguments.interactive
             )
         except (VmTestError, OSError) as error:
             failure = str(error)
-        if failure is not None:
-            failed.append(file.stem)
-            print(f"\nFAILED {file}: {failure}", file=sys.stderr)
-        else:
-            print(f"passed {file}", file=sys.stderr)
-    print(f"{len(arguments.files) - len(failed)} passed, {len(failed)} failed")
+        seconds = time.monotonic() - begun
+        outcomes.append(Outcome(file.stem, seconds, failure))
+        said = f"passed {file} ({seconds:.1f} s)" if failure is None else f"\nFAILED {file}: {failure}"
+        print(said, file=sys.stderr)
+    failed = sum(outcome.failure is not None for outcome in outcomes)
+    if len(outcomes) > 1:
+        (arguments.out / "index.html").write_text(index(outcomes))
+    print(f"{len(outcomes) - failed} passed, {failed} failed")
     return 1 if failed else 0
 
 

@@ -21,9 +21,11 @@ from typing import TYPE_CHECKING, Any
 from unittest import TestCase
 
 from vmdriver.commands import retry
+from vmdriver.debug import Debug
 from vmdriver.errors import RequestedAssertionFailed, VmTestError
 from vmdriver.machine import Machine
 from vmdriver.network import Switch
+from vmdriver.page import page
 from vmdriver.polling import PollingCondition
 from vmdriver.report import Report
 
@@ -49,6 +51,7 @@ class Driver:
         quiet: leave the consoles out of the terminal.
         script: what `test_script` and `run_tests` run.
         global_timeout: seconds after which the machines are switched off and the test fails.
+        interactive: somebody is there whom `debug.breakpoint()` can ask.
     """
 
     def __init__(
@@ -60,7 +63,9 @@ class Driver:
         quiet: bool = False,
         script: str | Callable[..., None] = "",
         global_timeout: float = 3600,
+        interactive: bool = False,
     ) -> None:
+        self.debug = Debug(interactive)
         self.report = Report(name, quiet=quiet)
         self.out_dir = out_dir
         out_dir.mkdir(parents=True, exist_ok=True)
@@ -148,6 +153,8 @@ class Driver:
         names.update({f"vlan{number}": switch for number, switch in self.switches.items()})
         names.update(
             machines=self.machines,
+            machines_qemu=self.machines,
+            machines_nspawn=[],  # containers: there are none here
             vlans=list(self.switches.values()),
             driver=self,
             log=self.report,
@@ -161,6 +168,8 @@ class Driver:
             subtest=self.subtest,
             retry=retry,
             t=AssertionTester(),
+            debug=self.debug,
+            BaseMachine=Machine,  # for types, as is its older name
             Machine=Machine,
             serial_stdout_on=lambda: self.report.show_consoles(True),
             serial_stdout_off=lambda: self.report.show_consoles(False),
@@ -198,7 +207,8 @@ class Driver:
         if self.timed_out:
             failure = f"the test did not end within {self.global_timeout:g} seconds{self._consoles()}"
         self.report.write_junit(self.out_dir / "junit.xml", failure)
-        self.report.write_html(self.out_dir / "report.html")
+        self.report.end()
+        (self.out_dir / "report.html").write_text(page(self.report.root, failure))
         return failure
 
     def _consoles(self) -> str:
@@ -231,7 +241,15 @@ def run_file(path: Path, out_dir: Path, *, quiet: bool = False, interactive: boo
         with _explained("the machines can't be made"):
             hardware = symbols["machines"](Path(images))
         timeout = symbols.get("global_timeout", 3600)
-        with Driver(path.stem, hardware, out_dir, quiet=quiet, script=script, global_timeout=timeout) as driver:
+        with Driver(
+            path.stem,
+            hardware,
+            out_dir,
+            quiet=quiet,
+            script=script,
+            global_timeout=timeout,
+            interactive=interactive,
+        ) as driver:
             if interactive:
                 import code
 

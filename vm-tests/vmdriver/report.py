@@ -1,9 +1,7 @@
-"""What a run looked like: a nested log on the terminal, JUnit XML for machines, an HTML page for people."""
+"""What a run looked like: a nested log on the terminal, and JUnit XML; `page` has HTML."""
 
 from __future__ import annotations
 
-import base64
-import html
 import sys
 import threading
 import time
@@ -24,10 +22,21 @@ class Entry:
     text: str
     machine: str = ""
     seconds: float | None = None
+    at: float = 0.0  # seconds after the beginning
     failed: bool = False
     subtest: bool = False
+    console: bool = False
     picture: bytes | None = None
     children: list[Entry] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a test ended; `failure` is None if it passed."""
+
+    name: str
+    seconds: float
+    failure: str | None
 
 
 class Report:
@@ -50,7 +59,7 @@ class Report:
     def log(self, text: str, machine: str = "") -> Entry:
         """Add a line."""
         with self._lock:
-            entry = Entry(text, machine)
+            entry = Entry(text, machine, at=self._now())
             self._open[-1].children.append(entry)
             self._print(entry)
         return entry
@@ -58,7 +67,7 @@ class Report:
     def console(self, machine: str, line: str) -> None:
         """Add a line that a machine wrote to its console."""
         with self._lock:
-            self._open[-1].children.append(Entry(line, machine))
+            self._open[-1].children.append(Entry(line, machine, at=self._now(), console=True))
             if not self._quiet:
                 self._print(Entry(f"# {line}", machine), dim=True)
 
@@ -88,11 +97,11 @@ class Report:
             with self._lock:
                 self._open.remove(entry)
                 if entry.seconds >= 0.1:
-                    self._print(Entry(f"(finished: {text}, in {entry.seconds:.2f} seconds)", machine))
+                    self._print(Entry(f"(finished: {_first_line(text)}, in {entry.seconds:.2f} seconds)", machine))
 
     def write_junit(self, path: Path, failure: str | None) -> None:
         """Write JUnit XML: a test case for each subtest, or one for the whole script if there are none."""
-        subtests = [entry for entry in _walk(self.root) if entry.subtest]
+        subtests = [entry for entry in walk(self.root) if entry.subtest]
         suite = ElementTree.Element("testsuite", name=self.name)
         for entry in subtests or [self.root]:
             seconds = entry.seconds if entry.seconds is not None else time.monotonic() - self._begun
@@ -108,13 +117,12 @@ class Report:
         suite.set("failures", str(sum(case.find("failure") is not None for case in suite)))
         ElementTree.ElementTree(suite).write(path, encoding="utf-8", xml_declaration=True)
 
-    def write_html(self, path: Path) -> None:
-        """Write a page that stands alone, with the screenshots in it."""
-        body = "".join(_html(child) for child in self.root.children)
-        title = html.escape(self.name)
-        path.write_text(
-            f"<!doctype html><meta charset=utf-8><title>{title}</title>{_STYLE}<h1>{title}</h1><ul>{body}</ul>"
-        )
+    def end(self) -> None:
+        """Note how long the whole of it took."""
+        self.root.seconds = self._now()
+
+    def _now(self) -> float:
+        return time.monotonic() - self._begun
 
     def _print(self, entry: Entry, *, dim: bool = False) -> None:
         indent = "  " * (len(self._open) - 1)
@@ -125,27 +133,13 @@ class Report:
         print(text, file=sys.stderr, flush=True)
 
 
-_STYLE = """<style>
-body{font:15px/1.4 system-ui,sans-serif;margin:2em auto;max-width:70em;padding:0 1em}
-ul{list-style:none;padding-left:1.2em} .m{color:#777;margin-right:.5em} .f>details>summary,.f{color:#b00}
-.t{color:#777;float:right} img{max-width:40em;display:block} code{white-space:pre-wrap}
-</style>"""
-
-
-def _html(entry: Entry) -> str:
-    machine = f"<span class=m>{html.escape(entry.machine)}</span>" if entry.machine else ""
-    seconds = f"<span class=t>{entry.seconds:.2f} s</span>" if entry.seconds is not None else ""
-    text = f"{machine}<code>{html.escape(entry.text)}</code>{seconds}"
-    if entry.picture is not None:
-        text += f'<img alt="screenshot" src="data:image/png;base64,{base64.b64encode(entry.picture).decode()}">'
-    if entry.children:
-        inner = "".join(_html(child) for child in entry.children)
-        shown = " open" if entry.failed or entry.subtest else ""
-        text = f"<details{shown}><summary>{text}</summary><ul>{inner}</ul></details>"
-    return f"<li{' class=f' if entry.failed else ''}>{text}"
-
-
-def _walk(entry: Entry) -> Iterator[Entry]:
+def walk(entry: Entry) -> Iterator[Entry]:
+    """Yield everything below an entry, in the order in which it happened."""
     for child in entry.children:
         yield child
-        yield from _walk(child)
+        yield from walk(child)
+
+
+def _first_line(text: str) -> str:
+    first, more, _ = text.partition("\n")
+    return f"{first} ..." if more else first
