@@ -46,7 +46,7 @@ MODULES = (
     "ext4",
     "erofs",
 )
-SHARES = ("9p", "9pnet_virtio")
+SHARES = ("9p", "9pnet_virtio", "virtiofs")
 IMAGES = ("squashfs",)
 
 INIT = """#!/bin/sh
@@ -130,6 +130,7 @@ join 2 $([ -e /sys/class/net/eth0 ] && echo network)
 profile=/nix/var/nix/profiles/system
 case $(busybox sed -n 's/.*store=\\([a-z0-9]*\\).*/\\1/p' /proc/cmdline) in
   9p) mount -t 9p -o ro,trans=virtio,version=9p2000.L,msize=262144,cache=loose store /nix/store ;;
+  virtiofs) mount -t virtiofs -o ro store /nix/store ;;
   erofs) mount -t erofs -o ro /dev/vdc /nix/store ;;
   squashfs) mount -t squashfs -o ro /dev/vdc /nix/store ;;
   *) verglas mount --background ;;
@@ -163,12 +164,15 @@ def system(
 ) -> Hardware:
     """Return a machine that boots the system on `disk`.
 
-    Words in `append` choose how: 'bootmenu' shows one, 'generation=N' needs none; 'store=9p', 'store=erofs' and
-    'store=squashfs' take /nix/store from the share 'store' or from the third disk, not from our mount on the second;
-    with 'systemd' the distribution's systemd is the system.
+    Words in `append` choose how: 'bootmenu' shows one, 'generation=N' needs none; 'store=9p', 'store=virtiofs',
+    'store=erofs' and 'store=squashfs' take /nix/store from the share 'store' or from the third disk, not from our mount
+    on the second; with 'systemd' the distribution's systemd is the system.
     """
     hardware = _hardware(_initrd(), [disk, *others], append, memory)
-    hardware.shares = shares or {}
+    if "store=virtiofs" in append.split():
+        hardware.virtiofs = shares or {}
+    else:
+        hardware.shares = shares or {}
     return hardware
 
 

@@ -1,6 +1,6 @@
-"""One system, three ways to /nix/store: the host's own store by 9p, and images of the closure in EROFS and SquashFS.
+"""One system, four ways to /nix/store: the host's own store by 9p and virtiofs, and images of the closure, two kinds.
 
-(The fourth, our mount inside the machine, is what the other scenarios have.) Each boots, runs the system's service,
+(The fifth, our mount inside the machine, is what the other scenarios have.) Each boots, runs the system's service,
 and shows the same tree, byte for byte and mode for mode, as the mount on the host does.
 """
 
@@ -14,14 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from guest import BIN, ext4_disk, image_disk, mount, squashfs_disk, system, system_disk, umount
+from vmdriver.virtiofs import why_no_virtiofs
 
 if TYPE_CHECKING:
-    from vmdriver.hardware import Hardware
-    from vmdriver.machine import Machine
-
-    share: Machine
-    erofs: Machine
-    squashfs: Machine
+    from vmdriver.hardware import Disk, Hardware
 
 SYSTEM = '{ ... }: { networking.hostName = "shared"; services.web = { script = "exec httpd -f -p 80 -h /etc"; }; }'
 
@@ -71,11 +67,19 @@ def machines(images: Path) -> dict[str, Hardware]:
     small = images / "profile"
     shutil.copytree(root / "nix/var/nix/profiles", small / "var/nix/profiles", symlinks=True)
     (small / "store").mkdir()
-    disks = {name: ext4_disk(images, name, small, "64M") for name in ("share", "erofs", "squashfs")}
+    more: dict[str, list[Disk]] = {
+        "9p": [],
+        "erofs": [image_disk(images, "closure", tree)],
+        "squashfs": [squashfs_disk(images, "closure", tree)],
+    }
+    if not why_no_virtiofs():
+        more["virtiofs"] = []
+    shares = {"store": root / "nix/store"}
     return {
-        "share": system(disks["share"], append="store=9p", shares={"store": root / "nix/store"}),
-        "erofs": system(disks["erofs"], image_disk(images, "closure", tree), append="store=erofs"),
-        "squashfs": system(disks["squashfs"], squashfs_disk(images, "closure", tree), append="store=squashfs"),
+        f"on_{kind}": system(
+            ext4_disk(images, kind, small, "64M"), *disks, append=f"store={kind}", shares=None if disks else shares
+        )
+        for kind, disks in more.items()
     }
 
 
@@ -86,12 +90,16 @@ def tear_down(images: Path) -> None:
 
 def test() -> None:
     """Boot each, and compare."""
-    for vm, kind in ((share, "9p"), (erofs, "erofs"), (squashfs, "squashfs")):
+    if why := why_no_virtiofs():
+        log.log(f"virtiofs is left out: {why}")
+    start_all()
+    for vm in driver.machines:
+        kind = vm.name.removeprefix("on_")
         with subtest(f"a system boots from a store on {kind}"):
             vm.wait_for_unit("web")
             assert vm.succeed("hostname").strip() == "shared"
             vm.wait_for_open_port(80)
-            vm.succeed(f"grep ' /nix/store {kind} ' /proc/mounts")
+            vm.succeed(f"grep ' /nix/store {kind} ro' /proc/mounts")
             vm.fail("touch /nix/store/x")
         with subtest(f"its tree is the host's, on {kind}"):
             vm.succeed(f"cat >/tmp/digest.py <<'END'\n{DIGEST}\nEND\n")

@@ -57,6 +57,7 @@ class Hardware:
     cpus: int = 1
     disks: list[Disk] = field(default_factory=list)
     shares: dict[str, Path] = field(default_factory=dict)  # 9p: mount tag -> host directory, read-only
+    virtiofs: dict[str, Path] = field(default_factory=dict)  # the same by virtiofs; not for machines that are `resumed`
     vlans: list[int] = field(default_factory=lambda: [1])
     graphics: bool = False
     resumed: Resumed | None = None

@@ -17,6 +17,7 @@ from vmdriver import write_cache
 from vmdriver.errors import VmTestError
 from vmdriver.hardware import find_qemu, kvm_works
 from vmdriver.qmp import Qmp, QmpError
+from vmdriver.virtiofs import Virtiofsd, guard
 
 if TYPE_CHECKING:
     from vmdriver.hardware import Disk, Hardware
@@ -57,6 +58,7 @@ class Qemu:
         self.channels: dict[str, socket.socket] = {}
         self.process: subprocess.Popen[bytes] | None = None
         self.lost_writes = 0  # of drives with a write cache, after the end
+        self._virtiofs: list[Virtiofsd] = []
         resumed = hardware.resumed if load_snapshot is None else None
         with contextlib.ExitStack() as inherited:
             theirs = {}
@@ -64,6 +66,7 @@ class Qemu:
                 self.channels[channel], end = socket.socketpair()
                 theirs[channel] = inherited.enter_context(end).fileno()
             try:
+                self._serve_virtiofs()
                 command = self._command(name, hardware, switches, number, theirs)
                 fds = list(theirs.values())
                 if load_snapshot is not None:
@@ -83,7 +86,8 @@ class Qemu:
                     self._plug_in(hardware, switches, number, resumed.disks)
             except (OSError, QmpError) as error:
                 self.kill()
-                said = self._log.read_text(errors="replace").strip() if self._log.exists() else ""
+                logs = [self._log, *sorted(self.folder.glob("virtiofs*.log"))]
+                said = "\n".join(log.read_text(errors="replace") for log in logs if log.exists()).strip()
                 self.close()
                 raise VmTestError(f"{name}: QEMU could not start: {said or error}") from error
             except BaseException:
@@ -125,6 +129,8 @@ class Qemu:
         """End it if it still runs, and remove its directory. Drives with a write cache get what the cut left."""
         cut = self.process is not None and self.process.poll() is None
         self.kill()
+        for server in self._virtiofs:
+            server.close()
         for channel in self.channels.values():
             channel.close()
         try:
@@ -137,6 +143,11 @@ class Qemu:
 
     def _write_log(self, index: int) -> Path:
         return self.folder / f"disk{index}.log"
+
+    def _serve_virtiofs(self) -> None:
+        for index, directory in enumerate(self.hardware.virtiofs.values()):
+            path = self.folder / f"virtiofs{index}"
+            self._virtiofs.append(Virtiofsd(directory, path, path.with_suffix(".log")))
 
     def _plug_in(self, hardware: Hardware, switches: dict[int, Switch], number: int, known: int) -> None:
         """Wait until the saved state runs, and give it what it does not know yet."""
@@ -169,6 +180,12 @@ class Qemu:
             command += ["-drive", f"id=disk{index},if=none,cache=writeback,discard=unmap,{self._drive(index, disk)}"]
         for tag, path in hardware.shares.items():
             command += ["-fsdev", f"local,id={tag},path={path},security_model=none,readonly=on,multidevs=remap"]
+        if hardware.virtiofs:  # its server reads and writes the machine's memory
+            memory = f"memory-backend-memfd,id=memory,size={hardware.memory}M,share=on"
+            command += ["-object", memory, "-machine", "memory-backend=memory"]
+        for index, tag in enumerate(hardware.virtiofs):
+            command += ["-chardev", f"socket,id=virtiofs{index},path={self.folder / f'virtiofs{index}'}"]
+            command += ["-device", f"vhost-user-fs-pci,chardev=virtiofs{index},tag={tag}"]
         for vlan in hardware.vlans:
             if vlan in switches:
                 address = f"addr.type=unix,addr.path={switches[vlan].path}"
@@ -179,9 +196,7 @@ class Qemu:
         else:
             for device in _devices(hardware, {}, number, range(hardware.resumed.disks), shares=False):
                 command += ["-device", device]
-        # However this process ends, QEMU ends with it: util-linux's setpriv sets PR_SET_PDEATHSIG.
-        guard = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
-        return guard + command + hardware.extra
+        return [*guard(), *command, *hardware.extra]  # however this process ends, QEMU ends with it
 
     def _drive(self, index: int, disk: Disk) -> str:
         if disk.write_cache is not None:
