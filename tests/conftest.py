@@ -52,6 +52,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     global _namespaces_are_ours  # noqa: PLW0603  a fact about the process
     isolation.clean_environment()
+    isolation.usual_signals()
     isolation.refuse_network()
     _namespaces_are_ours = isolation.own_namespaces()
     if _namespaces_are_ours:

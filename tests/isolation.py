@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
+import signal
 import socket
 import stat
 import struct
@@ -48,6 +49,13 @@ def clean_environment() -> None:
         NIX_CONF_DIR=f"{nowhere}/etc",
         XDG_CONFIG_DIRS=f"{nowhere}/xdg",
     )
+
+
+def usual_signals() -> None:
+    """Have the signals that end programs do so: who runs tests in the background or by nohup has them ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def own_namespaces() -> bool:

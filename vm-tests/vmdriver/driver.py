@@ -12,7 +12,6 @@ import os
 import re
 import runpy
 import signal
-import threading
 import traceback
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -70,7 +69,6 @@ class Driver:
         self.out_dir = out_dir
         out_dir.mkdir(parents=True, exist_ok=True)
         self.global_timeout = global_timeout
-        self.timed_out = False
         self.polling_conditions: list[PollingCondition] = []
         self._script = script
         self._folder = TemporaryDirectory(prefix="vm-net-")
@@ -189,23 +187,22 @@ class Driver:
     def run_tests(self) -> str | None:
         """Run the script within the global time limit and write both reports; returns why it failed, if it did."""
         failure = None
-        timer = threading.Timer(self.global_timeout, self.terminate_test)
-        timer.start()
+        # A time limit has to end a run in the background, too, where SIGINT is ignored.
+        before = signal.signal(signal.SIGALRM, lambda *_: self.terminate_test())
+        signal.setitimer(signal.ITIMER_REAL, self.global_timeout)
         try:
             self.test_script()
         except VmTestError as error:
             failure = f"{error}\n{_where(error)}{'' if error.evidence else self._consoles()}"
         except AssertionError as error:
             failure = f"{error or 'assertion failed'}\n{_where(error)}{self._consoles()}"
-        except KeyboardInterrupt:
-            if not self.timed_out:
-                raise
+        except _OutOfTime:
+            failure = f"the test did not end within {self.global_timeout:g} seconds{self._consoles()}"
         except Exception as error:  # a script may raise anything; it is told to its author
             failure = f"{type(error).__name__}: {error}\n{_where(error)}{self._consoles()}"
         finally:
-            timer.cancel()
-        if self.timed_out:
-            failure = f"the test did not end within {self.global_timeout:g} seconds{self._consoles()}"
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
         self.report.write_junit(self.out_dir / "junit.xml", failure)
         self.report.end()
         (self.out_dir / "report.html").write_text(page(self.report.root, failure))
@@ -217,11 +214,14 @@ class Driver:
         return "".join(lines)
 
     def terminate_test(self) -> None:
-        """End the machines, and the script: called by the timer's thread, so that it is interrupted wherever it is."""
-        self.timed_out = True
+        """End the machines, and the script: raises what it can't mistake for an error of its own."""
         for machine in self.machines:
             machine.kill()
-        os.kill(os.getpid(), signal.SIGINT)
+        raise _OutOfTime
+
+
+class _OutOfTime(BaseException):
+    """The script has to end."""
 
 
 def run_file(path: Path, out_dir: Path, *, quiet: bool = False, interactive: bool = False) -> str | None:
