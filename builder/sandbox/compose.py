@@ -112,9 +112,9 @@ def sandbox_plan(
         steps.root_directory(f"{around.scratch}/root"),
         *_devices(around),
         *_etc(around, uid, gid),
-        steps.bind(f"{around.scratch}/tmp", "/tmp"),
-        steps.bind(around.host_build_dir, around.build_dir),
-        steps.bind(f"{around.scratch}/store", around.store_dir),
+        steps.bind(f"{around.scratch}/tmp", "/tmp", own=True),
+        steps.bind(around.host_build_dir, around.build_dir, own=True),
+        steps.bind(f"{around.scratch}/store", around.store_dir, own=True),
         steps.inputs(around.mounted_store, around.store_dir, around.inputs),
         # In order of length, so that what lies within another bind is mounted after it.
         *(

@@ -9,8 +9,7 @@ from __future__ import annotations
 import os
 
 from builder.sandbox import flags, syscalls
-
-_TARGET_OF_PIVOT = ".old-root"
+from builder.sandbox.mount_points import MountPoints
 
 
 class Sandbox:
@@ -18,6 +17,7 @@ class Sandbox:
 
     def __init__(self) -> None:
         self._root = ""
+        self._mount_points: MountPoints | None = None
 
     def control_group(self, path: str) -> None:
         """See plan.control_group."""
@@ -37,6 +37,7 @@ class Sandbox:
         """See plan.root_directory."""
         syscalls.mount("tmpfs", host, "tmpfs", flags.MS_NOSUID | flags.MS_NODEV, "mode=0755")
         self._root = host
+        self._mount_points = MountPoints(host)
 
     def directory(self, path: str, mode: int) -> None:
         """See plan.directory."""
@@ -52,7 +53,7 @@ class Sandbox:
         """See plan.symlink."""
         os.symlink(target, self._root + path)
 
-    def bind(self, source: str, path: str, optional: bool, read_only: bool) -> None:
+    def bind(self, source: str, path: str, optional: bool, read_only: bool, own: bool) -> None:
         """See plan.bind."""
         try:
             folder = os.path.isdir(source) if os.stat(source) else False
@@ -60,11 +61,10 @@ class Sandbox:
             if optional:
                 return
             raise
-        target = self._root + path
-        _mount_point(target, folder)
-        syscalls.mount(source, target, flags=flags.MS_BIND | flags.MS_REC)
+        assert self._mount_points is not None
+        self._mount_points.mount(source, path, flags.MS_BIND | flags.MS_REC, folder=folder, own=own)
         if read_only:
-            _make_read_only([target])
+            _make_read_only([self._root + path])
 
     def inputs(self, store: str, path: str, names: tuple[str, ...]) -> None:
         """See plan.inputs."""
@@ -120,12 +120,13 @@ class Sandbox:
 
     def pivot_root(self) -> None:
         """See plan.pivot_root."""
+        assert self._mount_points is not None
+        self._mount_points.close()
         os.chdir(self._root)
-        os.mkdir(_TARGET_OF_PIVOT)
-        syscalls.pivot_root(".", _TARGET_OF_PIVOT)
+        # The old root comes to lie over the new one, where no directory need be made for it (pivot_root(2), NOTES).
+        syscalls.pivot_root(".", ".")
+        syscalls.unmount(".")
         os.chdir("/")
-        syscalls.unmount(_TARGET_OF_PIVOT)
-        os.rmdir(_TARGET_OF_PIVOT)
         self._root = ""
 
     def seal_root(self) -> None:
@@ -191,14 +192,6 @@ class Sandbox:
     def drop_capabilities(self) -> None:
         """See plan.drop_capabilities."""
         syscalls.drop_capabilities()
-
-
-def _mount_point(target: str, folder: bool) -> None:
-    if folder:
-        os.makedirs(target, exist_ok=True)
-    elif not os.path.lexists(target):
-        os.makedirs(os.path.dirname(target), exist_ok=True)
-        os.close(os.open(target, os.O_CREAT | os.O_WRONLY, 0o644))
 
 
 def _make_read_only(targets: list[str], keep: int = 0, *, recursive: bool = True) -> None:

@@ -93,10 +93,10 @@ def symlink(target: str, path: str) -> Step:
     return Step("symlink", (target, path), f"ln -s {target} {path}")
 
 
-def bind(source: str, path: str, optional: bool = False, read_only: bool = False) -> Step:
-    """Show a file or directory of the host."""
+def bind(source: str, path: str, optional: bool = False, read_only: bool = False, own: bool = False) -> Step:
+    """Show a file or directory of the host; with `own` one of this build's alone, in which mount points may be made."""
     marks = (" (if it exists)" if optional else "") + (" (read-only)" if read_only else "")
-    return Step("bind", (source, path, optional, read_only), f"mount --rbind {source} {path}{marks}")
+    return Step("bind", (source, path, optional, read_only, own), f"mount --rbind {source} {path}{marks}")
 
 
 def inputs(store: str, path: str, names: Sequence[str]) -> Step:

@@ -31,7 +31,8 @@ _SIOCSIFFLAGS, _IFF_UP, _IFF_LOOPBACK, _IFF_RUNNING = 0x8914, 0x1, 0x8, 0x40
 _PIVOT_ROOT = {"x86_64": 155, "i686": 217, "aarch64": 41, "armv7l": 218, "riscv64": 41}
 _KEYCTL = {"x86_64": 250, "i686": 288, "aarch64": 219, "armv7l": 311, "riscv64": 219}
 _CLONE = {"x86_64": 56, "i686": 120, "aarch64": 220, "armv7l": 120, "riscv64": 220}
-_MOUNT_SETATTR, _LANDLOCK_CREATE, _LANDLOCK_RESTRICT = 442, 444, 446
+_OPENAT2, _MOUNT_SETATTR, _LANDLOCK_CREATE, _LANDLOCK_RESTRICT = 437, 442, 444, 446
+_RESOLVE_IN_ROOT = 0x10
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
@@ -75,6 +76,20 @@ def set_read_only(target: str, *, recursive: bool, value: bool = True) -> None:
         _MOUNT_SETATTR, _AT_FDCWD, os.fsencode(target), _AT_RECURSIVE if recursive else 0, attributes, 32
     )
     _check(result, f"making '{target}' read-only")
+
+
+def open_beneath(root: int, path: str) -> int:
+    """Open with O_PATH what `path` leads to if the directory `root` were the root; openat2(2), of Linux 5.6.
+
+    Before that absolute links in `path` lead out of it.
+    """
+    how = struct.pack("=QQQ", os.O_PATH | os.O_CLOEXEC, 0, _RESOLVE_IN_ROOT)
+    result = _libc.syscall(_OPENAT2, root, os.fsencode(path), how, len(how))
+    if result == -1 and ctypes.get_errno() == errno.ENOSYS:
+        return os.open(path.lstrip("/") or ".", os.O_PATH | os.O_CLOEXEC, dir_fd=root)
+    if result == -1:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), path)
+    return int(result)
 
 
 def pivot_root(new_root: str, put_old: str) -> None:

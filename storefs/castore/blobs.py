@@ -20,6 +20,7 @@ import os
 
 from storefs.castore.digest import digest_pieces
 from storefs.castore.left_overs import remove_area
+from storefs.castore.taking_over import take_over
 from storefs.castore.write_behind import WriteBehind
 from storefs.durable import sync_directory, sync_file, sync_file_system
 from storefs.errors import StoreError
@@ -250,14 +251,9 @@ class IntakeArea:
             return
         temporary = self.temporary_name()
         try:
-            os.chmod(source, BLOB_MODE)
-            if os.geteuid() == 0:
-                os.chown(source, 0, 0)
-            os.rename(source, temporary)
+            take_over(source, temporary, BLOB_MODE)
         except OSError as error:
-            if error.errno != errno.EXDEV:
-                raise write_error(source, error) from error
-            self._copy(source, temporary)
+            raise write_error(source, error) from error
         self.keep(digest, temporary, size)
 
     def publish(self) -> None:
@@ -371,21 +367,6 @@ class IntakeArea:
                     view = view[os.write(fd, view) :]
             finally:
                 os.close(fd)
-        except OSError as error:
-            raise write_error(path, error) from error
-
-    def _copy(self, source: str, path: str) -> None:
-        try:
-            reading = os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-            try:
-                writing = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, BLOB_MODE)
-                try:
-                    while os.sendfile(writing, reading, None, READ_SIZE):
-                        pass
-                finally:
-                    os.close(writing)
-            finally:
-                os.close(reading)
         except OSError as error:
             raise write_error(path, error) from error
 

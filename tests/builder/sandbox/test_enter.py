@@ -244,3 +244,41 @@ def test_a_build_that_requires_kvm_can_use_it(bench: Workbench) -> None:
     """Row W2."""
     target = bench.derive("machine", "exec 3<>/dev/kvm && echo open > $out", requiredSystemFeatures="kvm")
     assert bench.build_one(target) == "open\n"
+
+
+def test_what_the_host_shows_is_no_place_to_make_mount_points_in(bench: Workbench, scratch: Path) -> None:
+    """With `/bin /bin/sh=...` root's Nix 2.8 empties the host's /bin/sh, and makes what is missing in /bin."""
+    shown = scratch / "shown"
+    (shown / "deep").mkdir(parents=True)
+    victim = scratch / "victim"
+    victim.write_text("of the host")
+    (shown / "relative").symlink_to("../victim")
+    (shown / "absolute").symlink_to(victim)
+    (shown / "here").symlink_to("there")
+    (shown / "there").write_text("of the host")
+    other = scratch / "other"
+    other.write_text("mounted")
+    mine = {"sandbox_paths": f"{' '.join(bench.config.words('sandbox-paths'))} /shown={shown}"}
+    for name, said in (
+        ("absent", "'/shown/absent' does not exist in what the host shows at '/shown'"),
+        ("deep/absent/file", "'/shown/deep/absent' does not exist in what the host shows at '/shown/deep'"),
+        ("relative", "'/shown/relative' does not exist"),  # in the sandbox it leads to nothing
+        ("absolute", "does not exist"),
+    ):
+        target = bench.derive("never", "echo > $out", n=name)
+        result = bench.fail(target, sandbox_paths=f"{mine['sandbox_paths']} /shown/{name}={other}")
+        assert said in result.message
+    read = bench.derive("read", "/bin/busybox cat /shown/here > $out")
+    assert bench.build_one(read, sandbox_paths=f"{mine['sandbox_paths']} /shown/here={other}") == "mounted"
+    assert victim.read_text() == (shown / "there").read_text() == "of the host"
+    assert sorted(path.name for path in shown.rglob("*")) == ["absolute", "deep", "here", "relative", "there"]
+
+
+def test_mount_points_are_made_in_what_is_the_builds_own(bench: Workbench, scratch: Path) -> None:
+    other = scratch / "other"
+    other.write_text("mounted\n")
+    paths = [f"{bench.store.directory.path}/{'0' * 32}-made/up", "/tmp/up", "/build/up", "/some/where/else"]
+    words = " ".join(f"{path}={other}" for path in paths)
+    target = bench.derive("made", f"/bin/busybox cat {' '.join(paths)} > $out")
+    text = bench.build_one(target, sandbox_paths=f"{' '.join(bench.config.words('sandbox-paths'))} {words}")
+    assert text == 4 * "mounted\n"
