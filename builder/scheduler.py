@@ -18,8 +18,10 @@ from _thread import start_new_thread
 from builder import progress as told
 from builder.cancellation import Cancellation
 from builder.derivation_builder import build_derivation
+from builder.environment import BadAttributeError
 from builder.failures import BuildError, CancelledError, combined_exit_code
 from builder.goals import Goal, GoalGraph, Phase
+from builder.ready import Attempt, ReadyBuilds
 from builder.request import BusyError, Request
 from storefs import logs
 from storefs.api import BuildMode, BuildResult, BuildStatus, CpuTime
@@ -91,7 +93,8 @@ class Run:
         self._slots = config.integer("cores") if jobs < 0 else jobs
         self._graph = GoalGraph(machine.store, fetcher)
         self._reports: SimpleQueue[_Report] = SimpleQueue()
-        self._ready: list[Goal] = []
+        self._ready = ReadyBuilds()
+        self._fetches: list[Goal] = []
         self._busy: list[Goal] = []
         self._running = 0
         self._building = 0
@@ -127,7 +130,8 @@ class Run:
         for goal in list(self._graph.goals.values()):
             if goal.phase is Phase.FAILED:
                 self._settle_failure(goal)
-        self._ready = [goal for goal in self._graph.goals.values() if _can_start(goal)]
+        for goal in self._graph.goals.values():
+            self._add_if_ready(goal)
         try:
             self._loop(goals)
         except BaseException:
@@ -145,15 +149,16 @@ class Run:
             if any(goal.phase is Phase.FAILED for goal in targets) and not self._keep_going:
                 break
             self._start_some()
-            if not self._running and not self._busy:
+            if not self._running and not self._busy and not self._ready.postponed:
                 if self._slots == 0 and self._ready:
                     raise BuildError("unable to start any build; either increase '--max-jobs' or enable remote builds")
                 raise AssertionError("goals remain, and nothing can be done for them")
             try:
                 report = self._reports.get(timeout=self._patience())
             except Empty:
-                self._ready += self._busy
-                self._busy = []
+                busy, self._busy = self._busy, []
+                for goal in busy:
+                    self._add_if_ready(goal)
                 # Builds fill the disk without adding anything until they end.
                 self._machine.store.collect_if_low()
                 continue
@@ -164,45 +169,50 @@ class Run:
         """How many seconds to wait for a report: until a busy machine is asked again, or the disk is looked at."""
         config = self._machine.config
         look = max(1, config.integer("min-free-check-interval")) if config.integer("min-free") else None
-        if not self._busy:
+        if not self._busy and not self._ready.postponed:
             return look
         return _BUSY_SECONDS if look is None else min(_BUSY_SECONDS, look)
 
+    def _add_if_ready(self, goal: Goal) -> None:
+        """Line a goal up when nothing that it needs is missing."""
+        if not _can_start(goal):
+            return
+        if goal.phase is Phase.FETCH:
+            self._fetches.append(goal)
+        else:
+            self._ready.add(goal)
+
     def _start_some(self) -> None:
         """Start every goal for which there is a machine."""
-        self._ready.sort(key=Goal.order)
-        left = []
-        for goal in self._ready:
-            if goal.phase is Phase.FETCH:
-                if self._fetching < _FETCHES:
-                    self._fetching += 1
-                    self._start(goal, lambda goal=goal: self._fetch(goal), local=False)  # type: ignore[misc]
-                else:
-                    left.append(goal)
-            elif not self._start_build(goal):
-                left.append(goal)
-        self._ready = left
+        self._fetches.sort(key=Goal.order, reverse=True)
+        while self._fetches and self._fetching < _FETCHES:
+            goal = self._fetches.pop()
+            self._fetching += 1
+            self._start(goal, lambda goal=goal: self._fetch(goal), local=False)  # type: ignore[misc]
+        self._ready.start(self._start_build)
 
-    def _start_build(self, goal: Goal) -> bool:
-        """Start a build here or elsewhere; False when there is no place for it now."""
+    def _start_build(self, goal: Goal) -> Attempt:
+        """Start a build here or elsewhere, if there is a place for it."""
         assert goal.derivation is not None
         local = self._building < self._slots
         if self._remote is not None and goal.mode is BuildMode.NORMAL:
             try:
                 slot = self._remote.reserve(goal.path, goal.derivation, local_possible=local)
             except BusyError as error:
-                self._wait_for(goal, error)
-                return True
+                self._tell_busy(goal, error)
+                return Attempt.POSTPONED
+            except BadAttributeError:
+                slot = None  # it will fail here, and say so
             if slot is not None:
                 request = self._request(goal)
                 self._start(goal, lambda: slot.build(request, self._cancellation), local=False)
-                return True
+                return Attempt.STARTED
         if not local:
-            return False
+            return Attempt.NO_ROOM
         self._building += 1
         request = self._request(goal)
         self._start(goal, lambda: build_derivation(self._machine, request, self._cancellation), local=True)
-        return True
+        return Attempt.STARTED
 
     def _request(self, goal: Goal) -> Request:
         assert goal.derivation is not None
@@ -259,13 +269,12 @@ class Run:
             offer = self._graph.offered.get(path)
             progress.received(offer.download_size if offer is not None else 0)
 
-    def _wait_for(self, goal: Goal, error: BusyError) -> None:
-        """Come back to a goal later, and say once what it waits for."""
+    def _tell_busy(self, goal: Goal, error: BusyError) -> None:
+        """Say once what a goal waits for."""
         text = str(error)
         if goal.told_busy != text:
             goal.told_busy = text
             self._machine.progress.waiting(text)
-        self._busy.append(goal)
 
     def _take(self, report: _Report) -> None:
         """Take in what a job reported."""
@@ -280,7 +289,8 @@ class Run:
             goal.status = outcome
             self._release(goal)
         elif isinstance(outcome, BusyError):
-            self._wait_for(goal, outcome)
+            self._tell_busy(goal, outcome)
+            self._busy.append(goal)
         elif isinstance(outcome, StoreError):
             if goal.phase is Phase.FETCH and self._after_failed_fetch(goal, outcome):
                 return
@@ -324,16 +334,15 @@ class Run:
         for path, added in self._graph.goals.items():
             if path not in before and added.phase is Phase.FAILED:
                 self._settle_failure(added)
-            elif (path not in before or added is goal) and _can_start(added):
-                self._ready.append(added)
+            elif path not in before or added is goal:
+                self._add_if_ready(added)
         if goal.phase is Phase.FAILED:
             self._settle_failure(goal)
 
     def _release(self, goal: Goal) -> None:
         """Start looking at the goals that waited for this one."""
         for waiting in goal.needed_by:
-            if _can_start(waiting) and waiting not in self._ready:
-                self._ready.append(waiting)
+            self._add_if_ready(waiting)
 
     def _settle_failure(self, goal: Goal) -> None:
         """Note a failure and let those fail that needed what is not there now."""

@@ -63,8 +63,52 @@ def test_what_it_declines_is_built_here_and_one_process_answers(bench: Workbench
     results = bench.build(*targets, build_hook=str(hook))
     assert all(result.ok for result in results)
     assert starts(scratch) == ["started x86_64-linux 0 0"]
-    # As with Nix, one that finds no free slot here is asked about again.
+    # As with Nix, one that finds no free slot here is asked about again, when there is one.
     assert len((scratch / "questions").read_text().splitlines()) >= 5
+
+
+def test_how_often_it_is_asked_grows_with_the_number_of_builds(bench: Workbench, hook: Path, scratch: Path) -> None:
+    """Not with its square: each ready build once for each that ends."""
+    targets = [bench.derive(f"near{number}", "echo > $out") for number in range(40)]
+    results = bench.build(*targets, build_hook=str(hook), max_jobs="1")
+    assert all(result.ok for result in results)
+    assert len((scratch / "questions").read_text().splitlines()) <= 3 * len(targets)
+
+
+def test_sandboxed_builds_and_those_of_the_hook_do_not_mix(bench: Workbench, hook: Path, scratch: Path) -> None:
+    """Row N11: fifty builds that a hook makes, between fifty here; each knows whether it has a sandbox."""
+    count = 50
+    near = [bench.derive(f"near{number}", f"echo near{number} > $out") for number in range(count)]
+    far = [bench.derive(f"far{number}", f"echo far{number} > $out") for number in range(count)]
+    script = f"""#!/bin/sh
+    while read willing system drv features; do
+        case $drv in *-far*) ;; *) echo "# decline" >&2; continue;; esac
+        echo "# accept" >&2
+        read inputs
+        read outputs
+        exec {sys.executable} {scratch}/register.py $outputs
+    done
+    """
+    hook.write_text(script)
+    # What a hook for another machine ends with: the output arrives from elsewhere, and nothing is taken from a sandbox.
+    (scratch / "register.py").write_text(
+        """
+import sys
+from storefs.config import load_config
+from storefs.formats.path_info import PathInfo
+from storefs.stores.local import LocalStore
+store = LocalStore(load_config())
+path = store.directory.parse(sys.argv[1])
+with store.intake() as intake:
+    tree = intake.add_bytes(path.name.encode() + b"\\n", executable=False)
+    intake.register([(tree, PathInfo(path, tree.nar_hash, tree.nar_size, set()))])
+store.close()
+"""
+    )
+    results = bench.build(*near, *far, build_hook=str(hook), sandbox="true", max_jobs="4")
+    assert [result.message for result in results] == [""] * 2 * count
+    for kind, targets in (("near", near), ("far", far)):
+        assert [bench.read(target) for target in targets] == [f"{kind}{number}\n" for number in range(count)]
 
 
 def test_what_it_accepts_it_builds(bench: Workbench, hook: Path, scratch: Path) -> None:
