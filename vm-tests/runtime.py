@@ -5,6 +5,7 @@ That is an SSH server and client, and systemd, from Debian's packages where they
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import re
@@ -40,24 +41,30 @@ _UNWANTED = re.compile(r"/share/|/user(-|/|$)|generator|/(udev|modprobe\.d|kerne
 
 
 def runtime_image() -> Path:
-    """Return the image of disk0, made anew when our code or the distribution's Python has changed."""
-    stamp = max(
-        (path.stat().st_mtime_ns for package in PACKAGES for path in (ROOT / package).rglob("*.[ps][yo]")), default=0
-    )
-    programs = (shutil.which(name, path=_PATH) for name in (*SSH, "systemctl"))
-    parts = [stamp, *(os.stat(program).st_mtime_ns for program in programs if program)]
-    image = CACHE / f"runtime-{hash_of(Path(__file__).read_text(), *map(str, parts))}.erofs"
-    if image.exists():
-        return image
+    """Return the image of disk0, made anew when our code or the distribution's programs have changed."""
+    code = hashlib.sha256()
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).rglob("*.[ps][yo]")):
+            code.update(str(path.relative_to(ROOT)).encode() + path.read_bytes())
+    programs = (shutil.which(name, path=_PATH) for name in (*SSH, "systemctl", "python3", "busybox"))
+    parts = [code.hexdigest(), *(str(os.stat(program).st_mtime_ns) for program in programs if program)]
+    image = CACHE / f"runtime-{hash_of(Path(__file__).read_text(), *parts)}.erofs"
     CACHE.mkdir(parents=True, exist_ok=True)
-    keep_newest("runtime-*.erofs")
+    with (CACHE / "runtime.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # tests that run at the same time make one
+        if not image.exists():
+            keep_newest("runtime-*.erofs")
+            _make(image)
+    return image
+
+
+def _make(image: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="vm-runtime-", dir=CACHE) as folder:
         tree = Path(folder) / "tree"
         _fill(tree)
         temporary = Path(folder) / "image"
         make_erofs(temporary, tree)
         temporary.rename(image)
-    return image
 
 
 def hash_of(*texts: str) -> str:

@@ -19,6 +19,7 @@ COMMAND = Command(
     operands="FILE...",
     options=(
         Option("--out", takes=("DIRECTORY",), help="where reports and pictures go (default: vm-test-results)"),
+        Option("--jobs", takes=("NUMBER",), help="how many tests run at the same time, each logging into a file"),
         Option("--hide-consoles", help="leave the machines' consoles out of the log"),
         Option("--interactive", help="a Python prompt with the machines instead of running the test"),
     ),
@@ -46,6 +47,10 @@ def run(invocation: Invocation) -> int:
     words = [sys.executable, "-m", "vmdriver", *invocation.operands]
     out = invocation.value("--out")
     words += ["--out", out] if out else []
+    jobs = invocation.value("--jobs", "1") or "1"
+    if not jobs.isdigit():
+        raise UsageError(f"'--jobs' takes a number, not '{jobs}'")
+    words += ["--jobs", jobs]
     words += ["--quiet"] if invocation.flag("--hide-consoles") else []
     words += ["--interactive"] if invocation.flag("--interactive") else []
     os.execve(sys.executable, words, environ)

@@ -178,6 +178,21 @@ def test_files_that_are_no_tests_or_fail_say_so(scratch: Path) -> None:
 
 
 @pytest.mark.slow
+def test_several_tests_run_at_the_same_time(scratch: Path) -> None:
+    # each waits for the other
+    meet = "import os, time\ndef test():\n open('{0}/@me@', 'w')\n while not os.path.exists('{0}/@other@'): pass\n"
+    source = NOTHING + meet.format(scratch)
+    (scratch / "left.py").write_text(source.replace("@me@", "l").replace("@other@", "r"))
+    wrong = source.replace("@me@", "r").replace("@other@", "l") + " raise ValueError('wrong')\n"
+    done = run_main(scratch, wrong, "--jobs", "2", str(scratch / "left.py"))
+    assert done.returncode == 1 and "1 passed, 1 failed" in done.stdout
+    assert "passed left (" in done.stderr and "FAILED scenario: ValueError: wrong\n  at " in done.stderr
+    assert "1 passed, 1 failed" in (scratch / "out/index.html").read_text()
+    assert "ValueError: wrong" in (scratch / "out/scenario/log.txt").read_text()
+    assert sorted(os.listdir(scratch / "out/left")) == ["junit.xml", "log.txt", "report.html"]
+
+
+@pytest.mark.slow
 def test_interactive_mode_has_the_names_of_scripts(scratch: Path) -> None:
     done = run_main(scratch, NOTHING + "def test(): print('ran')\n", "--interactive")
     assert done.returncode == 0 and "start_all" in done.stderr

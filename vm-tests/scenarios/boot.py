@@ -28,7 +28,7 @@ def test() -> None:
     """Boot the current generation, switch back by hand, then by the menu."""
     with subtest("the boot menu waits, and return boots the current generation"):
         vm.start(allow_reboot=True)
-        vm.wait_for_console_text("boot menu", timeout=60)
+        vm.wait_for_console_text("boot menu", timeout=300)
         vm.send_console("\n")
         vm.wait_for_unit("web")
         assert vm.succeed("hostname").strip() == "new"
@@ -46,7 +46,7 @@ def test() -> None:
     with subtest("the boot menu boots the first generation"):
         vm.succeed("sync")
         vm.reboot()
-        vm.wait_for_console_text("boot menu", timeout=60)
+        vm.wait_for_console_text("boot menu", timeout=300)
         vm.send_console("1\n")
         vm.wait_for_unit("web")
         assert vm.succeed("hostname").strip() == "old"

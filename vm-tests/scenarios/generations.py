@@ -61,8 +61,8 @@ def test() -> None:
     with subtest("after a reboot both are still there"):
         vm.succeed("sync")
         vm.reboot()
-        vm.wait_for_console_text("generations: 1 2$", timeout=120)
-        vm.wait_for_console_text("boot menu", timeout=60)
+        vm.wait_for_console_text("generations: 1 2$", timeout=300)
+        vm.wait_for_console_text("boot menu", timeout=300)
         vm.send_console("\n")
         vm.wait_for_unit("extra")
         assert vm.succeed("hostname").strip() == "new"
@@ -74,7 +74,7 @@ def test() -> None:
     with subtest("the boot menu rolls the system back, and its generations survive a collection"):
         vm.succeed("sync")
         vm.reboot()
-        vm.wait_for_console_text("boot menu", timeout=120)
+        vm.wait_for_console_text("boot menu", timeout=300)
         vm.send_console("1\n")
         vm.wait_for_unit("web")
         assert vm.succeed("hostname").strip() == "old"

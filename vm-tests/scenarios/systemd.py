@@ -63,7 +63,7 @@ def test() -> None:
     with subtest("after kill -9 of the mount's process it is mounted again"):
         before = vm.succeed(PID).strip()
         vm.succeed(f"kill -9 {before}")
-        vm.wait_until_succeeds(f"test $({PID}) != {before} && test $({PID}) != 0 && cat {path}/bin/tool", timeout=60)
+        vm.wait_until_succeeds(f"test $({PID}) != {before} && test $({PID}) != 0 && cat {path}/bin/tool", timeout=300)
         vm.wait_for_unit(MOUNT)
     with subtest("a reload puts a new process in place, and who reads goes on"):
         vm.succeed(

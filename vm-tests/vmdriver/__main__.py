@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import argparse
+import json
 import signal
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vmdriver.driver import run_file
 from vmdriver.errors import VmTestError
 from vmdriver.page import index
+from vmdriver.parallel import run_files
 from vmdriver.report import Outcome
 from vmdriver.workplace import workplace
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 
 def main() -> int:
-    """Run the files of the command line one after the other."""
+    """Run the files of the command line."""
     parser = argparse.ArgumentParser(prog="verglas vm-test", description="Run tests in virtual machines.")
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="tests: Python files")
     parser.add_argument("--out", type=Path, default=Path("vm-test-results"), help="where reports and pictures go")
     parser.add_argument("--quiet", action="store_true", help="leave the machines' consoles out of the log")
+    parser.add_argument("--jobs", type=int, default=1, help="how many tests run at the same time")
+    parser.add_argument("--outcome", type=Path, help=argparse.SUPPRESS)  # where one driver tells another how it went
     parser.add_argument("--interactive", action="store_true", help="a Python prompt instead of running the test")
     arguments = parser.parse_args()
     for file in arguments.files:
@@ -28,11 +36,25 @@ def main() -> int:
             print(_no_file(file), file=sys.stderr)
             return 1
     with workplace():
-        return _run(arguments)
+        outcomes = []
+        for outcome in _run(arguments):
+            outcomes.append(outcome)
+            passed = f"passed {outcome.name} ({outcome.seconds:.1f} s)"
+            said = passed if outcome.failure is None else f"\nFAILED {outcome.name}: {outcome.failure}"
+            print(said, file=sys.stderr, flush=True)
+    if arguments.outcome:
+        arguments.outcome.write_text(json.dumps({"failure": outcomes[0].failure}))
+    failed = sum(outcome.failure is not None for outcome in outcomes)
+    if len(outcomes) > 1:
+        (arguments.out / "index.html").write_text(index(outcomes))
+    print(f"{len(outcomes) - failed} passed, {failed} failed")
+    return 1 if failed else 0
 
 
-def _run(arguments: argparse.Namespace) -> int:
-    outcomes = []
+def _run(arguments: argparse.Namespace) -> Iterator[Outcome]:
+    if arguments.jobs > 1 and len(arguments.files) > 1 and not arguments.interactive:
+        yield from run_files(arguments.files, arguments.out, arguments.jobs)
+        return
     for file in arguments.files:
         begun = time.monotonic()
         try:
@@ -41,15 +63,7 @@ def _run(arguments: argparse.Namespace) -> int:
             )
         except (VmTestError, OSError) as error:
             failure = str(error)
-        seconds = time.monotonic() - begun
-        outcomes.append(Outcome(file.stem, seconds, failure))
-        said = f"passed {file} ({seconds:.1f} s)" if failure is None else f"\nFAILED {file}: {failure}"
-        print(said, file=sys.stderr)
-    failed = sum(outcome.failure is not None for outcome in outcomes)
-    if len(outcomes) > 1:
-        (arguments.out / "index.html").write_text(index(outcomes))
-    print(f"{len(outcomes) - failed} passed, {failed} failed")
-    return 1 if failed else 0
+        yield Outcome(file.stem, time.monotonic() - begun, failure)
 
 
 def _no_file(file: Path) -> str:
