@@ -431,8 +431,8 @@ class TestFailures:
         assert read(path).stdout == content
 
     def test_a_signal_shows_stacks_and_counters(self, store: MountedStore) -> None:
-        pid = int(str(store.status()["pid"]))
-        os.kill(pid, signal.SIGUSR1)
+        assert not (store.root / "nothing").exists()  # one request at least, whatever other tests have asked for
+        os.kill(int(str(store.status()["pid"])), signal.SIGUSR1)
         wait_until(lambda: "requests lookup: " in store.log and "most recent call first" in store.log)
         assert store.root.exists()
 
