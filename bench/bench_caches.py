@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
     from bench.harness import Bench
 
 PATHS, DEPTH = 1056, 9
+DRY_RUN = f"dry run of {PATHS} paths, depth {DEPTH}, 0.1 s away"
+WARM = "the same, warm"
+SUBSTITUTE = "substitute 500 paths, 1 GB"
+SYNCED = f"{SUBSTITUTE}, beside a peer that syncs"
+LAZY = "first output of a program, lazily mounted"
 
 
 class Cache:
@@ -60,30 +66,25 @@ def run(bench: Bench) -> None:
         ),
         "XDG_CACHE_HOME": f"{bench.scratch}/real-cache",
     }
+    if bench.wants(DRY_RUN, WARM):
+        _dry_run(bench, nix_store, peer)
+    if bench.wants(SUBSTITUTE, SYNCED):
+        _substitute(bench, nix_store, peer)
+    if bench.wants(LAZY) and os.geteuid() == 0 and os.path.exists("/dev/fuse"):
+        _first_output(bench)
 
-    def forget(*names: str) -> None:
-        for name in names:
-            path = bench.scratch / name
-            if path.exists():
-                subprocess.run(["chmod", "-R", "u+w", path], check=True)
-                shutil.rmtree(path)
 
-    def settings(url: str) -> None:
-        bench.environ["NIX_CONFIG"] = (
-            f"substituters = {url}\nrequire-sigs = false\nbuild-users-group =\nsubstitute = true\n"
-            "http-connections = 150\nsandbox = false\n"
-        )
-
+def _dry_run(bench: Bench, nix_store: str, peer: dict[str, str]) -> None:
     cache = Cache(bench, 0.1, PATHS, DEPTH, 40)
     try:
-        settings(cache.url)
+        _use(bench, cache.url)
         ours = ["nix-store", "-r", "--dry-run", cache.top]
         theirs = [nix_store, "-r", "--dry-run", cache.top]
         cold: list[float] = []
         counters: list[dict[str, object]] = []
 
         def ours_cold() -> float:
-            forget("home/.cache")
+            _forget(bench, "home/.cache")
             cache.counters()
             seconds = _seconds(bench, ours)
             cold.append(seconds)
@@ -91,55 +92,67 @@ def run(bench: Bench) -> None:
             return seconds
 
         bench.compare(
-            "dry run of 1056 paths, depth 9, 0.1 s away",
+            DRY_RUN,
             ours=ours_cold,
             peer=theirs,
-            before_peer=lambda: forget("real-cache"),
+            before_peer=lambda: _forget(bench, "real-cache"),
             peer_environ=peer,
             pairs=3,
             warm_up=False,
         )
+        if cold:
+            bench.record(f"{DRY_RUN}, the slowest", max(cold), "s", limit=1.5)
+            narinfos = max(int(str(each["narinfos"])) for each in counters)
+            bench.record(f"{DRY_RUN}, requests for narinfos", narinfos, "", limit=PATHS)
+            at_once = max(int(str(each["at_once"])) for each in counters)
+            bench.record(f"{DRY_RUN}, most at once", at_once, "", limit=150)
+        _seconds(bench, ours)
         cache.counters()
-        bench.record("  the slowest, seconds", max(cold), "s", limit=1.5)
-        bench.record("  requests for narinfos", max(int(str(each["narinfos"])) for each in counters), "", limit=PATHS)
-        bench.record("  most at once", max(int(str(each["at_once"])) for each in counters), "", limit=150)
         warm = [_seconds(bench, ours) for _ in range(2 if bench.quick else 7)]
-        bench.record("  warm, seconds", sorted(warm)[len(warm) // 2], "s", limit=0.1)
-        bench.record("  warm, requests", int(str(cache.counters()["narinfos"])), "", limit=0)
+        bench.record(WARM, sorted(warm)[len(warm) // 2], "s", limit=0.1)
+        bench.record(f"{WARM}, requests", int(str(cache.counters()["narinfos"])), "", limit=0)
     finally:
         cache.close()
+    _forget(bench, "home/.cache", "real-cache")
 
-    forget("home/.cache", "real-cache")
+
+def _substitute(bench: Bench, nix_store: str, peer: dict[str, str]) -> None:
     paths, size = (40, 1 << 18) if bench.quick else (500, 2 << 20)
     cache = Cache(bench, 0.0, paths, 8, size)
+
+    def fresh() -> None:
+        # What the other one left to be written would be written by whoever syncs next.
+        _forget(bench, "state", "home/.cache", "real-state", "real-store", "real-cache")
+        os.sync()
+
+    def real_then_synced() -> float:
+        begun = time.perf_counter()
+        _seconds(bench, theirs, peer)
+        subprocess.run(["sync", "--file-system", bench.scratch], check=True)
+        return time.perf_counter() - begun
+
     try:
-        settings(cache.url)
-        bench.compare(
-            f"substitute {paths} paths, {paths * size / 1e9:.1f} GB",
-            ours=["nix-store", "-r", cache.top],
-            peer=[nix_store, "-r", cache.top],
-            before_ours=lambda: forget("state", "home/.cache"),
-            before_peer=lambda: forget("real-state", "real-store", "real-cache"),
-            peer_environ=peer,
-            pairs=2,
-            limit=0.7,
-            warm_up=False,
-        )
+        _use(bench, cache.url)
+        ours, theirs = (["nix-store", "-r", cache.top], [nix_store, "-r", cache.top])
+        compare = partial(bench.compare, ours=ours, before_ours=fresh, before_peer=fresh, pairs=3, warm_up=False)
+        compare(SUBSTITUTE, peer=theirs, peer_environ=peer, limit=0.7)
+        compare(SYNCED, peer=real_then_synced)
     finally:
         cache.close()
+    fresh()
 
-    if os.geteuid() != 0 or not os.path.exists("/dev/fuse"):
-        return
+
+def _first_output(bench: Bench) -> None:
     cache = Cache(bench, 0.02, 120, 5, 1 << 20)
     try:
-        settings(cache.url)
+        _use(bench, cache.url)
         hello = f"{cache.top}/bin/hello"
 
         def forget_store() -> None:
             subprocess.run(["verglas", "umount", "--lazy"], env=bench.environ, capture_output=True, check=False)
             # A directory of its own: the process of the last mount may still be putting things away.
             bench.environ["NIX_STATE_DIR"] = f"{bench.scratch}/state{time.monotonic_ns()}"
-            forget("home/.cache")
+            _forget(bench, "home/.cache")
 
         def fetched() -> None:
             _seconds(bench, ["nix-store", "-r", cache.top])
@@ -151,7 +164,7 @@ def run(bench: Bench) -> None:
             _seconds(bench, [hello])
 
         bench.compare(
-            "first output of a program, lazily mounted",
+            LAZY,
             ours=lazily,
             peer=fetched,
             before_ours=forget_store,
@@ -165,9 +178,25 @@ def run(bench: Bench) -> None:
         cache.close()
 
 
-def _seconds(bench: Bench, words: list[str]) -> float:
+def _use(bench: Bench, url: str) -> None:
+    bench.environ["NIX_CONFIG"] = (
+        f"substituters = {url}\nrequire-sigs = false\nbuild-users-group =\nsubstitute = true\n"
+        "http-connections = 150\nsandbox = false\n"
+    )
+
+
+def _forget(bench: Bench, *names: str) -> None:
+    for name in names:
+        path = bench.scratch / name
+        if path.exists():
+            subprocess.run(["chmod", "-R", "u+w", path], check=True)
+            shutil.rmtree(path)
+
+
+def _seconds(bench: Bench, words: list[str], changes: dict[str, str] | None = None) -> float:
     begun = time.perf_counter()
-    done = subprocess.run(words, env=bench.environ, cwd=bench.scratch, capture_output=True, check=False)
+    environ = {**bench.environ, **(changes or {})}
+    done = subprocess.run(words, env=environ, cwd=bench.scratch, capture_output=True, check=False)
     if done.returncode:
         raise RuntimeError(done.stderr.decode())
     return time.perf_counter() - begun

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 
 CLOSURE = 1056  # paths, as in the measurement of 2011 that row D4 quotes
 BATCH = 10_000
+QUERY = f"-qR of {CLOSURE} paths by a real client"
+VALID_PATHS = f"queryValidPaths of {BATCH}"
+ADD = "add a NAR of 1 GB by a real client"
+ADD_SYNCED = f"{ADD}, beside a peer that syncs"
 
 
 def run(bench: Bench) -> None:
@@ -45,21 +50,24 @@ def run(bench: Bench) -> None:
         client = {"NIX_REMOTE": "daemon"}
         bench.environ.update(client)
         peer = {**client, "NIX_STATE_DIR": theirs["NIX_STATE_DIR"]}
-        ask = [nix_store, "-qR", top]
-        bench.compare(f"-qR of {CLOSURE} paths by a real client", ours=ask, peer=ask, peer_environ=peer, limit=1.0)
-        if _installed("strace"):
-            ratio = _system_calls(ask, bench.environ) / _system_calls(ask, {**bench.environ, **peer})
-            bench.record("the client's system calls meanwhile", ratio, "x the peer", limit=1.0)
-        ours_store, peer_store = (_connect(env) for env in (bench.environ, {**bench.environ, **peer}))
-        extra = [StorePath(f"{index:032d}-missing") for index in range(BATCH - len(paths))]
-        many = [path for path, _ in paths] + extra
-        bench.compare(
-            f"queryValidPaths of {BATCH}",
-            ours=lambda: _discard(ours_store.valid_paths(many)),
-            peer=lambda: _discard(peer_store.valid_paths(many)),
-            limit=0.7,
-        )
-        _measure_adding(bench, nix_store, peer)
+        if bench.wants(QUERY):
+            ask = [nix_store, "-qR", top]
+            bench.compare(QUERY, ours=ask, peer=ask, peer_environ=peer, limit=1.0)
+            if _installed("strace"):
+                ratio = _system_calls(ask, bench.environ) / _system_calls(ask, {**bench.environ, **peer})
+                bench.record("the client's system calls meanwhile", ratio, "x the peer", limit=1.0)
+        if bench.wants(VALID_PATHS):
+            ours_store, peer_store = (_connect(env) for env in (bench.environ, {**bench.environ, **peer}))
+            extra = [StorePath(f"{index:032d}-missing") for index in range(BATCH - len(paths))]
+            many = [path for path, _ in paths] + extra
+            bench.compare(
+                VALID_PATHS,
+                ours=lambda: _discard(ours_store.valid_paths(many)),
+                peer=lambda: _discard(peer_store.valid_paths(many)),
+                limit=0.7,
+            )
+        if bench.wants(ADD, ADD_SYNCED):
+            _measure_adding(bench, nix_store, peer)
         bench.record("idle memory", _resident(ours_daemon.pid) / 1e6, "MB", limit=60)
     finally:
         for daemon in (ours_daemon, peer_daemon):
@@ -81,16 +89,21 @@ def _measure_adding(bench: Bench, nix_store: str, peer: dict[str, str]) -> None:
         path = subprocess.run([*add], env=environ, capture_output=True, text=True, check=True).stdout.strip()
         subprocess.run([nix_store, "--delete", path], env=environ, capture_output=True, check=True)
 
-    bench.compare(
-        f"add a NAR of {size >> 20} MB by a real client",
-        ours=add,
-        peer=add,
-        peer_environ=peer,
-        before_ours=lambda: forget(bench.environ),
-        before_peer=lambda: forget({**bench.environ, **peer}),
-        pairs=3,
-        limit=1.0,
-    )
+    def fresh() -> None:
+        # Both, and written: what the other one left to be written would be written by whoever syncs next.
+        forget(bench.environ)
+        forget({**bench.environ, **peer})
+        os.sync()
+
+    def added_then_synced() -> float:
+        begun = time.perf_counter()
+        subprocess.run(add, env={**bench.environ, **peer}, stdout=subprocess.DEVNULL, check=True)
+        subprocess.run(["sync", "--file-system", bench.scratch], check=True)
+        return time.perf_counter() - begun
+
+    compare = partial(bench.compare, ours=add, before_ours=fresh, before_peer=fresh, pairs=3)
+    compare(ADD, peer=add, peer_environ=peer, limit=1.0)
+    compare(ADD_SYNCED, peer=added_then_synced)
 
 
 def _closure(directory: StoreDir) -> Iterator[tuple[StorePath, list[StorePath]]]:
