@@ -7,18 +7,24 @@ syncfs(2), rename(2), and Pillai et al., "All File Systems Are Not Created Equal
 from __future__ import annotations
 
 import os
+from itertools import count
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _SYNC_FILE_RANGE_WRITE = 2
 
-_temporary_counter = 0
+_temporary_numbers = count(1)  # of the process, which is what makes names unique; threads may ask at once
 
 
 def temporary_name(path: str) -> str:
-    """Return a name beside `path` that says which process made it: a collector asks whether that one still runs."""
-    global _temporary_counter  # noqa: PLW0603  a process-wide counter is what makes the name unique
-    _temporary_counter += 1
+    """Return a name beside `path` that says which process made it: a collector asks whether that one still runs.
+
+    It ends as nothing else does: whoever looks for files by how they end does not find half a one.
+    """
     folder, name = os.path.split(path)
-    return os.path.join(folder, f".tmp-{os.getpid()}-{_temporary_counter}-{name}"[:255])
+    return os.path.join(folder, f".tmp-{os.getpid()}-{next(_temporary_numbers)}-{name}"[:254] + "~")
 
 
 def sync_directory(path: str) -> None:
@@ -78,13 +84,19 @@ def replace_file(path: str, content: bytes, mode: int = 0o644) -> None:
 
     Blocks on the disk; raises OSError and leaves the old file and no temporary one.
     """
+    replace_by_pieces(path, (content,), mode)
+
+
+def replace_by_pieces(path: str, pieces: Iterable[bytes], mode: int = 0o644) -> None:
+    """Like `replace_file`, of contents that come in pieces; what getting the next one raises ends it, too."""
     temporary = temporary_name(path)
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         try:
-            view = memoryview(content)
-            while view:
-                view = view[os.write(fd, view) :]
+            for piece in pieces:
+                view = memoryview(piece)
+                while view:
+                    view = view[os.write(fd, view) :]
             os.fsync(fd)
         finally:
             os.close(fd)

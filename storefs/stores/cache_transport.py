@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager
 
+from storefs.durable import replace_by_pieces
 from storefs.errors import StoreError, SystemRefusedError
 from storefs.formats.compression import decompress
 
@@ -116,20 +117,7 @@ class FileTransport:
         path = self._path(key)
         try:
             os.makedirs(os.path.dirname(path), exist_ok=True)
-            import tempfile  # noqa: PLC0415  7 ms, for who writes
-
-            descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".tmp-")
-            try:
-                with open(descriptor, "wb") as file:
-                    for piece in source():
-                        file.write(piece)
-                    file.flush()
-                    os.fchmod(file.fileno(), 0o644)
-                    os.fsync(file.fileno())
-                os.rename(temporary, path)
-            except BaseException:
-                os.unlink(temporary)
-                raise
+            replace_by_pieces(path, source())
         except OSError as error:
             raise SystemRefusedError(f"writing binary cache '{self.uri}'", error) from error
 

@@ -112,3 +112,8 @@ def test_imports_are_not_hidden_from_the_contracts() -> None:
         and isinstance(call.args[0], ast.Constant)
     ]
     assert hidden == []
+
+
+def test_only_one_file_makes_things_durable() -> None:
+    asking = {source.name for source in sources() if _uses(source, "os", {"fsync", "fdatasync", "sync"})}
+    assert asking == {"storefs.durable"}, "contents, sync and rename in the right order: storefs.durable"
