@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from storefs.config import Config
     from storefs.options import Invocation
 
+_RECEIVE = 256 << 10  # bytes: as much as the kernel holds for a socket
+
 COMMAND = Command(
     "nix-daemon",
     "Perform store operations and builds on behalf of other users",
@@ -58,7 +60,7 @@ def run(invocation: Invocation) -> int:
 
 
 def _serve(config: Config, client: socket.socket, peer: Peer) -> None:
-    chunks = iter(lambda: client.recv(1 << 16), b"")
+    chunks = iter(lambda: client.recv(_RECEIVE), b"")
     make_user_directories(config, peer.user)
     with LocalStore(config) as store:
         service = BuildingService(store, config)
@@ -76,7 +78,7 @@ def _serve_stdio(config: Config) -> int:
         while view:
             view = view[os.write(output, view) :]
 
-    chunks = iter(lambda: os.read(0, 1 << 16), b"")
+    chunks = iter(lambda: os.read(0, _RECEIVE), b"")
     with LocalStore(config) as store:
         service = BuildingService(store, config)
         serve_client(Reader(chunks), send, service, Peer(0, "", trusted=True), hangup_fd=0)

@@ -185,7 +185,7 @@ class BlobStore:
 class IntakeArea:
     """The working directory of one addition.  Used in one thread at a time; ends with `close`."""
 
-    __slots__ = ("_behind", "_counter", "_damaged", "_fd", "_fresh", "_links", "_repair", "_store", "path", "published")
+    __slots__ = ("_counter", "_damaged", "_fd", "_fresh", "_links", "_repair", "_store", "behind", "path", "published")
 
     def __init__(self, store: BlobStore, path: str, repair: bool) -> None:
         self._store = store
@@ -197,7 +197,7 @@ class IntakeArea:
         self.published: set[bytes] = set()  # digests that got their names, which no committed row may name yet
         self.path = path
         self._fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._behind = WriteBehind(path)
+        self.behind = WriteBehind(path)
         fcntl.flock(self._fd, fcntl.LOCK_EX)
 
     def is_ours(self) -> bool:
@@ -280,7 +280,7 @@ class IntakeArea:
 
     def sync(self, digests: list[bytes]) -> None:
         """Make these blobs, bytes and names, durable."""
-        error = self._behind.finish()
+        error = self.behind.finish()
         if not digests:
             return
         try:
@@ -301,7 +301,7 @@ class IntakeArea:
 
     def close(self) -> int:
         """Give up everything that was not published and return the bytes that this frees."""
-        self._behind.finish()
+        self.behind.finish()
         freed = remove_area(self.path)
         os.close(self._fd)
         return freed
@@ -330,7 +330,7 @@ class IntakeArea:
     def _keep_link(self, digest: bytes, link: str, size: int) -> None:
         self._links[digest] = link
         self._fresh.add(digest)
-        self._behind.wrote(link, size)
+        self.behind.wrote(link, size)
 
     def _link_name(self, digest: bytes) -> str:
         return f"{self.path}/{digest.hex()}"

@@ -26,11 +26,15 @@ if TYPE_CHECKING:
 
     Buffer = bytes | bytearray | memoryview
 
-WHOLE_LIMIT = 4 << 20  # bytes: files up to this size are held in memory once; larger ones go to disk piece by piece
+# Bytes. Files up to this size are held in memory once. Larger ones go to disk piece by piece, each hashed and written
+# while it is in the processor's cache: twice as fast as doing one after the other with megabytes.
+WHOLE_LIMIT = 256 << 10
 _SPOOL_LIMIT = 32 << 20  # bytes of small contents that stay in memory; more of them wait in a file of the area
 _BATCH = 256 << 10  # bytes: pieces of the NAR are joined to this size, so that hashing releases the interpreter lock
-_THREAD_PAYS = 1 << 20  # bytes of NAR before a second thread is worth its start
+_LARGE = 64 << 10  # bytes: such a piece is hashed and written as it is
+_THREAD_PAYS = 16 << 20  # bytes of NAR before a second thread is worth its start; smaller ones come many at a time
 _QUEUE_DEPTH = 8
+_WRITE_BEHIND = 32 << 20  # bytes of a large file after which the disk begins to write them
 
 
 class Contents:
@@ -110,7 +114,11 @@ class _NarHash:
         self._thread: _HashThread | None = None
 
     def add(self, piece: Buffer) -> None:
-        self._pending.append(piece)
+        if len(piece) >= _LARGE:
+            self._flush()
+            self._feed(piece)
+            return
+        self._pending.append(_kept(piece))
         self._pending_size += len(piece)
         if self._pending_size >= _BATCH:
             self._flush()
@@ -128,26 +136,32 @@ class _NarHash:
             self._thread = None
 
     def _flush(self) -> None:
+        if not self._pending:
+            return
         batch = b"".join(self._pending)
         self._pending.clear()
         self._pending_size = 0
+        self._feed(batch)
+
+    def _feed(self, batch: Buffer) -> None:
         self.size += len(batch)
         if self._sink is not None:
+            batch = bytes(batch)
             self._sink(batch)
         if self._thread is None and self.size < _THREAD_PAYS:
             self._hash.update(batch)
             return
         if self._thread is None:
             self._thread = _HashThread(self._hash.update)
-        self._thread.put(batch)
+        self._thread.put(_kept(batch))
 
 
 class _HashThread:
     """Feeds batches to a function on another thread, in order, at most a few ahead."""
 
-    def __init__(self, update: Callable[[bytes], None]) -> None:
+    def __init__(self, update: Callable[[Buffer], None]) -> None:
         self._update = update
-        self._batches: list[bytes | None] = []
+        self._batches: list[Buffer | None] = []
         self._guard = allocate_lock()
         self._available = allocate_lock()  # held while there is nothing to do
         self._available.acquire()
@@ -156,7 +170,7 @@ class _HashThread:
         self._done.acquire()
         start_new_thread(self._run, ())
 
-    def put(self, batch: bytes | None) -> None:
+    def put(self, batch: Buffer | None) -> None:
         with self._room:
             pass
         with self._guard:
@@ -281,7 +295,9 @@ class _Ingest:
             digest = digester.finish()
             self._area().keep_moved(digest, os.fsdecode(event.path), size)
             return digest
-        temporary = self._area().temporary_name()
+        area = self._area()
+        temporary = area.temporary_name()
+        unasked = 0
         try:
             fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, BLOB_MODE)
             try:
@@ -290,12 +306,16 @@ class _Ingest:
                     view = memoryview(piece)
                     while view:
                         view = view[os.write(fd, view) :]
+                    unasked += len(piece)
+                    if unasked >= _WRITE_BEHIND:
+                        area.behind.growing(temporary)
+                        unasked = 0
             finally:
                 os.close(fd)
         except OSError as error:
             raise write_error(temporary, error) from error
         digest = digester.finish()
-        self._area().keep_written(digest, temporary, size)
+        area.keep_written(digest, temporary, size)
         return digest
 
     def _whole(self, size: int, stream: Iterator[Event]) -> bytes:
@@ -310,14 +330,30 @@ class _Ingest:
         return b"".join(self._pieces(size, stream))
 
     def _pieces(self, size: int, stream: Iterator[Event]) -> Iterable[Buffer]:
+        """Yield the contents; small pieces, as they come from a socket, are joined to batches."""
         left = size
         add = self._nar.add
+        small: list[Buffer] = []
+        joined = 0
         while left > 0:
             piece = next(stream, None)
             if not isinstance(piece, (bytes, memoryview, bytearray)):
                 raise BadNarError("the contents of a file are cut short")
             left -= len(piece)
+            if left < 0:
+                raise BadNarError("a file is longer than announced")
+            if small or len(piece) < _LARGE:
+                small.append(_kept(piece))
+                joined += len(piece)
+                if joined < _BATCH and left:
+                    continue
+                piece = b"".join(small)
+                small.clear()
+                joined = 0
             add(piece)
             yield piece
-        if left:
-            raise BadNarError("a file is longer than announced")
+
+
+def _kept(piece: Buffer) -> Buffer:
+    """A piece that stays what it is: whoever gave a view of a buffer may use that again."""
+    return piece if isinstance(piece, bytes) or (isinstance(piece, memoryview) and piece.readonly) else bytes(piece)

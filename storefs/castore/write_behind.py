@@ -25,7 +25,9 @@ class WriteBehind:
 
     def __init__(self, directory: str) -> None:
         self._directory = directory
-        self._queue: SimpleQueue[str] | None = None  # paths, and '' at the end; its thread starts with the first
+        self._queue: SimpleQueue[tuple[str, bool]] | None = (
+            None  # ('', False) at the end; its thread starts with the first
+        )
         self._done = allocate_lock()  # held while the thread runs
         self._error: OSError | None = None
         self._waiting = 0  # bytes of small files that nobody has asked the disk to write
@@ -42,30 +44,37 @@ class WriteBehind:
             self._syncing = True
             self._ask(self._directory)
 
+    def growing(self, path: str) -> None:
+        """Much was added to a file that is not complete; it may have another name soon.  Never blocks on the disk."""
+        self._ask(path, growing=True)
+
     def finish(self) -> OSError | None:
         """Wait for the requests under way, and return why the disk could not write if it could not.
 
         May block on the disk.
         """
         if self._queue is not None:
-            self._queue.put("")
+            self._queue.put(("", False))
             self._done.acquire()
             self._done.release()
             self._queue = None
         return self._error
 
-    def _ask(self, path: str) -> None:
+    def _ask(self, path: str, *, growing: bool = False) -> None:
         if self._queue is None:
             from _queue import SimpleQueue  # noqa: PLC0415  small additions never need one
 
             self._queue = SimpleQueue()
             self._done.acquire()
             start_new_thread(self._run, (self._queue,))
-        self._queue.put(path)
+        self._queue.put((path, growing))
 
-    def _run(self, queue: SimpleQueue[str]) -> None:
+    def _run(self, queue: SimpleQueue[tuple[str, bool]]) -> None:
         try:
-            while path := queue.get():
+            while True:
+                path, growing = queue.get()
+                if not path:
+                    return
                 try:
                     if path == self._directory:
                         sync_file_system(path)
@@ -73,6 +82,8 @@ class WriteBehind:
                     else:
                         start_writing(path)
                 except OSError as error:
-                    self._error = error
+                    # What grew may have its final name by now, and was asked for by that, too.
+                    if not (growing and isinstance(error, FileNotFoundError)):
+                        self._error = error
         finally:
             self._done.release()

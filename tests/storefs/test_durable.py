@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+
 from storefs.durable import replace_by_pieces, replace_file, temporary_name
 
 if TYPE_CHECKING:

@@ -5,17 +5,23 @@ import os
 import resource
 import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from storefs.castore.host_tree import HostTreeError, host_events
 from storefs.castore.restore import RestoreError, restore
 from storefs.formats.byte_reader import ByteReader
-from storefs.formats.nar import Directory, EndDirectory, Regular, parse_nar, write_nar
+from storefs.formats.nar import Directory, EndDirectory, NarWriter, Regular, parse_nar, write_nar
 from storefs.formats.path_info import PathInfo
 from storefs.formats.store_path import StorePath
 from storefs.stores.local import LocalStore
 from tests.store_invariants import check_invariants
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from storefs.formats.nar import Event
 
 PATH = StorePath("0" * 32 + "-x")
 
@@ -136,3 +142,30 @@ def test_restoring_replaces_nothing(scratch: Path) -> None:
         restore([Directory(b""), EndDirectory()], str(scratch / "there"))
     with pytest.raises(RestoreError, match="No such file"):
         restore([Directory(b""), EndDirectory()], str(scratch / "missing" / "x"))
+
+
+@pytest.mark.parametrize("piece_size", [1000, 100_000, 300_000])
+def test_pieces_may_be_overwritten_when_the_next_is_asked_for(local_store: LocalStore, piece_size: int) -> None:
+    """One buffer for all pieces, of a file so large that it is hashed on two threads and written while it comes."""
+    size = 39_000_000
+    buffer = bytearray(piece_size)
+    expected = hashlib.sha256()
+    writer = NarWriter()
+    expected.update(writer.regular(b"", False, size))
+
+    def events() -> Iterator[Event]:
+        yield Regular(b"", False, size)
+        for start in range(0, size, piece_size):
+            buffer[:] = start.to_bytes(4, "little") * (piece_size // 4)
+            expected.update(buffer)
+            yield memoryview(buffer)
+
+    with local_store.intake() as intake:
+        tree = intake.add_events(events())
+        expected.update(writer.end_regular(size))
+        assert tree.nar_hash.digest == expected.digest()
+        intake.register([(tree, PathInfo(PATH, tree.nar_hash, tree.nar_size))])
+    kept = hashlib.sha256()
+    for piece in local_store.nar(PATH):
+        kept.update(piece)
+    assert kept.digest() == expected.digest()

@@ -65,3 +65,9 @@ def test_nothing_runs_for_a_small_addition(scratch: Path) -> None:
     behind.wrote(str(scratch / "small"), 100)
     assert os.listdir("/proc/self/task") == tasks
     assert behind.finish() is None
+
+
+def test_a_file_that_grew_and_got_its_name_is_no_error(scratch: Path) -> None:
+    behind = WriteBehind(str(scratch))
+    behind.growing(str(scratch / "renamed meanwhile"))
+    assert behind.finish() is None
