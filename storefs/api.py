@@ -80,6 +80,13 @@ class Intake(Protocol):
     def add_bytes(self, content: bytes, *, executable: bool = False) -> Tree:
         """Take in one regular file."""
 
+    def prepare(self) -> None:
+        """Do beforehand what registering would wait longest for: make durable what was taken in. Never needed.
+
+        Raises:
+            StoreError: as `register`.
+        """
+
     def register(self, additions: Sequence[tuple[Tree, PathInfo]], *, replace: bool = False) -> None:
         """Make all of them valid, durably, in one transaction. A path that is valid already is left as it is.
 

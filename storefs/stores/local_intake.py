@@ -70,6 +70,7 @@ class LocalIntake:
         self._on_registered = on_registered
         self._area_or_none: IntakeArea | None = None
         self._contents_or_none: Contents | None = None
+        self._durable: set[bytes] = set()  # digests of blobs that were synced under their names
 
     def __enter__(self) -> LocalIntake:
         return self
@@ -121,6 +122,18 @@ class LocalIntake:
         """See `storefs.api.Intake`."""
         return ingest_bytes(content, executable, self._contents)
 
+    def prepare(self) -> None:
+        """See `storefs.api.Intake`.
+
+        What the collector takes away before the commit gets its name back in `_write`, which syncs that again.
+        """
+        area = self._area_or_none
+        if area is not None:
+            area.publish()
+            fresh = area.published.union(self._unnamed(area.digests)) - self._durable
+            area.sync(list(fresh))
+            self._durable |= fresh
+
     def register(self, additions: Sequence[tuple[Tree, PathInfo]], *, replace: bool = False) -> None:
         """See `storefs.api.Intake`."""
         trees: list[tuple[IngestedTree, PathInfo]] = []
@@ -134,10 +147,7 @@ class LocalIntake:
         if derivations:
             self._check_derivations(derivations)
         outputs = [_output_paths(derivations.get(info.path)) for _, info in trees]
-        area = self._area_or_none
-        if area is not None:
-            area.publish()
-            area.sync(list(area.published.union(self._unnamed(area.digests))))
+        self.prepare()
         registered = self._env.update(lambda txn: self._write(txn, trees, outputs, replace))
         if self._on_registered is not None:
             self._on_registered(registered)

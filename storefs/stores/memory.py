@@ -189,6 +189,9 @@ class MemoryIntake:
         """See `storefs.api.Intake`."""
         return MemoryTree(nar_of_bytes(content, executable))
 
+    def prepare(self) -> None:
+        """See `storefs.api.Intake`; memory does not last."""
+
     def register(self, additions: Sequence[tuple[Tree, PathInfo]], *, replace: bool = False) -> None:
         """See `storefs.api.Intake`."""
         ours = []

@@ -93,6 +93,9 @@ class RemoteIntake:
         nar = nar_of_bytes(content, executable)
         return self._hashed(lambda: iter([nar]), None)
 
+    def prepare(self) -> None:
+        """See `storefs.api.Intake`; making it durable is the daemon's."""
+
     def register(self, additions: Sequence[tuple[Tree, PathInfo]], *, replace: bool = False) -> None:
         """See `storefs.api.Intake`, and the module for what can't be promised."""
         known = {}

@@ -254,6 +254,7 @@ class Substitution:
                         failure = failure or error
                         continue
                     done.append(taken)
+                intake.prepare()  # before waiting for groups that do the same
                 self._await_references(done, inside)
                 ready = self._registrable(done)
                 if ready:

@@ -169,3 +169,26 @@ def test_pieces_may_be_overwritten_when_the_next_is_asked_for(local_store: Local
     for piece in local_store.nar(PATH):
         kept.update(piece)
     assert kept.digest() == expected.digest()
+
+
+def test_what_was_prepared_is_registered_though_a_collector_took_it_meanwhile(local_store: LocalStore) -> None:
+    content = os.urandom(1 << 20)
+    with local_store.intake() as intake:
+        tree = intake.add_bytes(content)
+        intake.prepare()
+        collector = local_store.collector()
+        collector.collect()
+        collector.close()
+        [(digest, _)] = local_store.blobs.all_digests()
+        os.unlink(local_store.blobs.path(digest))  # as a collector does that was told of it by an older row
+        intake.register([(tree, PathInfo(PATH, tree.nar_hash, tree.nar_size))])
+    assert content in b"".join(local_store.nar(PATH))
+    check_invariants(local_store)
+
+
+def test_what_was_prepared_and_not_registered_leaves_nothing(local_store: LocalStore) -> None:
+    with local_store.intake() as intake:
+        intake.add_bytes(os.urandom(1 << 20))
+        intake.prepare()
+    assert list(local_store.blobs.all_digests()) == []
+    check_invariants(local_store)
