@@ -139,7 +139,7 @@ class _Build:
         rounds = self._config.integer("repeat") + 1 if self._request.mode is BuildMode.NORMAL else 1
         before: dict[str, Hash] = {}
         for number in range(1, rounds):
-            found = self._run_once(user, f" (round {number}/{rounds})", self._hash_round)
+            found = self._run_once(user, f" (round {number}/{rounds})", self._hash_round, move=False)
             self._compare_rounds(before, found)
             before = found
 
@@ -157,7 +157,8 @@ class _Build:
                 self._store, produced, lambda info: signed(info, self._config, self._directory), before_commit
             )
 
-        self._run_once(user, f" (round {rounds}/{rounds})" if rounds > 1 else "", finish)
+        label = f" (round {rounds}/{rounds})" if rounds > 1 else ""
+        self._run_once(user, label, finish, move=self._request.mode is not BuildMode.CHECK)
 
     def _hash_round(self, produced: Produced) -> dict[str, Hash]:
         """Hash the outputs of a round that is not the last, and keep them for whoever wants to see differences."""
@@ -206,8 +207,11 @@ class _Build:
                 rewrites[path.hash_part] = scratch[name].hash_part
         return scratch, rewrites
 
-    def _run_once(self, user: BuildUser, label: str, finish: Callable[[Produced], T]) -> T:
-        """Run the builder once and return what `finish` makes of what it left."""
+    def _run_once(self, user: BuildUser, label: str, finish: Callable[[Produced], T], *, move: bool) -> T:
+        """Run the builder once and return what `finish` makes of what it left.
+
+        Without `move` it stays where it is, whole: somebody may want to compare it.
+        """
         machine, mode = self._machine, self._request.mode
         sandboxed = self._sandboxed
         activity = None
@@ -261,7 +265,7 @@ class _Build:
                 keep=keep,
                 inputs=self._closure(),
                 owner=user.uid,
-                move=(sandboxed and not self._networked) or not user.foreign,
+                move=move and ((sandboxed and not self._networked) or not user.foreign),
                 repair=mode is BuildMode.REPAIR,
             )
             made = finish(produced)

@@ -182,6 +182,18 @@ def test_check_keeps_the_difference_for_whoever_wants_to_see_it(bench: Workbench
     assert (first, second, drv) == (bench.shown(random), kept, bench.store.directory.print(random))
 
 
+def test_what_is_kept_for_comparison_is_whole(bench: Workbench) -> None:
+    """Large files, too, which go into the store by being moved there."""
+    random = bench.derive("random", "/bin/busybox mkdir $out; /bin/busybox head -c 100000 /dev/urandom > $out/large")
+    (result,) = bench.build(random)
+    assert result.ok, result.message
+    checked = bench.fail(random, BuildMode.CHECK, keep_failed="true")
+    repeated = bench.fail(bench.derive("again", "/bin/busybox head -c 100000 /dev/urandom > $out"), repeat="1",
+                          keep_failed="true")  # fmt: skip
+    assert (Path(checked.message.rsplit("'", 2)[1]) / "large").stat().st_size == 100000
+    assert Path(repeated.message.rsplit("'", 2)[1]).stat().st_size == 100000
+
+
 def test_a_build_is_repeated_as_often_as_is_asked(bench: Workbench) -> None:
     steady = bench.derive("steady", "echo building; echo steady > $out")
     bench.build_one(steady, repeat="2")
