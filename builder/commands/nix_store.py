@@ -307,11 +307,21 @@ def _optimise(invocation: Invocation, store: Store) -> int:
     return verifying.optimise(store)
 
 
-def _serve(invocation: Invocation, store: Store) -> int:
-    from builder.serve_session import serve_stdio
+def _serve(invocation: Invocation) -> int:
+    from contextlib import closing
+
+    from storefs.stores.open import open_store
 
     _no_operands(invocation)
-    return serve_stdio(invocation.config, store, may_write=invocation.flag("--write"))
+    config, may_write = invocation.config, invocation.flag("--write")
+    if config.store_uri.startswith("ssh://"):
+        from storefs.stores.ssh_copy import relay
+
+        return relay(config, config.store_uri, write=may_write)
+    from builder.serve_session import serve_stdio
+
+    with closing(open_store(config)) as store:
+        return serve_stdio(config, store, may_write=may_write)
 
 
 _WITHOUT_STORE = {
@@ -321,6 +331,7 @@ _WITHOUT_STORE = {
     "--generate-binary-cache-key": _generate_key,
     "--print-fixed-path": _print_fixed_path,
     "--restore": _restore,
+    "--serve": _serve,
 }
 _WITH_STORE = {
     "--add": _add,
@@ -338,7 +349,6 @@ _WITH_STORE = {
     "--realise": _realise,
     "--register-validity": _register_validity,
     "--repair-path": _repair_path,
-    "--serve": _serve,
     "--verify": _verify,
     "--verify-path": _verify_path,
 }

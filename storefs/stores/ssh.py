@@ -63,8 +63,7 @@ class SshMaster:
         """
         import subprocess  # noqa: PLC0415  5 ms, for who talks to other machines
 
-        known_hosts = self._known_hosts() if self.host != "localhost" else ""
-        command = self._ssh_command(program, known_hosts) if self.host != "localhost" else program
+        command, known_hosts = self._command(program)
         try:
             process = subprocess.Popen(
                 command,
@@ -109,6 +108,22 @@ class SshMaster:
 
         return iter(lambda: os.read(source.fileno(), _RECEIVE), b""), send, close
 
+    def hand_over(self, program: list[str]) -> int:
+        """Run a program there with the standard input, output and error of this process; return its exit status.
+
+        Raises:
+            SshUnreachableError: ssh can't be started.
+        """
+        import subprocess  # noqa: PLC0415  see `connect`
+
+        command, known_hosts = self._command(program)
+        try:
+            return subprocess.run(command, env=self._config.environment(), check=False).returncode
+        except OSError as error:
+            raise SshUnreachableError(f"cannot start '{command[0]}': {error.strerror}") from error
+        finally:
+            _remove(known_hosts)
+
     def abort(self) -> None:
         """End all programs that were started, from any thread; who waits for an answer finds the end instead."""
         for process in list(self._started):
@@ -138,6 +153,13 @@ class SshMaster:
         if not host or not port.isdigit() or self.host.endswith("]"):
             host, port = self.host, ""
         return host.strip("[]"), port
+
+    def _command(self, program: list[str]) -> tuple[list[str], str]:
+        """What to start for a program there, and a file that goes when it has ended, or ''."""
+        if self.host == "localhost":
+            return program, ""
+        known_hosts = self._known_hosts()
+        return self._ssh_command(program, known_hosts), known_hosts
 
     def _ssh_command(self, program: list[str], known_hosts: str) -> list[str]:
         host, port = self._host_and_port()

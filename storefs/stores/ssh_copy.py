@@ -36,13 +36,31 @@ def open_ssh(config: Config, uri: str, directory: StoreDir, *, write: bool) -> S
     master = SshMaster(config, uri)
     if master.scheme != "ssh":
         raise UsageError(f"don't know how to copy over '{uri}'; only 'ssh://' is supported here")
+    program = _serving_program(master, write=write)
+    return ServeStore(master.uri, directory, lambda: master.connect(program))
+
+
+def relay(config: Config, uri: str, *, write: bool) -> int:
+    """Let the client on our standard input and output talk to the store of `ssh://[USER@]HOST`, until one of them ends.
+
+    Both speak the serve protocol, so they settle its version between them and nothing is read here. Returns the exit
+    status of the program there.
+
+    Raises:
+        StoreError: the machine can't be reached.
+    """
+    master = SshMaster(config, uri)
+    return master.hand_over(_serving_program(master, write=write))
+
+
+def _serving_program(master: SshMaster, *, write: bool) -> list[str]:
     program = [master.parameters.get("remote-program", "nix-store"), "--serve"]
     if write:
         program.append("--write")
     remote = master.parameters.get("remote-store", "")
     if remote:
         program += ["--store", remote]
-    return ServeStore(master.uri, directory, lambda: master.connect(program))
+    return program
 
 
 class SshSource(DirectSource):
