@@ -156,7 +156,7 @@ def _dump(invocation: Invocation) -> int:
 def _restore(invocation: Invocation) -> int:
     from storefs.commands.operations import adding
 
-    return adding.restore_stdin(invocation.operands)
+    return adding.restore_stdin(invocation.config, invocation.operands)
 
 
 def _print_fixed_path(invocation: Invocation) -> int:

@@ -49,10 +49,11 @@ class _Frame:
         self.anchor = anchor  # an open descriptor that ``path`` goes through, or -1
 
 
-def host_events(path: str, keep: Keep | None = None) -> Iterator[Event]:
+def host_events(path: str, keep: Keep | None = None, order: Callable[[bytes], bytes] | None = None) -> Iterator[Event]:
     """Yield the tree at ``path``; a symbolic link there is itself the tree.
 
     ``keep`` is asked for every entry beneath, with its path and 'regular', 'directory', 'symlink' or 'unknown'.
+    ``order`` gives what entries are sorted by instead of their names.
     Raises HostTreeError for what can't be read, changes while it is read, or is a socket, a pipe or a device.
     """
     start = os.fsencode(path)
@@ -66,7 +67,7 @@ def host_events(path: str, keep: Keep | None = None) -> Iterator[Event]:
                 # The usual case: opened without another look, and its one piece given out from here.
                 yield from _regular(kernel_path, shown, name)
             else:
-                event = _visit(kernel_path, shown, name, stack)
+                event = _visit(kernel_path, shown, name, stack, order)
                 if event is None:
                     yield from _regular(kernel_path, shown, name)
                 else:
@@ -92,7 +93,9 @@ def host_events(path: str, keep: Keep | None = None) -> Iterator[Event]:
                 os.close(frame.anchor)
 
 
-def _visit(path: bytes, shown: bytes, name: bytes, stack: list[_Frame]) -> Event | None:
+def _visit(
+    path: bytes, shown: bytes, name: bytes, stack: list[_Frame], order: Callable[[bytes], bytes] | None
+) -> Event | None:
     """Look at an object that is not known to be a regular file, and enter it if it is a directory; None for a file."""
     try:
         mode = os.lstat(path).st_mode
@@ -115,7 +118,7 @@ def _visit(path: bytes, shown: bytes, name: bytes, stack: list[_Frame]) -> Event
             raise
     except OSError as error:
         raise HostTreeError(f"cannot read '{os.fsdecode(shown)}': {error.strerror}") from error
-    entries.sort(reverse=True)
+    entries.sort(key=None if order is None else lambda entry: order(entry[0]), reverse=True)
     stack.append(_Frame(path, shown, entries, anchor))
     return Directory(name)
 

@@ -33,5 +33,5 @@ def run(invocation: Invocation) -> int:
     bases = [name[2:] for name, _ in invocation.given if name in ("--base16", "--base32", "--base64", "--sri")]
     base = bases[-1] if bases else "sri"  # the last one given, as in Nix
     for operand in invocation.operands:
-        sys.stdout.write(hash_operand(operand, algo, base, flat=True) + "\n")
+        sys.stdout.write(hash_operand(invocation.config, operand, algo, base, flat=True) + "\n")
     return 0

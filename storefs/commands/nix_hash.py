@@ -45,6 +45,13 @@ def run(invocation: Invocation) -> int:
         return 0
     base = next((base for base in ("base32", "base64", "sri") if invocation.flag(f"--{base}")), "base16")
     for operand in invocation.operands:
-        text = hash_operand(operand, algo, base, flat=invocation.flag("--flat"), truncate=invocation.flag("--truncate"))
+        text = hash_operand(
+            invocation.config,
+            operand,
+            algo,
+            base,
+            flat=invocation.flag("--flat"),
+            truncate=invocation.flag("--truncate"),
+        )
         sys.stdout.write(text + "\n")
     return 0

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
-from storefs.castore.host_tree import host_events
 from storefs.castore.restore import restore
-from storefs.commands.operations.hashing import hash_nar
+from storefs.commands.operations.hashing import hash_nar, host_nar
 from storefs.commands.operations.reading import find_object
 from storefs.errors import UsageError
 from storefs.formats.byte_reader import ByteReader
@@ -80,7 +79,7 @@ def dump(config: Config, operands: list[str]) -> int:
         raise UsageError("only one argument allowed")
     source = os.path.abspath(operands[0])
     if os.path.lexists(source) or not StoreDir(config.store_dir).is_in_store(source):
-        write_out(write_nar(host_events(operands[0])))
+        write_out(host_nar(operands[0], case_hack=config.boolean("use-case-hack")))
         return 0
     store = open_store(config)
     try:
@@ -91,11 +90,16 @@ def dump(config: Config, operands: list[str]) -> int:
     return 0
 
 
-def restore_stdin(operands: list[str]) -> int:
+def restore_stdin(config: Config, operands: list[str]) -> int:
     """`--restore PATH`: a NAR to host files; needs no store."""
     if len(operands) != 1:
         raise UsageError("only one argument allowed")
-    restore(parse_nar(ByteReader(read_in())), operands[0])
+    events = parse_nar(ByteReader(read_in()))
+    if config.boolean("use-case-hack"):
+        from storefs.formats.case_hack import with_suffixes
+
+        events = with_suffixes(events)
+    restore(events, operands[0])
     return 0
 
 

@@ -10,12 +10,18 @@ from storefs.formats.hashes import Hash, Hasher, compress_digest
 from storefs.formats.nar import write_nar
 from storefs.stores.adding import hash_flat_file
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from storefs.config import Config
+
 _BATCH = 256 << 10
 
 
-def hash_operand(path: str, algo: str, base: str, *, flat: bool, truncate: bool = False) -> str:
+def hash_operand(config: Config, path: str, algo: str, base: str, *, flat: bool, truncate: bool = False) -> str:
     """The hash of a file's bytes (``flat``) or of a path's NAR, spelled in ``base``; raises StoreError."""
-    result = hash_flat_file(path, algo) if flat else hash_nar(path, algo)
+    result = hash_flat_file(path, algo) if flat else hash_nar(path, algo, case_hack=config.boolean("use-case-hack"))
     if not truncate or len(result.digest) <= 20:
         return result.to_string(base, base == "sri")
     digest = compress_digest(result.digest, 20)
@@ -27,12 +33,21 @@ def hash_operand(path: str, algo: str, base: str, *, flat: bool, truncate: bool 
     return f"{algo}-{text}" if base == "sri" else text
 
 
-def hash_nar(path: str, algo: str) -> Hash:
+def host_nar(path: str, *, case_hack: bool) -> Iterator[bytes]:
+    """The NAR of a host path; ``case_hack`` undoes what `nix-store --restore` did to its names."""
+    if case_hack:
+        from storefs.formats.case_hack import plain_name, without_suffixes
+
+        return write_nar(without_suffixes(host_events(path, order=plain_name)))
+    return write_nar(host_events(path))
+
+
+def hash_nar(path: str, algo: str, *, case_hack: bool = False) -> Hash:
     """The hash of the NAR of a host path; raises HostTreeError."""
     hasher = Hasher(algo)
     batch: list[bytes] = []
     size = 0
-    for piece in write_nar(host_events(path)):
+    for piece in host_nar(path, case_hack=case_hack):
         batch.append(piece)
         size += len(piece)
         if size >= _BATCH:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from storefs.settings import DEFAULTS
+from tests.conftest import BIN
 
 if TYPE_CHECKING:
     from tests.conftest import Runner
@@ -163,3 +166,22 @@ def test_nar_that_lacks_the_file_is_said(run: Runner, scratch: Path) -> None:
     (scratch / "no.nar").write_text("nothing")
     assert "'no.nar' can't be read as an archive: " in run("nix", "nar", "ls", "no.nar", status=1).stderr
     assert "none.nar" in run("nix", "nar", "ls", "none.nar", status=1).stderr
+
+
+def test_case_hack_goes_there_and_back(run: Runner, scratch: Path) -> None:
+    tree = scratch / "tree"
+    (tree / "dir").mkdir(parents=True)
+    for name in ("A", "a", "a.b"):
+        (tree / "dir" / name).write_text(name)
+    plain = subprocess.run([BIN / "nix-store", "--dump", tree], check=True, stdout=subprocess.PIPE).stdout
+    option = ("--option", "use-case-hack", "true")
+    subprocess.run([BIN / "nix-store", *option, "--restore", scratch / "out"], check=True, input=plain)
+    assert sorted(os.listdir(scratch / "out" / "dir")) == ["A", "a.b", "a~nix~case~hack~1"]
+    dumped = subprocess.run(
+        [BIN / "nix-store", *option, "--dump", scratch / "out"], check=True, stdout=subprocess.PIPE
+    ).stdout
+    assert dumped == plain
+    hashes = [run("nix-hash", *words, "--type", "sha256").stdout for words in ((*option, "out"), ("tree",))]
+    assert hashes[0] == hashes[1]
+    (scratch / "out" / "dir" / "a~nix~case~hack~7").touch()
+    assert "file name collision in between" in run("nix-hash", *option, "out", status=1).stderr
