@@ -15,7 +15,7 @@ from storefs.errors import StoreError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from bz2 import BZ2Compressor
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from storefs.config import Config
     from storefs.formats.store_path import StorePath
@@ -82,6 +82,26 @@ def open_build_log(config: Config, drv_path: StorePath) -> BuildLog | None:
     compress = config.boolean("compress-build-log")
     base = drv_path.base_name
     return BuildLog(f"{config.log_dir}/drvs/{base[:2]}/{base[2:]}{'.bz2' if compress else ''}", compress)
+
+
+def save_build_log(config: Config, drv_path: StorePath, chunks: Iterable[bytes]) -> None:
+    """Keep the log of a build that ran elsewhere, in place of one that is here; who reads sees either. Raises OSError.
+
+    Kept whatever `keep-build-log` says: somebody asks for this one.
+    """
+    base = drv_path.base_name
+    path = f"{config.log_dir}/drvs/{base[:2]}/{base[2:]}.bz2"
+    partial = f"{path}.{os.getpid()}"
+    log = BuildLog(partial, compress=True)
+    try:
+        for chunk in chunks:
+            log.write(chunk)
+        log.close()
+        os.replace(partial, path)
+    except BaseException:
+        log.close()
+        os.unlink(partial)
+        raise
 
 
 def find_build_log(config: Config, drv_path: StorePath) -> str | None:

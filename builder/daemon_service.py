@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 
-from builder.build_log import open_build_log
+from builder.build_log import save_build_log
 from builder.cancellation import until_hangup
 from builder.local_builder import LocalBuilder
 from builder.open import open_builder_now
@@ -98,16 +98,7 @@ class BuildingService(StoreService):
 
     def add_build_log(self, derivation: StorePath, chunks: Iterable[Buffer]) -> None:
         """See `Service`."""
-        log = open_build_log(self.config, derivation)
-        if log is None:
-            for _ in chunks:
-                pass
-            return
-        try:
-            for chunk in chunks:
-                log.write(bytes(chunk))
-        finally:
-            log.close()
+        save_build_log(self.config, derivation, (bytes(chunk) for chunk in chunks))
 
     def verify(self, *, check_contents: bool, repair: bool) -> bool:
         """See `Service`."""

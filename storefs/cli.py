@@ -52,6 +52,7 @@ _NIX_ALIASES = {
     "store add-path": "add_path",
     "store dump-path": "dump_path",
     "store diff-closures": "diff_closures",
+    "store copy-log": "copy_log",
 }
 
 

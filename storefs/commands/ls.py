@@ -11,6 +11,7 @@ from storefs.options import Command, Option
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from storefs.options import Invocation
+    from storefs.stores.nar_store import NarStore
 
 COMMAND = Command(
     "verglas ls",
@@ -28,15 +29,18 @@ COMMAND = Command(
 def run(invocation: Invocation) -> int:
     """Carry out the command."""
     from storefs.commands.operations.reading import NoSuchFileError, describe, find_object, listing
-    from storefs.stores.open import open_store
+    from storefs.stores.any_store import open_any_store
+    from storefs.stores.nar_store import NarStore
 
     if len(invocation.operands) != 1:
         raise UsageError("one path is wanted")
     if invocation.flag("--json") and invocation.flag("--directory"):
         raise UsageError("'--directory' is useless with '--json'")
     recursive = invocation.flag("--recursive")
-    store = open_store(invocation.config)
+    store = open_any_store(invocation.config)
     try:
+        if isinstance(store, NarStore):
+            return _list_nar(invocation, store)
         try:
             local, entry, text = find_object(store, invocation.operands[0])
         except NoSuchFileError as error:
@@ -55,4 +59,23 @@ def run(invocation: Invocation) -> int:
             sys.stdout.write(line + "\n")
     finally:
         store.close()
+    return 0
+
+
+def _list_nar(invocation: Invocation, store: NarStore) -> int:
+    """The same for a store that keeps whole NARs; it also tells where in the NAR files are."""
+    from storefs.commands.operations.nar_index import describe_entry, list_entry, local_nar_cache, open_object
+
+    file, entry, text = open_object(store, invocation.operands[0], local_nar_cache(invocation.config.store_uri))
+    file.close()
+    recursive = invocation.flag("--recursive")
+    if invocation.flag("--json"):
+        from storefs.commands.operations.json_output import print_json
+
+        print_json(invocation, describe_entry(entry, recursive=recursive))
+        return 0
+    shown = "." if entry.kind == "directory" else os.path.basename(text)
+    options = {"long": invocation.flag("--long"), "directory": invocation.flag("--directory")}
+    for line in list_entry(entry, shown, recursive=recursive, **options):
+        sys.stdout.write(line + "\n")
     return 0

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from storefs.formats.nar import Directory, EndDirectory, Regular, Symlink, parse_nar
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from storefs.formats.byte_reader import ByteReader
 
 
@@ -47,3 +49,23 @@ def list_nar(reader: ByteReader) -> dict[str, Any]:
         if isinstance(event, Directory):
             open_directories.append(node)
     return {"version": 1, "root": root}
+
+
+_BUILD_IDS = ("lib", "debug", ".build-id")
+_HEX = frozenset("0123456789abcdef")
+
+
+def debug_files(listing: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the files with debug information that a listing names: (`BUILD-ID.debug`, path of the file in the NAR).
+
+    They lie where gdb looks for them: `lib/debug/.build-id/ab/cdef....debug`.
+    """
+    node = listing["root"]
+    for name in _BUILD_IDS:
+        node = node.get("entries", {}).get(name, {})
+    for first, directory in node.get("entries", {}).items():
+        for rest, file in directory.get("entries", {}).items():
+            digits, dot, extension = rest.partition(".")
+            well_formed = len(first) == 2 and len(digits) == 38 and _HEX.issuperset(first + digits)
+            if well_formed and dot + extension == ".debug" and file["type"] == "regular":
+                yield first + rest, "/".join((*_BUILD_IDS, first, rest))

@@ -16,7 +16,7 @@ from storefs.errors import StoreError, SystemRefusedError
 from storefs.formats.byte_reader import ByteReader
 from storefs.formats.compression import EXTENSIONS, check_method, open_compressor
 from storefs.formats.hashes import Hasher
-from storefs.formats.nar_listing import list_nar
+from storefs.formats.nar_listing import debug_files, list_nar
 from storefs.formats.narinfo import NarInfo
 from storefs.formats.signatures import SecretKey, sign_info
 from storefs.logs import INFO, log
@@ -50,6 +50,7 @@ class CacheWriter:
         level: of the compression, -1 for its default.
         keys: sign every narinfo with each of them.
         listings: also write `.ls` files.
+        debug_info: also write `debuginfo/BUILD-ID.debug` files, which tell debuggers where to find debug information.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class CacheWriter:
         level: int = -1,
         keys: Sequence[SecretKey] = (),
         listings: bool = False,
+        debug_info: bool = False,
     ) -> None:
         self._cache = cache
         self._transport = cache.transport
@@ -67,11 +69,12 @@ class CacheWriter:
         self._level = level
         self._keys = keys
         self._listings = listings
+        self._debug_info = debug_info
 
     @classmethod
     def from_parameters(cls, cache: BinaryCache, parameters: dict[str, str], config: Config) -> CacheWriter:
         """Make one as a store URI's parameters ask for: `compression`, `compression-level`, `secret-key`,
-        `write-nar-listing`.
+        `write-nar-listing`, `index-debug-info`.
 
         Raises:
             StoreError: a parameter or the key is malformed.
@@ -85,6 +88,7 @@ class CacheWriter:
             level=int(level) if level.removeprefix("-").isdigit() else -1,
             keys=[read_secret_key(key_file)] if key_file else [],
             listings=parameters.get("write-nar-listing", "") in ("1", "true", "yes"),
+            debug_info=parameters.get("index-debug-info", "") in ("1", "true", "yes"),
         )
 
     def prepare(self, *, priority: int | None = None, want_mass_query: bool = True) -> None:
@@ -175,7 +179,7 @@ class CacheWriter:
                     yield piece
 
             listing = None
-            if self._listings:
+            if self._listings or self._debug_info:
                 listing = list_nar(ByteReader(watched()))
             else:
                 for _ in watched():
@@ -190,10 +194,17 @@ class CacheWriter:
             key = f"nar/{file_hash.to_string('base32', False)}.nar{EXTENSIONS[self._compression]}"
             if not self._transport.exists(key):
                 self._transport.put(key, lambda: _read_again(spool), size, "application/x-nix-nar")
-        if listing is not None:
-            content = json.dumps(listing, ensure_ascii=False, separators=(",", ":"))
-            self._put_bytes(f"{info.path.hash_part}.ls", content.encode("utf-8", "surrogateescape"), "application/json")
+        if listing is not None and self._listings:
+            self._put_json(f"{info.path.hash_part}.ls", listing)
+        if listing is not None and self._debug_info:
+            for build_id, member in debug_files(listing):
+                if not self._transport.exists(f"debuginfo/{build_id}"):
+                    self._put_json(f"debuginfo/{build_id}", {"archive": f"../{key}", "member": member})
         return NarInfo(sign_info(info, self._cache.directory, self._keys), key, self._compression, file_hash, size)
+
+    def _put_json(self, key: str, value: object) -> None:
+        content = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        self._put_bytes(key, content.encode("utf-8", "surrogateescape"), "application/json")
 
     def _put_bytes(self, key: str, content: bytes, content_type: str) -> None:
         self._transport.put(key, lambda: [content], len(content), content_type)

@@ -146,3 +146,25 @@ def test_build_logs_are_pushed_and_found_in_the_cache(shop: Shop, run: Runner) -
     settings = {"NIX_STATE_DIR": shop.state, "NIX_LOG_DIR": f"{shop.scratch}/no-logs"}
     settings["NIX_CONFIG"] = f"substituters = {shop.uri}\n"
     assert run("verglas", "log", shop.paths["top"], **settings).stdout == "what the builder printed\n"
+
+
+def test_logs_are_copied_from_cache_to_store_and_to_another_cache(shop: Shop, run: Runner) -> None:
+    (name,) = [path.name for path in (shop.cache / "log").iterdir() if path.name.endswith("-top.drv")]
+    (shop.cache / "log" / name).write_text("what the builder printed\n")
+    out, drv = shop.paths["top"], f"{shop.scratch}/store/{name}"
+    settings = {"NIX_STATE_DIR": f"{shop.scratch}/new-state", "NIX_LOG_DIR": f"{shop.scratch}/new-logs"}
+    settings["NIX_CONFIG"] = "experimental-features = nix-command\nsubstituters =\n"
+    log, copy = ("nix", "log"), ("nix", "store", "copy-log")
+
+    assert "is not available" in run(*log, drv, status=1, **settings).stderr
+    # What the store that is named keeps counts, not what is kept here.
+    assert run(*log, "--store", shop.uri, out, **settings).stdout == "what the builder printed\n"
+    run(*copy, "--from", shop.uri, out, **settings)
+    assert run(*log, drv, **settings).stdout == "what the builder printed\n"
+    other = f"file://{shop.scratch}/other"
+    assert "is not available" in run(*log, "--store", other, drv, status=1, **settings).stderr
+    run(*copy, "--to", other, drv, **settings)
+    assert run(*log, "--store", other, drv, **settings).stdout == "what the builder printed\n"
+    assert "'--from' or '--to'" in run(*copy, drv, status=1, **settings).stderr
+    lost = run(*copy, "--from", f"file://{shop.scratch}/none", drv, status=1, **settings).stderr
+    assert f"build log for '{drv}' is not available" in lost

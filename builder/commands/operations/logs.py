@@ -1,4 +1,4 @@
-"""`nix-store --read-log`: the logs of builds."""
+"""The logs of builds, found here or in a binary cache: `nix-store --read-log`, `nix log`, `nix store copy-log`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from storefs.errors import StoreError
 from storefs.logs import warn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from storefs.api import Store
     from storefs.config import Config
@@ -19,9 +19,15 @@ if TYPE_CHECKING:
 
 
 def print_logs(config: Config, store: Store, paths: Iterable[StorePath]) -> int:
-    """Print the log of each derivation, or of the derivation that made each path; from a cache, if it is not here."""
+    """Print the log of each derivation, or of the derivation that made each path.
+
+    Looked for where the store is, and then in the substituters.
+    """
     for path in paths:
-        pieces = _find(config, _derivations(store, path))
+        drv_paths = derivations(store, path)
+        pieces = find_log(config, config.store_uri, drv_paths)
+        if pieces is None and drv_paths and config.boolean("substitute"):
+            pieces = _first_log(config, config.words("substituters"), drv_paths)
         if pieces is None:
             raise StoreError(f"build log of derivation '{store.directory.print(path)}' is not available")
         sys.stdout.flush()
@@ -32,7 +38,8 @@ def print_logs(config: Config, store: Store, paths: Iterable[StorePath]) -> int:
     return 0
 
 
-def _derivations(store: Store, path: StorePath) -> list[StorePath]:
+def derivations(store: Store, path: StorePath) -> list[StorePath]:
+    """Return `path` if it is a derivation, else those that made it, as far as somebody knows."""
     if path.is_derivation:
         return [path]
     info = store.find_path_info(path)
@@ -42,28 +49,38 @@ def _derivations(store: Store, path: StorePath) -> list[StorePath]:
     return [info.deriver] if info.deriver else store.valid_derivers(path)
 
 
-def _find(config: Config, derivations: list[StorePath]) -> Iterable[bytes] | None:
-    for derivation in derivations:
-        found = find_build_log(config, derivation)
+def find_log(config: Config, uri: str, drv_paths: Sequence[StorePath]) -> Iterable[bytes] | None:
+    """Return the log of the first of some derivations of which a store keeps one, None if it keeps none.
+
+    Raises:
+        StoreError: the store can't be asked.
+    """
+    from storefs.stores.cache_uri import Caches, is_cache_uri
+
+    if is_cache_uri(uri):
+        with Caches(config) as caches:
+            cache = caches.open_cache(uri)
+            for drv_path in drv_paths:
+                log = cache.build_log(drv_path) if cache.is_usable() else None
+                if log is not None:
+                    return [log]
+        return None
+    for drv_path in drv_paths:
+        found = find_build_log(config, drv_path)
         if found is not None:
             return read_build_log(found)
-    if derivations and config.boolean("substitute"):
-        return _find_in_caches(config, derivations)
     return None
 
 
-def _find_in_caches(config: Config, derivations: list[StorePath]) -> list[bytes] | None:
-    from storefs.stores.cache_uri import Caches, is_cache_uri
+def _first_log(config: Config, uris: Iterable[str], drv_paths: Sequence[StorePath]) -> Iterable[bytes] | None:
+    from storefs.stores.cache_uri import is_cache_uri
 
-    with Caches(config) as caches:
-        for uri in config.words("substituters"):
-            cache = caches.open_cache(uri) if is_cache_uri(uri) else None
-            for derivation in derivations:
-                try:
-                    log = cache.build_log(derivation) if cache is not None and cache.is_usable() else None
-                except StoreError as error:
-                    warn(str(error))
-                    break
-                if log is not None:
-                    return [log]
+    for uri in uris:
+        try:
+            log = find_log(config, uri, drv_paths) if is_cache_uri(uri) else None
+        except StoreError as error:
+            warn(str(error))
+            continue
+        if log is not None:
+            return log
     return None

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +15,7 @@ from storefs.config import load_config
 from storefs.formats.path_info import PathInfo
 from storefs.formats.signatures import SecretKey
 from storefs.stores.local import LocalStore
+from tests.conftest import BIN
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -133,6 +135,78 @@ def test_the_store_of_another_machine(run: Runner, scratch: Path, hello: str) ->
         assert run("nix", "path-info", "--store", uri, hello).stdout == hello + "\n"
     finally:
         run("verglas", "umount", "--store", f"{scratch}/remote", status=None)  # its daemon mounts it for its clients
+
+
+def test_a_machine_behind_another_machine(run: Runner, environ: dict[str, str], scratch: Path, hello: str) -> None:
+    far = f"{scratch}/far"
+    try:
+        near = f"ssh://localhost?remote-store=ssh://localhost?remote-store=ssh://localhost?remote-store={far}"
+        assert run("nix", "store", "add-path", scratch / "hello", "--store", near).stdout == hello + "\n"
+        assert run("nix", "path-info", "--all", "--store", far).stdout == hello + "\n"
+        run("nix", "copy", "--from", near, "--no-check-sigs", hello, NIX_STATE_DIR=f"{scratch}/fresh")
+        assert run("verglas", "cat", hello, NIX_STATE_DIR=f"{scratch}/fresh").stdout == "hello\n"
+        # Who may not write here may not write behind it.
+        words = [BIN / "nix-store", "--serve", "--store", f"ssh://localhost?remote-store={far}"]
+        addition = b"".join(number.to_bytes(8, "little") for number in (0x390C9DEB, 0x207, 4))
+        done = subprocess.run(words, env=environ, input=addition, capture_output=True, check=False)
+        assert done.returncode == 1
+        assert b"may not change the store" in done.stderr
+    finally:
+        run("verglas", "umount", "--store", far, status=None)  # whoever serves mounts it
+
+
+def test_files_in_a_binary_cache_are_read_from_its_nars(run: Runner, scratch: Path) -> None:
+    tree = scratch / "tree"
+    (tree / "dir").mkdir(parents=True)
+    (tree / "dir" / "file").write_text("some text")
+    (tree / "run").write_text("#!")
+    (tree / "run").chmod(0o755)
+    (tree / "link").symlink_to("run")
+    path = run("nix-store", "--add", tree).stdout.strip()
+    cache = f"file://{scratch}/cache"
+    run("nix", "copy", "--to", f"{cache}?compression=none", path)
+
+    assert run("nix", "store", "cat", "--store", cache, f"{path}/dir/file").stdout == "some text"
+    here, there = (run("nix", "store", "ls", "-lR", *words, path).stdout for words in ((), ("--store", cache)))
+    assert there == here
+    assert run("nix", "store", "ls", "--store", cache, f"{path}/dir/file").stdout == "file\n"
+    listing = json.loads(run("nix", "store", "ls", "--json", "-R", "--store", cache, path).stdout)
+    (nar,) = (scratch / "cache" / "nar").iterdir()
+    offset = listing["entries"]["dir"]["entries"]["file"]["narOffset"]
+    assert nar.read_bytes()[offset:][:9] == b"some text"
+    assert "is not a regular file" in run("nix", "store", "cat", "--store", cache, f"{path}/dir", status=1).stderr
+    assert "does not exist" in run("nix", "store", "cat", "--store", cache, f"{path}/no", status=1).stderr
+
+    # What is kept is used when the cache has lost it, and what was changed on the way is not kept.
+    kept = f"{cache}?local-nar-cache={scratch}/kept"
+    content = nar.read_bytes()
+    nar.write_bytes(content.replace(b"some", b"evil"))
+    assert "has another hash" in run("nix", "store", "cat", "--store", kept, f"{path}/dir/file", status=1).stderr
+    assert list((scratch / "kept").iterdir()) == []
+    nar.write_bytes(content)
+    run("nix", "store", "ls", "--store", kept, path)
+    nar.unlink()
+    assert run("nix", "store", "cat", "--store", kept, f"{path}/dir/file").stdout == "some text"
+    assert json.loads(next((scratch / "kept").glob("*.ls")).read_text())["root"] == listing
+    run("nix", "store", "cat", "--store", cache, f"{path}/dir/file", status=1)
+
+
+def test_debug_information_is_indexed(run: Runner, scratch: Path) -> None:
+    folder = scratch / "debug" / "lib" / "debug" / ".build-id"
+    name = "623eda209c26a59b1a8638ff7752f6b945c26b.debug"
+    for made in ("02", "zz"):
+        (folder / made).mkdir(parents=True)
+        (folder / made / name).touch()
+    (folder / "02" / "short.debug").touch()
+    (folder / "02" / ("f" * 38)).touch()
+    path = run("nix-store", "--add", scratch / "debug").stdout.strip()
+    run("nix", "copy", "--to", f"file://{scratch}/cache?index-debug-info=1&compression=none", path)
+    (index,) = (scratch / "cache" / "debuginfo").iterdir()
+    (nar,) = (scratch / "cache" / "nar").iterdir()
+    assert index.name == "02" + name
+    expected = {"archive": f"../nar/{nar.name}", "member": f"lib/debug/.build-id/02/{name}"}
+    assert json.loads(index.read_text()) == expected
+    assert not list((scratch / "cache").glob("*.ls"))
 
 
 def test_directories_of_a_store_are_parameters_of_its_name(environ: dict[str, str], scratch: Path) -> None:
