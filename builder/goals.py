@@ -68,6 +68,7 @@ class Goal:
         needs: goals that must be done first.
         needed_by: goals that wait for this one.
         sources: paths that must be fetched before it can be built.
+        evaluated_sources: paths that must be copied from the store it was evaluated in.
         status: how it ended.
         failure: why it failed.
         failed_needs: how many of `needs` failed.
@@ -84,6 +85,7 @@ class Goal:
     needs: set[Goal] = field(default_factory=set)
     needed_by: set[Goal] = field(default_factory=set)
     sources: list[StorePath] = field(default_factory=list)
+    evaluated_sources: list[StorePath] = field(default_factory=list)
     corrupt: frozenset[StorePath] = frozenset()
     status: BuildStatus = BuildStatus.ALREADY_VALID
     failure: BuildError | None = None
@@ -117,10 +119,12 @@ class GoalGraph:
     Args:
         store: what is valid.
         fetcher: what can be fetched; None when substitution is off.
+        evaluated: another store, which has derivations and their sources.
     """
 
-    def __init__(self, store: Store, fetcher: Fetcher | None) -> None:
+    def __init__(self, store: Store, fetcher: Fetcher | None, evaluated: Store | None = None) -> None:
         self._store = store
+        self._evaluated = evaluated
         self._fetcher = fetcher
         self._derivations: dict[StorePath, Derivation] = {}
         self.goals: dict[StorePath, Goal] = {}
@@ -168,7 +172,9 @@ class GoalGraph:
         """The derivation at a valid path; read once."""
         found = self._derivations.get(path)
         if found is None:
-            found = self._derivations[path] = self._store.derivation(path)
+            evaluated = self._evaluated
+            has_it = evaluated if evaluated is not None and evaluated.is_valid(path) else self._store
+            found = self._derivations[path] = has_it.derivation(path)
         return found
 
     def inputs(self, goal: Goal) -> frozenset[StorePath]:
@@ -217,7 +223,10 @@ class GoalGraph:
     def _load(self, goals: list[Goal]) -> None:
         """Read derivations, fetching those that are not here; check that they have the wanted outputs."""
         directory = self._store.directory
-        valid = self._store.valid_paths([goal.path for goal in goals])
+        paths = [goal.path for goal in goals]
+        valid = self._store.valid_paths(paths)
+        if self._evaluated is not None:
+            valid |= self._evaluated.valid_paths(paths)
         for goal in goals:
             if goal.path not in valid:
                 if self._fetcher is None or goal.path not in self._offers([goal.path]):
@@ -257,11 +266,14 @@ class GoalGraph:
         fresh: list[Goal] = []
         sources = {path for goal in goals if goal.derivation is not None for path in goal.derivation.input_srcs}
         absent = sources - self._store.valid_paths(sources)
+        copied = self._evaluated.valid_paths(absent) if self._evaluated is not None and absent else set()
+        absent -= copied
         offered = self._offers(absent)
         for goal in goals:
             derivation = goal.derivation
             assert derivation is not None
             goal.sources = sorted(derivation.input_srcs & absent)
+            goal.evaluated_sources = sorted(derivation.input_srcs & copied)
             for path in goal.sources:
                 if path not in offered:
                     print_path = self._store.directory.print

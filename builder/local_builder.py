@@ -100,7 +100,7 @@ class LocalBuilder:
         Raises:
             StoreError: a derivation is missing or malformed.
         """
-        graph = GoalGraph(self._machine.store, self._fetcher)
+        graph = GoalGraph(self._machine.store, self._fetcher, self._machine.evaluated)
         graph.add_targets(targets)
         will_build = {goal.path for goal in graph.goals.values() if goal.phase is Phase.BUILD}
         unknown = {goal.path for goal in graph.goals.values() if goal.phase is Phase.FAILED}

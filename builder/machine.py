@@ -16,6 +16,7 @@ from storefs.stores.mountpoint import ensure_mounted, find_mount
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from builder.progress import Progress
+    from storefs.api import Store
     from storefs.config import Config
     from storefs.stores.local import LocalStore
 
@@ -27,15 +28,17 @@ class LocalMachine:
         config: directories and settings.
         store: where inputs are and outputs go.
         progress: is told what happens.
+        evaluated: another store that has the derivations and their sources (`--eval-store`); None if `store` has them.
 
     Attributes:
         privileged: whether this process is root.
         user_namespaces: whether the kernel allows them.
     """
 
-    def __init__(self, config: Config, store: LocalStore, progress: Progress) -> None:
+    def __init__(self, config: Config, store: LocalStore, progress: Progress, evaluated: Store | None = None) -> None:
         self.config = config
         self.store = store
+        self.evaluated = evaluated
         self.progress = progress
         self.privileged = os.geteuid() == 0
         self.user_namespaces = _user_namespaces_allowed()

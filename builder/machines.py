@@ -1,4 +1,4 @@
-"""Other machines that can build: how they are written down, which of them fits a derivation, which is chosen. Pure.
+"""Other machines that can build: how they are written down, which of them fits a derivation, which is chosen.
 
 A line of `builders` or of a machines file has up to eight columns, `-` for a default: store URI, systems, SSH key,
 number of builds at once, speed factor, features, mandatory features, public host key. Semantics: machines.cc and
@@ -64,6 +64,15 @@ def parse_machines(text: str, default_system: str, read: Callable[[str], str]) -
         BadMachineError: a line can't be understood.
     """
     return [_parse_line(line, default_system) for line in _lines(text, read)]
+
+
+def read_machines(path: str) -> str:
+    """Return the contents of a file of machines, '' if there is none. Raises OSError."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except FileNotFoundError:
+        return ""
 
 
 def _lines(text: str, read: Callable[[str], str]) -> Iterator[str]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from builder.daemon_client import DaemonBuilder
+    from builder.nar_builder import NarBuilder
     from builder.scheduler import OtherMachines
     from storefs.api import Store
     from storefs.config import Config
@@ -27,14 +28,15 @@ if TYPE_CHECKING:
 
 @contextmanager
 def open_builder_now(
-    config: Config, store: Store, progress: Progress | None = None
-) -> Iterator[LocalBuilder | DaemonBuilder]:
+    config: Config, store: Store, progress: Progress | None = None, evaluated: Store | None = None
+) -> Iterator[LocalBuilder | DaemonBuilder | NarBuilder]:
     """Open the builder for a store, for callers without an event loop.
 
     Args:
         config: directories and settings.
         store: where outputs go; a local one, or a daemon's, which then builds.
         progress: is told what happens; the display that fits if None.
+        evaluated: has the derivations, if `store` is a local one that has not; sources are copied as builds need them.
 
     Raises:
         UsageError: nobody can build into this store.
@@ -43,7 +45,11 @@ def open_builder_now(
     shown = progress or default_progress()
     try:
         if isinstance(store, LocalStore):
-            with _Interruptible(), LocalMachine(config, store, shown) as machine, LazyFetcher(config, store) as fetcher:
+            with (
+                _Interruptible(),
+                LocalMachine(config, store, shown, evaluated) as machine,
+                LazyFetcher(config, store) as fetcher,
+            ):
                 others = _other_machines(machine)
                 try:
                     yield LocalBuilder(machine, fetcher if has_substituters(config) else None, others)
@@ -52,8 +58,14 @@ def open_builder_now(
                         others.close()
             return
         from builder.daemon_client import DaemonBuilder  # noqa: PLC0415  who builds here need not load the protocol
+        from storefs.stores.nar_store import NarStore  # noqa: PLC0415
         from storefs.stores.remote import RemoteStore  # noqa: PLC0415
 
+        if isinstance(store, NarStore):
+            from builder.nar_builder import NarBuilder  # noqa: PLC0415
+
+            yield NarBuilder(config, store, shown, open_builder_now)
+            return
         if not isinstance(store, RemoteStore):
             raise UsageError(f"don't know how to build into the store '{store.uri}'")
         yield DaemonBuilder(store, shown)
@@ -111,7 +123,7 @@ def _other_machines(machine: LocalMachine) -> OtherMachines | None:
 @asynccontextmanager
 async def open_builder(
     config: Config, store: Store, progress: Progress | None = None
-) -> AsyncIterator[LocalBuilder | DaemonBuilder]:
+) -> AsyncIterator[LocalBuilder | DaemonBuilder | NarBuilder]:
     """Open the builder for a store, under trio; see `open_builder_now`."""
     with open_builder_now(config, store, progress) as builder:
         yield builder

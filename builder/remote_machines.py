@@ -15,7 +15,7 @@ from builder.environment import BuildAttributes
 from builder.failures import FAILED, TIMED_OUT, BuildError, CancelledError
 from builder.hooks import run_post_build_hook
 from builder.locks import try_lock
-from builder.machines import best_of, parse_machines
+from builder.machines import best_of, parse_machines, read_machines
 from builder.remote_stores import open_remote
 from builder.request import BusyError
 from storefs.api import BuildStatus
@@ -64,7 +64,7 @@ class RemoteMachines:
     def __init__(self, local: LocalMachine) -> None:
         config = local.config
         self._local = local
-        self._machines = parse_machines(config.text("builders"), config.text("system"), _read)
+        self._machines = parse_machines(config.text("builders"), config.text("system"), read_machines)
         self._disabled: set[str] = set()
 
     def __bool__(self) -> bool:
@@ -124,14 +124,6 @@ class RemoteMachines:
             else:
                 free[machine.uri] = locks
         return load
-
-
-def _read(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8") as file:
-            return file.read()
-    except FileNotFoundError:
-        return ""
 
 
 class RemoteSlot:

@@ -91,7 +91,7 @@ class Run:
         self._fallback = config.boolean("fallback")
         jobs = config.integer("max-jobs")
         self._slots = config.integer("cores") if jobs < 0 else jobs
-        self._graph = GoalGraph(machine.store, fetcher)
+        self._graph = GoalGraph(machine.store, fetcher, machine.evaluated)
         self._reports: SimpleQueue[_Report] = SimpleQueue()
         self._ready = ReadyBuilds()
         self._fetches: list[Goal] = []
@@ -235,6 +235,8 @@ class Run:
             outcome: BuildStatus | BaseException
             used = None
             try:
+                if goal.evaluated_sources:
+                    self._copy_evaluated(goal.evaluated_sources)
                 for path in goal.sources:
                     assert self._fetcher is not None
                     self._fetcher.fetch(path)
@@ -245,6 +247,13 @@ class Run:
             self._reports.put((goal, outcome, used, local))
 
         start_new_thread(job, ())
+
+    def _copy_evaluated(self, paths: list[StorePath]) -> None:
+        """Copy sources of a build from the store in which its derivation was evaluated."""
+        from storefs.stores.copy_between import copy_all  # noqa: PLC0415  nearly nobody evaluates in another store
+
+        assert self._machine.evaluated is not None
+        copy_all(self._machine.evaluated, self._store, paths)
 
     def _download_size(self) -> int:
         """How many bytes the fetches that are known of will take, without what their paths refer to."""

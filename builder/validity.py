@@ -18,18 +18,23 @@ if TYPE_CHECKING:
 
 def all_valid(store: Store, targets: Iterable[DerivedPath]) -> bool:
     """Return whether realising all targets would change nothing, and keep what they mean from being collected."""
-    return _valid_outputs(store, targets) is not None
+    return _valid_outputs(store, targets, store) is not None
 
 
-def results_if_valid(store: Store, targets: Sequence[DerivedPath]) -> list[BuildResult] | None:
-    """Return what a builder would return for targets that are all valid, None if there is something to do."""
-    outputs = _valid_outputs(store, targets)
+def results_if_valid(
+    store: Store, targets: Sequence[DerivedPath], evaluated: Store | None = None
+) -> list[BuildResult] | None:
+    """Return what a builder would return for targets that are all valid, None if there is something to do.
+
+    `evaluated` has the derivations if `store` has not.
+    """
+    outputs = _valid_outputs(store, targets, evaluated or store)
     if outputs is None:
         return None
     return [BuildResult(target, BuildStatus.ALREADY_VALID, made) for target, made in zip(targets, outputs, strict=True)]
 
 
-def _valid_outputs(store: Store, targets: Iterable[DerivedPath]) -> list[dict[str, StorePath]] | None:
+def _valid_outputs(store: Store, targets: Iterable[DerivedPath], evaluated: Store) -> list[dict[str, StorePath]] | None:
     """Return the wanted outputs of each target, none for one that is a path; None if something is not valid.
 
     So too where a derivation is not here, or lacks a wanted output: the builder says what is wrong then.
@@ -41,9 +46,9 @@ def _valid_outputs(store: Store, targets: Iterable[DerivedPath]) -> list[dict[st
             found.append({})
             wanted.append(target.path)
             continue
-        if not store.is_valid(target.path):
+        if not evaluated.is_valid(target.path):
             return None
-        outputs = store.derivation(target.path).outputs
+        outputs = evaluated.derivation(target.path).outputs
         if not outputs.keys() >= set(target.outputs):
             return None
         made = {name: path for name in target.outputs or outputs if (path := outputs[name].path) is not None}

@@ -7,10 +7,10 @@ import os
 from evaluator.attr_path import find_along_path
 from evaluator.core.values import force
 from evaluator.instantiate import get_derivations
+from evaluator.stores import show_store
 from storefs.errors import StoreError
 from storefs.formats.derived_path import DerivedPath
 from storefs.gc.roots import add_indirect_root
-from storefs.logs import warn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def build_and_print(session: Session, plan: BuildPlan, *, mode: str, dry_run: bo
         plan: what to build.
         mode: "normal", "check" or "repair".
         dry_run: only say what would happen.
-        link: name of the first link, None for no links.
+        link: name of the first link, None for no links; there are none into a store on another machine either.
 
     Raises:
         BuildFailedError: something could not be built.
@@ -116,6 +116,8 @@ def build_and_print(session: Session, plan: BuildPlan, *, mode: str, dry_run: bo
         return []
     results = session.build(targets, BuildMode[mode.upper()], announce=True)
     session.require_success(results)
+    if not session.has_files():
+        link = None
     outputs = {result.target.path: result.outputs for result in results}
     numbers = {drv_path: number for number, drv_path in enumerate(outputs)}
     directory = session.store_io.directory
@@ -139,14 +141,8 @@ def _show_results(session: Session) -> None:
 
     Where it takes a namespace, `verglas run` and `verglas shell` show the results. The links are right in any case.
     """
-    if not session.has_local_store():
-        return
-    from storefs.stores.mountpoint import mount_for_everybody  # noqa: PLC0415  most links are made where it is mounted
-
-    try:
-        mount_for_everybody(session.config)
-    except StoreError as error:
-        warn(f"the results can't be read yet: {error}")
+    if session.has_local_store():
+        show_store(session.config)
 
 
 def make_root(session: Session, link: str, path: StorePath) -> None:

@@ -44,7 +44,8 @@ def run_remembered(
             the evaluation's thread.
     """
     cache = ResultCache(invocation.config, invocation)
-    cache.usable = cache.usable and usable
+    # Of another store nobody knows whether it still has what was written to it.
+    cache.usable = cache.usable and usable and invocation.value("--eval-store") is None
     output = Output()
     known = cache.find(_validity(invocation.config))
     if known is not None:

@@ -89,6 +89,7 @@ class ResultCache:
         words = " ".join([*invocation.operands, *(word for _, values in invocation.given for word in values)])
         self.usable = self.usable and "-" not in invocation.operands and "currentTime" not in words
         self.usable = self.usable and not config.boolean("restrict-eval") and not config.variable("NIX_SHOW_STATS")
+        self.usable = self.usable and not config.boolean("trace-function-calls")
 
     def find(self, is_valid: Callable[[str], bool]) -> list[str] | None:
         """Return the remembered output if nothing that it depends on changed, else None.

@@ -17,6 +17,7 @@ from evaluator.evaluation import EvalSettings, open_evaluation
 from evaluator.nix_path import is_uri, nix_path, parse_element, resolve_uri
 from evaluator.services import Services
 from evaluator.store_io import StoreIO
+from evaluator.stores import Stores
 from storefs.errors import StoreError
 from storefs.logs import info
 
@@ -47,6 +48,10 @@ class Session:
         arguments: ('arg' or 'argstr', name, text) of `--arg` and `--argstr`.
         read_only: the store is not written.
         recording: note down what the evaluation depends on, for the result cache.
+        eval_store: a store for derivations and sources; what is built still goes to that of `config`.
+
+    Attributes:
+        stores: the store that is evaluated in and the one that is built in.
     """
 
     def __init__(
@@ -57,14 +62,15 @@ class Session:
         arguments: Sequence[tuple[str, str, str]] = (),
         read_only: bool = False,
         recording: bool = False,
+        eval_store: str | None = None,
     ) -> None:
         self.config = config
-        self.read_only = read_only or config.store_uri.startswith("dummy:")
+        self.stores = Stores(config, eval_store)
+        self.read_only = read_only or self.stores.eval_config.store_uri.startswith("dummy:")
         self.thread = EvalThread()
-        self._store: Store | None = None
         self.services = _Services(self)
         self.store_io = StoreIO(
-            config.store_dir, config.environment(), self._open_store, self.services, read_only=self.read_only
+            config.store_dir, config.environment(), self._open_eval_store, self.services, read_only=self.read_only
         )
         pure, restricted = config.boolean("pure-eval"), config.boolean("restrict-eval")
         self.io: EvalIO = self.store_io
@@ -91,8 +97,13 @@ class Session:
         )
         elements = [] if pure else [parse_element(text) for text in [*search_path, *nix_path(config)]]
         counting = config.variable("NIX_COUNT_CALLS") not in {"", "0"}
-        observe_calls(trace=self.settings.show_trace, count=counting)
         self.state = open_evaluation(self.io, self.settings, elements)
+        tracer = None
+        if config.boolean("trace-function-calls"):
+            from evaluator.function_trace import FunctionTrace  # noqa: PLC0415  rarely wanted
+
+            tracer = FunctionTrace(self.state.positions)
+        observe_calls(trace=self.settings.show_trace, count=counting, tracer=tracer)
         if config.boolean("parse-cache"):
             from evaluator.parse_cache import ParseCache  # noqa: PLC0415  only who wants it
 
@@ -113,30 +124,25 @@ class Session:
                 io.allow(os.path.abspath(target))
                 io.allow(os.path.realpath(target))
 
-    def _open_store(self) -> Store | None:
-        if self.config.store_uri.startswith("dummy:"):
-            return None
-        if self._store is None:
-            absent = not os.path.exists(self.config.verglas_dir + "/db") and _is_local(self.config)
-            if absent and self.store_io.read_only:
-                return None  # nothing was ever stored here: a command that only looks must not begin it
-            from storefs.stores.any_store import open_any_store  # noqa: PLC0415  printing a number needs no database
-
-            self._store = open_any_store(self.config)
-        return self._store
+    def _open_eval_store(self) -> Store | None:
+        return self.stores.open_eval(read_only=self.store_io.read_only)
 
     def has_local_store(self) -> bool:
         """Whether the store is one that this process opens itself, not a daemon's."""
         return self.store.uri == "local"
 
+    def has_files(self) -> bool:
+        """Whether the paths of the store are files of this machine, so that links can lead to them."""
+        return self.store.uri in {"local", "daemon"}
+
     @property
     def store(self) -> Store:
-        """The store; opens it.
+        """The store that is built in; opens it.
 
         Raises:
             StoreError: there is none.
         """
-        store = self.store_io.store
+        store = self.stores.build_store() or self.store_io.store
         if store is None:
             raise StoreError("there is no store yet, and this command must not make one")
         return store
@@ -155,7 +161,10 @@ class Session:
             return result
 
         try:
-            return self.thread.run(body)
+            result = self.thread.run(body)
+            if not self.read_only:
+                self.stores.show_eval()
+            return result
         except NixError as error:
             error.positions = self.state.positions
             error.show_trace = self.settings.show_trace
@@ -227,32 +236,40 @@ class Session:
         from builder.validity import results_if_valid  # noqa: PLC0415  most evaluations build nothing
         from storefs.api import BuildMode  # noqa: PLC0415
 
-        valid = results_if_valid(self.store, targets) if mode in {None, BuildMode.NORMAL} else None
+        evaluated = self._derivations_for(targets, sent=mode is BuildMode.REPAIR)
+        valid = results_if_valid(self.store, targets, evaluated) if mode in {None, BuildMode.NORMAL} else None
         if valid is not None:
             return valid  # what people ask for most often is there, and needs no builder
         from builder.open import open_builder_now  # noqa: PLC0415
 
-        with open_builder_now(self.config, self.store) as builder:
+        with open_builder_now(self.config, self.store, evaluated=evaluated) as builder:
             if announce and self.config.boolean("print-missing"):
-                self._announce(builder.missing_now(targets))
+                self._announce(builder.missing_now(targets), evaluated or self.store)
             return builder.build_now(targets, mode or BuildMode.NORMAL)
 
     def missing(self, targets: Sequence[DerivedPath]) -> Missing:
         """Return what `build` would do."""
+        return self._missing(targets, self._derivations_for(targets))
+
+    def _missing(self, targets: Sequence[DerivedPath], evaluated: Store | None) -> Missing:
         self.store_io.flush()
         from builder.open import open_builder_now  # noqa: PLC0415  most evaluations build nothing
 
-        with open_builder_now(self.config, self.store) as builder:
+        with open_builder_now(self.config, self.store, evaluated=evaluated) as builder:
             return builder.missing_now(targets)
+
+    def _derivations_for(self, targets: Sequence[DerivedPath], *, sent: bool = False) -> Store | None:
+        return self.stores.derivations_for(self.store, (target.path for target in targets), sent=sent)
 
     def announce(self, targets: Sequence[DerivedPath]) -> None:
         """Say on standard error what `build` would do."""
-        self._announce(self.missing(targets))
+        evaluated = self._derivations_for(targets)
+        self._announce(self._missing(targets, evaluated), evaluated or self.store)
 
-    def _announce(self, missing: Missing) -> None:
+    def _announce(self, missing: Missing, store: Store) -> None:
         from builder.reports import missing_lines  # noqa: PLC0415  most evaluations build nothing
 
-        for line in missing_lines(missing, self.store):
+        for line in missing_lines(missing, store):
             info(line)
 
     def require_success(self, results: Sequence[BuildResult]) -> None:
@@ -298,6 +315,7 @@ class _Services(Services):
         results = self._session.thread.outside(lambda: self._session.build(targets))
         rewrites: dict[str, str] = {}
         self._session.require_success(results)
+        self._session.stores.bring_home(path for result in results for path in result.outputs.values())
         for target, result in zip(targets, results, strict=True):
             for name, path in result.outputs.items():
                 rewrites[downstream_placeholder(target.path, name)] = directory.print(path)
@@ -309,6 +327,7 @@ class _Services(Services):
 
         target = DerivedPath(self._session.store_io.directory.parse(path))
         self._session.require_success(self._session.thread.outside(lambda: self._session.build([target])))
+        self._session.stores.bring_home([target.path])
 
     def download(self, io: EvalIO, url: str, name: str, *, unpack: bool, expected: Hash | None) -> str:
         """See `EvalIO.download`."""
@@ -331,10 +350,6 @@ class _Services(Services):
         return self._session.store_io.writing(lambda: fetch(self._session.config, io, request))
 
 
-def _is_local(config: Config) -> bool:
-    return config.store_uri in {"auto", "local"} and not os.path.exists(f"{config.state_dir}/daemon-socket/socket")
-
-
 def open_session(invocation: Invocation, *, read_only: bool = False, recording: bool = False) -> Session:
     """Return the session that a command line asks for (`storefs/installable_options.py`)."""
     config = invocation.config
@@ -353,4 +368,5 @@ def open_session(invocation: Invocation, *, read_only: bool = False, recording: 
         arguments=arguments,
         read_only=read_only,
         recording=recording,
+        eval_store=invocation.value("--eval-store"),
     )

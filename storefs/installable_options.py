@@ -14,7 +14,9 @@ EVALUATION = (
     Option("--include", "-I", takes=("PATH",), help="look for <...> in PATH first; NAME=PATH gives it a name"),
     Option("--impure", help="allow an evaluation that pure-eval would forbid"),
     Option("--no-eval-cache", help="evaluate anew even if nothing changed since the last time"),
-    Option("--eval-store", takes=("URI",), help="accepted for compatibility", hidden=True),
+    Option(
+        "--eval-store", takes=("URI",), help="write derivations and sources to this store, and build in the usual one"
+    ),
 )
 
 INSTALLABLES = (

@@ -160,4 +160,4 @@ class _Run:
         self.roots += 1
         link = os.path.abspath(root) + (f"-{self.roots}" if self.roots > 1 else "")
         directory = session.store_io.directory
-        return add_indirect_root(session.config.state_dir, directory, link, directory.parse(path))
+        return add_indirect_root(session.stores.eval_config.state_dir, directory, link, directory.parse(path))

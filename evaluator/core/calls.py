@@ -135,15 +135,27 @@ def call(f, args, pos=-1):
                 raise not_callable(f, pos)
             if type(functor) is Thunk:
                 functor = force_thunk(cython.cast(Thunk, functor), pos)
-            f = call(functor, [f, args[i]], pos)
+            f = call2(functor, f, args[i], pos)
             i += 1
         else:
             raise not_callable(f, pos)
     return f
 
 
+def call_traced(f, args, pos):
+    """`call`, of which the tracer is told."""
+    tracer: object = counters.tracer
+    tracer.enter(pos)
+    try:
+        return call(f, args, pos)
+    finally:
+        tracer.leave()
+
+
 def call1(f, a, pos=-1):
     """Apply the forced value `f` to one argument."""
+    if counters.tracer is not None:
+        return call_traced(f, [a], pos)
     if type(f) is Func:
         return cython.cast(Func, f).code.enter(f, a, pos)
     return call(f, [a], pos)
@@ -152,6 +164,8 @@ def call1(f, a, pos=-1):
 def call2(f, a, b, pos=-1):
     """Apply the forced value `f` to two arguments."""
     code: Lambda
+    if counters.tracer is not None:
+        return call_traced(f, [a, b], pos)
     if type(f) is Func:
         code = cython.cast(Func, f).code
         if code.arity == 2:

@@ -1,6 +1,6 @@
 # C-level shape of what other compiled modules need of nodes.py.
 from evaluator.core.calls cimport (
-    call, call1, call2, call_primop, call_primop1, call_primop2, coerce, equal, force_attrs, force_list,
+    call, call1, call2, call_primop, call_primop1, call_primop2, call_traced, coerce, equal, force_attrs, force_list,
     force_string_no_context, less, type_error,
 )
 from evaluator.core.values cimport (

@@ -28,6 +28,7 @@ else:
         call2,
         call_primop1,
         call_primop2,
+        call_traced,
         coerce,
         equal,
         force_attrs,
@@ -1172,6 +1173,63 @@ class CallN(Node):
         return call(f, out, self.pos)
 
 
+@cython.final
+@cython.no_gc
+@cython.cclass
+class TracedCall(Node):
+    """A call of which the tracer is told. Such nodes exist only where there is one (trace-function-calls)."""
+
+    f: Node
+    args: list
+    pos: cython.longlong
+
+    def __init__(self, f, args, pos):
+        self.f = f
+        self.args = args
+        self.pos = pos
+
+    @cython.cfunc
+    def eval(self, env: Frame) -> object:
+        f: object = self.f.eval(env)
+        out: list = []
+        for x in self.args:
+            out.append(cython.cast(Node, x).delay(env))
+        return call_traced(f, out, self.pos)
+
+
+@cython.final
+@cython.no_gc
+@cython.cclass
+class TracedOperator(Node):
+    """An operator that is the call of a builtin, for the tracer."""
+
+    node: Node
+    pos: cython.longlong
+
+    def __init__(self, node, pos):
+        self.node = node
+        self.pos = pos
+
+    @cython.cfunc
+    def eval(self, env: Frame) -> object:
+        tracer: object = counters.tracer
+        tracer.enter(self.pos)
+        try:
+            return self.node.eval(env)
+        finally:
+            tracer.leave()
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def test(self, env: Frame, pos: cython.longlong) -> cython.int:
+        tracer: object = counters.tracer
+        tracer.enter(self.pos)
+        try:
+            return self.node.test(env, pos)
+        finally:
+            tracer.leave()
+
+
 def canonical_path(path):
     """Return an absolute path without `.`, `..`, empty components and trailing slash; no link is looked at."""
     if "//" not in path and "/." not in path and (not path.endswith("/") or path == "/"):
@@ -1850,6 +1908,8 @@ class Applied(Node):
         argument: object = env
         if type(f) is Thunk:
             f = self.f = force_thunk(cython.cast(Thunk, f), 0)
+        if counters.tracer is not None:
+            return call_traced(f, [argument], 0)
         if type(f) is Func:
             return cython.cast(Func, f).code.enter(cython.cast(Func, f), argument, 0)
         return call(f, [argument], 0)
@@ -1873,7 +1933,17 @@ class Applied2(Node):
         arguments: tuple = cython.cast(tuple, argument)
         if type(f) is Thunk:
             f = self.f = force_thunk(cython.cast(Thunk, f), 0)
+        if counters.tracer is not None:
+            return self.traced(f, arguments)
         return call2(f, arguments[0], arguments[1], 0)
+
+    def traced(self, f, arguments):
+        """The tracer is told of two calls, one inside of the other: Nix makes them so."""
+        counters.tracer.enter(0)
+        try:
+            return call(call_traced(f, [arguments[0]], 0), [arguments[1]], 0)
+        finally:
+            counters.tracer.leave()
 
 
 def delayed(f):

@@ -4,7 +4,7 @@ from evaluator.core.parser cimport (
     OPERATOR, PATH_N, PATH_PARTS, SELECT, STRING, VAR, WITH_N,
 )
 from evaluator.core.nodes cimport call_of, constant, selection, variable
-from evaluator.core.values cimport Lazy, Node, Thunk, check_stack
+from evaluator.core.values cimport Counters, Lazy, Node, Thunk, check_stack, counters
 
 
 cdef class Scope:
@@ -19,12 +19,13 @@ cdef class Builder:
     cdef str base_path
     cdef bint operators_redefined
     cdef bint traced
+    cdef bint calls_traced
     cdef object blobs
     cdef long long at(self, long long pos) noexcept
     cdef object place(self, object tree)
     cdef list places(self, object path)
     cdef Node operand(self, object tree, Scope scope, str text)
-    cdef Node call_of(self, str builtin, Node node, object pos)
+    cdef Node call_of(self, str builtin, Node node, object pos, object start)
     cdef Node assertion(self, object tree, Scope scope)
     cdef Node build(self, object tree, Scope scope, object name)
     cdef Node lazy(self, object tree, Scope scope, object name)
@@ -34,6 +35,7 @@ cdef class Builder:
     cdef list path(self, object path, Scope scope)
     cdef Node selection(self, object tree, Scope scope)
     cdef Node call(self, object tree, Scope scope)
+    cdef Node calling(self, Node f, list arguments, object pos)
     cdef Node operator(self, object tree, Scope scope)
     cdef Node function(self, object tree, Scope scope, object name)
     cdef Node body(self, object tree, Scope scope, object name)

@@ -39,7 +39,7 @@ if not cython.compiled:
         VAR,
         WITH_N,
     )
-    from evaluator.core.values import Lazy, Thunk, check_stack
+    from evaluator.core.values import Lazy, Thunk, check_stack, counters
 
 _BINARY = {
     "+": nodes.Add,
@@ -97,6 +97,7 @@ class Builder:
         self.base_path = base_path
         self.operators_redefined = operators_redefined
         self.traced = state.settings.show_trace
+        self.calls_traced = counters.tracer is not None
 
     def place(self, tree):
         """Return the position of an expression as traces give it, 0 for literals and `let`."""
@@ -166,13 +167,10 @@ class Builder:
             return nodes.Not(self.operand(tree[1], scope, "in the argument of '!'"), self.place(tree[1]))
         if kind == NEGATE:
             if self.operators_redefined and self.is_local("__sub", scope):
-                return nodes.CallN(
-                    self.variable("__sub", scope, 0),
-                    [constant(0), self.lazy(tree[2], scope, None)],
-                    self.at(tree[1]),
-                )
+                arguments: list = [constant(0), self.lazy(tree[2], scope, None)]
+                return self.calling(self.variable("__sub", scope, 0), arguments, self.at(tree[1]))
             pos: object = self.at(tree[1])
-            return self.call_of("sub", nodes.Negate(self.build(tree[2], scope, None), pos), pos)
+            return self.call_of("sub", nodes.Negate(self.build(tree[2], scope, None), pos), pos, pos)
         if kind == PATH_N:
             return constant(nodes.path_value(show.absolute_path(tree[1], self.base_path)))
         if kind == HPATH_N:
@@ -291,7 +289,11 @@ class Builder:
 
     def call(self, tree, scope):
         f: object = self.build(tree[2], scope, None)
-        return call_of(f, [self.lazy(x, scope, None) for x in tree[3]], self.at(tree[1]))
+        return self.calling(f, [self.lazy(x, scope, None) for x in tree[3]], self.at(tree[1]))
+
+    def calling(self, f, arguments, pos):
+        """Return the node of a call."""
+        return nodes.TracedCall(f, arguments, pos) if self.calls_traced else call_of(f, arguments, pos)
 
     def operator(self, tree, scope):
         op: object = tree[1]
@@ -301,13 +303,14 @@ class Builder:
             if self.is_local(name, scope):
                 a: object = self.lazy(tree[3], scope, None)
                 b: object = self.lazy(tree[4], scope, None)
-                node: object = nodes.CallN(self.variable(name, scope, 0), [b, a] if swapped else [a, b], pos)
+                node: object = self.calling(self.variable(name, scope, 0), [b, a] if swapped else [a, b], pos)
                 return nodes.Not(node, pos) if negated else node
         kind: object = _BINARY[op]
         if op in _BUILTIN_OF:
+            start: object = pos
             pos = self.at(tree[6])
             node = kind(self.build(tree[3], scope, None), self.build(tree[4], scope, None), pos, 0, self.state)
-            node = self.call_of(_BUILTIN_OF[op][0][2:], node, pos)
+            node = self.call_of(_BUILTIN_OF[op][0][2:], node, pos, start)
             return nodes.Traced(node, pos, "in the argument of '!'") if self.traced and _BUILTIN_OF[op][2] else node
         left, right = _OPERANDS[op]
         a = self.operand(tree[3], scope, left)
@@ -319,8 +322,10 @@ class Builder:
             return kind(a, b, self.place(tree[3]) or pos, self.place(tree[4]) or second, self.state)
         return kind(a, b, pos, second, self.state)
 
-    def call_of(self, builtin: str, node, pos):
-        """An operator at `pos` that traces call by the name of its builtin."""
+    def call_of(self, builtin: str, node, pos, start):
+        """An operator at `pos` that traces call by the name of its builtin; its expression begins at `start`."""
+        if self.calls_traced:
+            node = nodes.TracedOperator(node, start)
         return nodes.Traced(node, pos, "while calling the '%s' builtin" % builtin) if self.traced else node
 
     def function(self, tree, scope, name):

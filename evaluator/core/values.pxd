@@ -131,6 +131,7 @@ cdef class Counters:
     cdef public object calls_of_primops
     cdef public object calls_of_functions
     cdef public object selections
+    cdef public object tracer
 
 
 cdef object NULL

@@ -262,13 +262,16 @@ class Null:
 
 
 class Counters:
-    """What NIX_SHOW_STATS reports. The last three are None unless NIX_COUNT_CALLS is on, then dicts of counts."""
+    """What NIX_SHOW_STATS reports. Three are None unless NIX_COUNT_CALLS is on, then dicts of counts.
+
+    `tracer` is None or is told of every call, of builtins too: it has `enter(position of the call)` and `leave()`.
+    """
 
     def __init__(self):
         self.thunks = self.avoided = self.environments = self.environment_slots = self.list_elements = 0
         self.list_concatenations = self.sets = self.set_elements = self.updates = self.update_values_copied = 0
         self.lookups = self.primop_calls = self.function_calls = 0
-        self.calls_of_primops = self.calls_of_functions = self.selections = None
+        self.calls_of_primops = self.calls_of_functions = self.selections = self.tracer = None
 
 
 #: The value `null`.
@@ -561,12 +564,12 @@ def run_body_slow(code, env, pos):
             profiler.leave()
 
 
-def observe_calls(trace=False, count=False, profile=None):
+def observe_calls(trace=False, count=False, profile=None, tracer=None):
     """Switch what is done at every call of a function.
 
     `trace`: errors tell which functions they passed (--show-trace). `count`: count calls of functions and builtins and
     selections of attributes (NIX_COUNT_CALLS). `profile`: an object with `enter(lambda, position of the call)` and
-    `leave()`, or None.
+    `leave()`, or None. `tracer`: see `Counters`; it is heeded in what is parsed from now on.
     """
     global slow_calls, show_trace, profiler
     show_trace = trace
@@ -574,6 +577,7 @@ def observe_calls(trace=False, count=False, profile=None):
     counters.calls_of_functions = {} if count else None
     counters.calls_of_primops = {} if count else None
     counters.selections = {} if count else None
+    counters.tracer = tracer
     slow_calls = bool(trace or count or profile is not None)
 
 

@@ -79,6 +79,15 @@ def copy_to_store(
     Substitution(store, [source], trust, on_path).fetch_all(paths)
 
 
+def copy_all(origin: Store, store: Store, paths: Collection[StorePath]) -> None:
+    """Make paths, and what they refer to, valid in a store, from another that is believed.
+
+    Raises:
+        StoreError: something could not be had.
+    """
+    copy_to_store(StoreSource(origin, origin.uri, trusted=True), paths, store, Trust(store.directory, (), False))
+
+
 def open_copy_source(caches: Caches, uri: str | None, store: Store, *, trusted: bool = True) -> Source:
     """The source of a copy: a cache or store by URI; None for the store at hand, which may be believed."""
     if uri is None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.conftest import Runner
+    from tests.oracle.real_nix import RealNix
 
 PACKAGE = """
 { name ? "pkg", extra ? { } }:
@@ -175,3 +176,49 @@ def test_an_interrupted_evaluation_ends_soon_and_says_so(environ: dict[str, str]
         _, rest = process.communicate(timeout=10)
     assert process.returncode == 1
     assert rest == "error: interrupted by the user\n"
+
+
+CALLS = (
+    'builtins.tryEval (throw "example")',
+    "({ x }: x) { }",
+    "(x: y: z: x) 1 2 3",
+    "(x: x) 1 2",
+    "1 2",
+    "let f = x: y: x; g = f 1; in g 2",
+    "builtins.deepSeq (builtins.map (x: x) [ 1 2 ]) 1",
+    "builtins.deepSeq (builtins.mapAttrs (n: v: v) { a = 1; }) 1",
+    "builtins.foldl' (a: b: a) 0 [ 1 2 ]",
+    "{ __functor = self: x: x; } 3",
+    "if 1 < 2 then 3 - 4 else 5 * 6",
+    "builtins.sort builtins.lessThan [ 2 1 ]",
+    "let sub = a: b: a; __sub = sub; in 1 - 2",
+)
+
+
+def traced(stderr: str) -> list[str]:
+    return [line.rpartition(" ")[0] for line in stderr.splitlines() if line.startswith("function-trace")]
+
+
+def test_calls_are_traced_with_time_and_place(run: Runner, scratch: Path) -> None:
+    (scratch / "f.nix").write_text("{ f = x: x; }")
+    (scratch / "a.nix").write_text("(import ./f.nix).f 1")
+    shown = run("nix-instantiate", "--eval", "--trace-function-calls", "a.nix").stderr
+    where = f"{scratch}/a.nix"
+    assert traced(shown) == [
+        f"function-trace entered {where}:1:2 at",
+        f"function-trace exited {where}:1:2 at",
+        f"function-trace entered {where}:1:1 at",
+        f"function-trace exited {where}:1:1 at",
+    ]
+    times = [int(line.rpartition(" ")[2]) for line in shown.splitlines() if line.startswith("function-trace")]
+    assert times == sorted(times)
+    assert times[0] > 10**18
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("expression", CALLS)
+def test_calls_are_traced_as_real_nix_traces_them(run: Runner, real_nix: RealNix, expression: str) -> None:
+    words = ("nix-instantiate", "--eval", "--trace-function-calls", "-E", expression)
+    theirs = real_nix.result(*words)
+    ours = run(*words, status=theirs.returncode)
+    assert traced(ours.stderr) == traced(theirs.stderr.decode())
