@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from evaluator.eval_io import EvalIO, RepositoryRequest, RepositoryTree
+    from evaluator.eval_io import ClosureRequest, EvalIO, RepositoryRequest, RepositoryTree
     from storefs.formats.hashes import Hash
 
 
@@ -154,3 +154,7 @@ class RestrictedIO(ForwardingIO):
         tree = self._inner.fetch_repository(request)
         self.allow(tree.path)
         return tree
+
+    def fetch_closure(self, request: ClosureRequest) -> str:
+        """See `EvalIO`; the contents are known by their name."""
+        return self._made(self._inner.fetch_closure(request))

@@ -275,6 +275,31 @@ class EvalIO:
         """Put a revision of a repository into the store. Blocks."""
         raise EffectRefusedError(f"cannot fetch '{request.url}': this evaluation must not run git")
 
+    def fetch_closure(self, request: ClosureRequest) -> str:
+        """Make a path of a binary cache valid, and return the one that it has here. Blocks."""
+        raise EffectRefusedError(f"cannot fetch '{request.path}': this evaluation has no network")
+
+
+class ClosureRequest:
+    """What to fetch from a binary cache, for `builtins.fetchClosure`.
+
+    Attributes:
+        store: the URI of the cache.
+        path: the store path that is wanted, with what it refers to.
+        rewrite: whether it is wanted under a name that follows from its contents.
+        rewritten: that name; None if the expression does not say it.
+        content_addressed: whether any other name is refused.
+    """
+
+    __slots__ = ("content_addressed", "path", "rewrite", "rewritten", "store")
+
+    def __init__(self, store: str, path: str, rewrite: bool, rewritten: str | None, content_addressed: bool) -> None:
+        self.store = store
+        self.path = path
+        self.rewrite = rewrite
+        self.rewritten = rewritten
+        self.content_addressed = content_addressed
+
 
 class RepositoryRequest:
     """What to fetch from a repository.

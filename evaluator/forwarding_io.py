@@ -8,7 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from evaluator.eval_io import RepositoryRequest, RepositoryTree
+    from evaluator.eval_io import ClosureRequest, RepositoryRequest, RepositoryTree
     from storefs.formats.derivation import Derivation
     from storefs.formats.hashes import Hash
 
@@ -125,3 +125,7 @@ class ForwardingIO(EvalIO):
     def fetch_repository(self, request: RepositoryRequest) -> RepositoryTree:
         """See `EvalIO`."""
         return self._inner.fetch_repository(request)
+
+    def fetch_closure(self, request: ClosureRequest) -> str:
+        """See `EvalIO`."""
+        return self._inner.fetch_closure(request)

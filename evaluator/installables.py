@@ -42,7 +42,8 @@ def replace_operands(invocation: Invocation) -> None:
 
 
 def _must_build(invocation: Invocation) -> bool:
-    return invocation.command.name == "verglas copy" and not invocation.flag("--from")
+    copying = invocation.command.name in {"verglas copy", "verglas make-content-addressed"}
+    return copying and invocation.value("--from") is None
 
 
 def select_packages(session: Session, invocation: Invocation, attributes: list[str]) -> list[PackageInfo]:

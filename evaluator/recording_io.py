@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from evaluator.eval_io import EvalIO, RepositoryRequest, RepositoryTree
+    from evaluator.eval_io import ClosureRequest, EvalIO, RepositoryRequest, RepositoryTree
     from evaluator.result_cache import Observation
     from storefs.formats.hashes import Hash
 
@@ -207,3 +207,9 @@ class RecordingIO(ForwardingIO):
         else:
             self._note("valid", tree.path, True)
         return tree
+
+    def fetch_closure(self, request: ClosureRequest) -> str:
+        """See `EvalIO`; what is named stays what it is."""
+        path = self._inner.fetch_closure(request)
+        self._note("valid", path, True)
+        return path

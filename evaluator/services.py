@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from evaluator.eval_io import EvalIO, RepositoryRequest, RepositoryTree
+    from evaluator.eval_io import ClosureRequest, EvalIO, RepositoryRequest, RepositoryTree
     from storefs.formats.hashes import Hash
 
 
@@ -33,3 +33,7 @@ class Services:
     def fetch_repository(self, io: EvalIO, request: RepositoryRequest) -> RepositoryTree:
         """See `EvalIO.fetch_repository`."""
         raise StoreError(f"cannot fetch '{request.url}' in this evaluation")
+
+    def fetch_closure(self, request: ClosureRequest) -> str:
+        """See `EvalIO.fetch_closure`."""
+        raise StoreError(f"cannot fetch '{request.path}' in this evaluation")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from typing import TypeVar
 
     from evaluator.access import RestrictedIO
-    from evaluator.eval_io import EvalIO, RepositoryRequest, RepositoryTree
+    from evaluator.eval_io import ClosureRequest, EvalIO, RepositoryRequest, RepositoryTree
     from evaluator.recording_io import RecordingIO
     from storefs.api import BuildMode, BuildResult, Missing, Store
     from storefs.config import Config
@@ -348,6 +348,29 @@ class _Services(Services):
             from evaluator.git_trees import fetch_git as fetch  # noqa: PLC0415  only what uses git pays for it
 
         return self._session.store_io.writing(lambda: fetch(self._session.config, io, request))
+
+    def fetch_closure(self, request: ClosureRequest) -> str:
+        """See `EvalIO.fetch_closure`."""
+        from builder.content_addressing import fetch_closure  # noqa: PLC0415  only what uses it pays for it
+
+        store_io, config = self._session.store_io, self._session.config
+        parse = store_io.directory.parse
+
+        def fetch() -> str:
+            if store_io.store is None:
+                raise StoreError("'fetchClosure' needs a store to write to")
+            path = fetch_closure(
+                config,
+                store_io.store,
+                request.store,
+                parse(request.path),
+                rewritten=None if request.rewritten is None else parse(request.rewritten),
+                rewrite=request.rewrite,
+                content_addressed=request.content_addressed,
+            )
+            return store_io.directory.print(path)
+
+        return store_io.writing(fetch)
 
 
 def open_session(invocation: Invocation, *, read_only: bool = False, recording: bool = False) -> Session:

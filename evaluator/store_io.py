@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from typing import TypeVar
 
-    from evaluator.eval_io import RepositoryRequest, RepositoryTree
+    from evaluator.eval_io import ClosureRequest, RepositoryRequest, RepositoryTree
     from evaluator.services import Services
     from evaluator.store_files import StoreFiles
     from storefs.api import Intake, Store, Tree
@@ -313,7 +313,9 @@ class StoreIO(EvalIO):
             if not store.is_valid(store_path):
                 method = "r:" if recursive else ""
                 ca = f"fixed:{method}{digest.to_string('base32', True)}"
-                intake.register([(tree, _path_info(store_path, tree, [], ca))])
+                from storefs.formats.path_info import PathInfo  # noqa: PLC0415  only when something is written
+
+                intake.register([(tree, PathInfo(store_path, tree.nar_hash, tree.nar_size, ca=ca))])
         text = self.directory.print(store_path)
         self._valid.add(text)
         return text
@@ -391,8 +393,6 @@ class StoreIO(EvalIO):
         """See `EvalIO`."""
         return self._services.fetch_repository(self, request)
 
-
-def _path_info(path: StorePath, tree: Tree, references: list[StorePath], ca: str) -> PathInfo:
-    from storefs.formats.path_info import PathInfo  # noqa: PLC0415  only when something is written
-
-    return PathInfo(path, tree.nar_hash, tree.nar_size, references=references, ca=ca)
+    def fetch_closure(self, request: ClosureRequest) -> str:
+        """See `EvalIO`."""
+        return self._services.fetch_closure(request)

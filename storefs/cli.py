@@ -53,6 +53,7 @@ _NIX_ALIASES = {
     "store dump-path": "dump_path",
     "store diff-closures": "diff_closures",
     "store copy-log": "copy_log",
+    "store make-content-addressed": "make_content_addressed",
 }
 
 

@@ -1,4 +1,4 @@
-"""Getting things from elsewhere: `fetchurl`, `fetchTarball`, `fetchGit`, `fetchMercurial`, `fetchTree`.
+"""Getting things from elsewhere: `fetchurl`, `fetchTarball`, `fetchGit`, `fetchMercurial`, `fetchTree`, `fetchClosure`.
 
 Here are arguments, checks and results; the transfer itself is an effect (`state.io.download`,
 `state.io.fetch_repository`).
@@ -11,11 +11,11 @@ import os
 import time
 
 from evaluator.builtins.flake_refs import parse_reference
-from evaluator.core.calls import coerce, force_bool, force_int, force_string_no_context
+from evaluator.core.calls import coerce, force_attrs, force_bool, force_int, force_string_no_context
 from evaluator.core.derivations import hash_or_zero
 from evaluator.core.values import Path, attribute_position, force, make_string
 from evaluator.errors import NO_POS, EvalError
-from evaluator.eval_io import RepositoryRequest
+from evaluator.eval_io import ClosureRequest, RepositoryRequest
 from evaluator.nix_path import resolve_uri
 from storefs.errors import StoreError
 from storefs.formats.hashes import Hash, parse_hash
@@ -318,3 +318,39 @@ def prim_fetchMercurial(state: EvalState, arguments: object) -> dict[str, object
     if tree.rev_count is not None:
         result["revCount"] = tree.rev_count
     return result
+
+
+def prim_fetchClosure(state: EvalState, arguments: object) -> object:  # noqa: N802
+    """`fetchClosure { fromStore, fromPath, toPath ? ... }`: a path of a binary cache, with all that it refers to.
+
+    With *toPath* it is rewritten to that path, which follows from its contents; `""` asks for an error that names it.
+    There is this builtin only with the experimental feature `fetch-closure`.
+    """
+    attrs = force_attrs(arguments)
+    found: dict[str, str | None] = {}
+    for key in sorted(attrs):
+        pos = attribute_position(attrs, key)
+        if key == "fromStore":
+            found[key] = force_string_no_context(attrs[key], "", pos)
+        elif key == "toPath" and force(attrs[key]) == "":
+            found[key] = None
+        elif key in {"fromPath", "toPath"}:
+            found[key] = _store_path(state, attrs[key], pos)
+        else:
+            raise EvalError(f"attribute '{key}' isn't supported in call to 'fetchClosure'", NO_POS)
+    for key in ("fromPath", "fromStore"):
+        if key not in found:
+            raise EvalError(f"attribute '{key}' is missing in call to 'fetchClosure'", NO_POS)
+    store, wanted = found["fromStore"], found["fromPath"]
+    assert store is not None
+    assert wanted is not None
+    request = ClosureRequest(store, wanted, "toPath" in found, found.get("toPath"), state.settings.pure_eval)
+    path = state.io.fetch_closure(request)
+    return make_string(path, (path,))
+
+
+def _store_path(state: EvalState, value: object, pos: int) -> str:
+    path = coerce(state, value, set(), False, False, "while evaluating a store path", pos)
+    if state.io.directory.maybe_parse(path) is None:
+        raise EvalError(f"path '{path}' is not in the Nix store", pos)
+    return path

@@ -81,6 +81,9 @@ def install(state: EvalState) -> None:
             name, _, arity = entry.partition("/")
             builtins[name] = PrimOp(name, int(arity), state, None, _loader(module, name))
     settings = state.settings
+    if "fetch-closure" in settings.experimental_features:
+        loader = _loader(_FOLDER + "fetchers", "fetchClosure")
+        builtins["fetchClosure"] = PrimOp("fetchClosure", 1, state, None, loader)
     builtins["true"] = True
     builtins["false"] = False
     builtins["null"] = NULL
