@@ -105,5 +105,5 @@ def open_writer(caches: Caches, config: Config, uri: str) -> CacheWriter:
     _, parameters = split_uri(uri)
     cache: BinaryCache = caches.open_cache(uri)
     writer = CacheWriter.from_parameters(cache, parameters, config)
-    writer.prepare()
+    writer.prepare(want_mass_query=False)  # Nix's caches do not ask for that either until somebody says so
     return writer
