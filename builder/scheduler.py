@@ -17,8 +17,8 @@ from _thread import start_new_thread
 
 from builder import progress as told
 from builder.cancellation import Cancellation
-from builder.derivation_builder import build_derivation
 from builder.environment import BadAttributeError
+from builder.failed_builds import build_unless_failed
 from builder.failures import BuildError, CancelledError, combined_exit_code
 from builder.goals import Goal, GoalGraph, Phase
 from builder.ready import Attempt, ReadyBuilds
@@ -211,7 +211,7 @@ class Run:
             return Attempt.NO_ROOM
         self._building += 1
         request = self._request(goal)
-        self._start(goal, lambda: build_derivation(self._machine, request, self._cancellation), local=True)
+        self._start(goal, lambda: build_unless_failed(self._machine, request, self._cancellation), local=True)
         return Attempt.STARTED
 
     def _request(self, goal: Goal) -> Request:
@@ -351,7 +351,10 @@ class Run:
     def _release(self, goal: Goal) -> None:
         """Start looking at the goals that waited for this one."""
         for waiting in goal.needed_by:
-            self._add_if_ready(waiting)
+            if waiting.failed_needs:
+                self._give_up(waiting)
+            else:
+                self._add_if_ready(waiting)
 
     def _settle_failure(self, goal: Goal) -> None:
         """Note a failure and let those fail that needed what is not there now."""
@@ -366,15 +369,17 @@ class Run:
             self._machine.progress.error(str(failure))
         for waiting in sorted(goal.needed_by, key=Goal.order):
             waiting.failed_needs += 1
-            unsettled = any(need.phase not in {Phase.DONE, Phase.FAILED} for need in waiting.needs)
-            if waiting.phase is Phase.BUILD and not (self._keep_going and unsettled):
-                shown = self._store.directory.print(waiting.path)
-                waiting.phase = Phase.FAILED
-                waiting.failure = BuildError(
-                    f"{waiting.failed_needs} dependencies of derivation '{shown}' failed to build",
-                    BuildStatus.DEPENDENCY_FAILED,
-                )
-                self._settle_failure(waiting)
+            self._give_up(waiting)
+
+    def _give_up(self, goal: Goal) -> None:
+        """Let a goal fail that lacks what failed; with `keep-going` when it is known of everything that it needs."""
+        unsettled = any(need.phase not in {Phase.DONE, Phase.FAILED} for need in goal.needs)
+        if goal.phase is Phase.BUILD and not (self._keep_going and unsettled):
+            goal.phase = Phase.FAILED
+            shown = self._store.directory.print(goal.path)
+            text = f"{goal.failed_needs} dependencies of derivation '{shown}' failed to build"
+            goal.failure = BuildError(text, BuildStatus.DEPENDENCY_FAILED)
+            self._settle_failure(goal)
 
     def _result(self, target: DerivedPath, goal: Goal) -> BuildResult:
         times = (self._started.get(goal.path, 0), self._stopped.get(goal.path, 0), goal.cpu_time)

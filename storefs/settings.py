@@ -27,6 +27,7 @@ DEFAULTS: dict[str, Value | None] = {
     "allowed-uris": (),
     "allowed-users": ("*",),
     "auto-optimise-store": False,
+    "build-cache-failure": False,  # Nix 1.x
     "build-hook": "",
     "build-poll-interval": 5,
     "build-users-group": None,
@@ -77,6 +78,7 @@ DEFAULTS: dict[str, Value | None] = {
     "post-build-hook": "",
     "pre-build-hook": "",
     "preallocate-contents": False,
+    "print-build-trace": False,  # Nix 1.x
     "print-missing": True,
     "pure-eval": False,
     "repeat": 0,

@@ -7,6 +7,7 @@ the operation that needs it, so that a query starts at once.
 from __future__ import annotations
 
 import os
+import sys
 
 from storefs.errors import UsageError
 from storefs.options import Command, Option
@@ -52,6 +53,8 @@ COMMAND = Command(
         _operation("--verify-path", help="check the contents of paths"),
         _operation("--repair-path", help="fetch or rebuild the contents of paths"),
         _operation("--optimise", "--optimize", help="share equal files; they are shared from the start"),
+        _operation("--query-failed-paths", help="print outputs whose builds failed, with 'build-cache-failure'"),
+        _operation("--clear-failed-paths", help="let these outputs be built again; '*' for all"),
         _operation("--serve", help="speak the serve protocol on standard input and output, for ssh:// stores"),
         _operation("--generate-binary-cache-key", help="make a key pair: NAME SECRET-FILE PUBLIC-FILE"),
         # queries
@@ -307,6 +310,26 @@ def _optimise(invocation: Invocation, store: Store) -> int:
     return verifying.optimise(store)
 
 
+def _query_failed_paths(invocation: Invocation) -> int:
+    from builder.failed_builds import failed_paths
+
+    _no_operands(invocation)
+    config = invocation.config
+    sys.stdout.write("".join(f"{config.store_dir}/{name}\n" for name in failed_paths(config)))
+    return 0
+
+
+def _clear_failed_paths(invocation: Invocation) -> int:
+    from builder.failed_builds import failed_paths, forget_failures
+    from storefs.formats.store_path import StoreDir
+
+    config, operands = invocation.config, invocation.operands
+    directory = StoreDir(config.store_dir)
+    names = failed_paths(config) if "*" in operands else [directory.parse(each).base_name for each in operands]
+    forget_failures(config, names)
+    return 0
+
+
 def _serve(invocation: Invocation) -> int:
     from contextlib import closing
 
@@ -325,11 +348,13 @@ def _serve(invocation: Invocation) -> int:
 
 
 _WITHOUT_STORE = {
+    "--clear-failed-paths": _clear_failed_paths,
     "--delete": _delete,
     "--dump": _dump,
     "--gc": _gc,
     "--generate-binary-cache-key": _generate_key,
     "--print-fixed-path": _print_fixed_path,
+    "--query-failed-paths": _query_failed_paths,
     "--restore": _restore,
     "--serve": _serve,
 }

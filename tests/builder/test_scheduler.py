@@ -109,6 +109,16 @@ def test_with_keep_going_what_can_be_built_is(bench: Workbench) -> None:
     assert results[0].exit_code == 100
 
 
+def test_with_keep_going_what_lacks_an_input_fails_when_its_last_need_has_succeeded(bench: Workbench) -> None:
+    bad = bench.derive("bad", "exit 1")
+    first = bench.derive("first", "echo > $out")
+    late = bench.derive("late", "echo > $out", inputs={first: ("out",)})
+    needs_both = bench.derive("needs", "echo > $out", inputs={bad: ("out",), late: ("out",)})
+    (result,) = bench.build(needs_both, keep_going="true")
+    assert result.status is BuildStatus.DEPENDENCY_FAILED
+    assert result.exit_code == 100
+
+
 def test_exit_codes_of_several_failures_are_joined(bench: Workbench) -> None:
     bad = bench.derive("bad", "exit 1")
     late = bench.derive("late", f"{SLEEP} 600")
