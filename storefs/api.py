@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from storefs.formats.derived_path import DerivedPath
     from storefs.formats.hashes import Hash
     from storefs.formats.path_info import PathInfo
+    from storefs.formats.realisation import DrvOutput, Realisation
     from storefs.formats.store_path import StoreDir, StorePath
 else:
     Protocol = object
@@ -152,6 +153,16 @@ class Store(Protocol):
 
     def add_text(self, name: str, content: bytes, references: Iterable[StorePath] = ()) -> StorePath:
         """Add a text-addressed file (`builtins.toFile`, a `.drv`) and return its path."""
+
+    def realisation(self, output: DrvOutput) -> Realisation | None:
+        """Return what an output of a derivation is known to be, None if nobody said so."""
+
+    def register_realisations(self, realisations: Sequence[Realisation]) -> None:
+        """Note which paths outputs are: of valid paths, dependencies first. Signatures are not checked.
+
+        Raises:
+            StoreError: an output is known to be another path, or a path is not valid.
+        """
 
     def add_temp_root(self, path: StorePath) -> None:
         """Keep `path`, valid or not, from being collected while this process lives."""

@@ -35,6 +35,8 @@ def check_invariants(store: LocalStore, *, contents: bool = True) -> None:
                 "nodes",
                 "files",
                 "uses",
+                "realisations",
+                "realised",
             )
         }
         tables["dying"] = list(txn.cursor(env.dying).iternext())
@@ -65,6 +67,10 @@ def check_invariants(store: LocalStore, *, contents: bool = True) -> None:
     }
     assert made == {(NUMBER.unpack(value)[0], key) for key, value in tables["outputs"]}
     assert all(path_id in ids for path_id, _ in made)
+
+    realised = {(NUMBER.unpack(value[:8])[0], key) for key, value in tables["realisations"]}
+    assert realised == {(KEY.unpack(key[:8])[0], key[8:]) for key, _ in tables["realised"]}
+    assert all(path_id in ids for path_id, _ in realised)
 
     _check_trees(store, tables, [record.root for record in records.values()], next_inode)
     if contents:

@@ -13,6 +13,7 @@ from storefs.formats.hashes import parse_hash
 from storefs.formats.nar import NarStream, Regular, parse_nar, write_nar
 from storefs.formats.path_info import PathInfo
 from storefs.protocol import worker_ops as op
+from storefs.protocol.realisation_values import read_registration
 from storefs.protocol.wire import ProtocolError, Reader
 from storefs.protocol.worker_values import read_optional_path, read_path_info, read_paths, write_path_info
 
@@ -176,11 +177,9 @@ def _add_indirect_root(request: Request) -> None:
 
 
 def _register_drv_output(request: Request) -> None:
-    request.reader.string()
-    if request.version < 31:
-        request.reader.string()
+    realisation = read_registration(request.reader, request.version)
     with request.work():
-        raise StoreError("content-addressed derivations are not supported by this store")
+        request.service.register_realisation(realisation, check_signatures=not request.peer.trusted)
 
 
 def _check_repair(request: Request, *, asked: bool) -> None:

@@ -6,13 +6,16 @@ from typing import TYPE_CHECKING
 
 from storefs.formats.content_address import parse_content_address
 from storefs.formats.path_info import InvalidPathError
+from storefs.formats.realisation import parse_drv_output
 from storefs.protocol import worker_ops as op
+from storefs.protocol.realisation_values import write_realisation_answer
 from storefs.protocol.worker_values import (
     read_derived_paths,
     read_paths,
     write_optional_path,
     write_paths,
 )
+from storefs.stores.known_outputs import known_outputs
 
 if TYPE_CHECKING:
     from storefs.api import Offer
@@ -98,8 +101,8 @@ def _query_valid_derivers(request: Request) -> None:
 def _query_derivation_outputs(request: Request) -> None:
     path = request.path()
     with request.work():
-        outputs = request.store.derivation(path).outputs.values()
-    write_paths(request.writer, [output.path for output in outputs if output.path is not None], request.directory)
+        outputs = known_outputs(request.store, request.store.derivation(path))
+    write_paths(request.writer, outputs.values(), request.directory)
 
 
 def _query_derivation_output_names(request: Request) -> None:
@@ -112,11 +115,12 @@ def _query_derivation_output_names(request: Request) -> None:
 def _query_derivation_output_map(request: Request) -> None:
     path = request.path()
     with request.work():
-        outputs = request.store.derivation(path).outputs
-    request.writer.number(len(outputs))
-    for name, output in sorted(outputs.items()):
+        derivation = request.store.derivation(path)
+        outputs = known_outputs(request.store, derivation)
+    request.writer.number(len(derivation.outputs))
+    for name in sorted(derivation.outputs):
         request.writer.string(name)
-        write_optional_path(request.writer, output.path, request.directory)
+        write_optional_path(request.writer, outputs.get(name), request.directory)
 
 
 def _query_path_from_hash_part(request: Request) -> None:
@@ -194,10 +198,10 @@ def _query_missing(request: Request) -> None:
 
 
 def _query_realisation(request: Request) -> None:
-    request.reader.string()
+    text = request.reader.string()
     with request.work():
-        pass
-    request.writer.number(0)  # only content-addressed derivations have them
+        found = request.store.realisation(parse_drv_output(text))
+    write_realisation_answer(request.writer, request.version, request.directory, found)
 
 
 def _query_failed_paths(request: Request) -> None:

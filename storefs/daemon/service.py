@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from storefs.formats.derivation import Derivation
     from storefs.formats.derived_path import DerivedPath
     from storefs.formats.path_info import PathInfo
+    from storefs.formats.realisation import Realisation
     from storefs.formats.store_path import StorePath
     from storefs.protocol.worker_values import ClientOptions
 
@@ -56,6 +57,9 @@ class Service(Protocol):
 
     def add_signatures(self, path: StorePath, signatures: Iterable[str]) -> None:
         """Add signatures to a valid path."""
+
+    def register_realisation(self, realisation: Realisation, *, check_signatures: bool) -> None:
+        """Note which valid path an output of a derivation is."""
 
     def add_build_log(self, derivation: StorePath, chunks: Iterable[Buffer]) -> None:
         """Keep the log of a build."""

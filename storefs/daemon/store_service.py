@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 from storefs.daemon.stored_answers import StoredAnswers
 from storefs.errors import StoreError
+from storefs.experimental import CA_DERIVATIONS, require_feature
 from storefs.formats.export import write_exported
+from storefs.formats.signatures import PublicKeys
 from storefs.gc.roots import register_indirect_root
 from storefs.protocol.worker_ops import GC_DELETE_SPECIFIC, GC_RETURN_DEAD, GC_RETURN_LIVE
 from storefs.stores.admission import admit_content, admit_export, admit_nars
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from storefs.daemon.tunnel import Tunnel
     from storefs.formats.byte_reader import Buffer
     from storefs.formats.path_info import PathInfo
+    from storefs.formats.realisation import Realisation
     from storefs.formats.store_path import StorePath
     from storefs.protocol.worker_values import ClientOptions
     from storefs.stores.local import LocalStore
@@ -91,6 +94,15 @@ class StoreService:
     def add_signatures(self, path: StorePath, signatures: Iterable[str]) -> None:
         """See `Service`."""
         self.store.add_signatures(path, signatures)
+
+    def register_realisation(self, realisation: Realisation, *, check_signatures: bool) -> None:
+        """See `Service`."""
+        require_feature(self.config, CA_DERIVATIONS)
+        require = check_signatures and self.config.boolean("require-sigs")
+        if require and not realisation.verified_by(PublicKeys(self.config.words("trusted-public-keys"))):
+            name = realisation.path.base_name
+            raise StoreError(f"cannot register realisation '{name}' because it lacks a valid signature")
+        self.store.register_realisations([realisation])
 
     def add_root(self, link: str) -> None:
         """See `Service`."""

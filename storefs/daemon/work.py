@@ -8,7 +8,7 @@ from storefs import logs
 from storefs.api import BuildMode
 from storefs.daemon.additions import NotPrivilegedError
 from storefs.errors import StoreError
-from storefs.formats.derivation import FIXED
+from storefs.formats.derivation import FIXED, FLOATING
 from storefs.protocol import worker_ops as op
 from storefs.protocol.wire import ProtocolError
 from storefs.protocol.worker_values import (
@@ -19,6 +19,7 @@ from storefs.protocol.worker_values import (
     read_paths,
     write_build_result,
 )
+from storefs.stores.derivation_outputs import drv_hash_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,15 +73,19 @@ def _build_derivation(request: Request) -> None:
     mode = _read_mode(request)
     with request.work():
         # Which paths an input-addressed derivation may fill follows from all of its inputs, which are not here: only
-        # who is trusted may say so. A fixed output is checked by its hash, and its .drv is made anew from what came.
+        # who is trusted may say so. A path that follows from the contents is nobody's word, and the .drv of such a
+        # derivation is made anew from what came.
         if not request.peer.trusted:
-            if derivation.kind() != FIXED:
+            if derivation.kind() not in {FIXED, FLOATING}:
                 raise NotPrivilegedError("you are not privileged to build input-addressed derivations")
             text = derivation.unparse(request.directory)
             path = request.store.add_text(f"{derivation.name}.drv", text, derivation.references())
         service, tunnel = request.service, request.tunnel
         result = service.build_derivation(path, derivation, mode, tunnel, hangup_fd=request.hangup_fd)
-    write_build_result(request.writer, _on_the_wire(result), request.version)
+    wire = _on_the_wire(result)
+    if derivation.kind() is FLOATING:  # what is asked for by its identity then
+        wire.drv_hash = drv_hash_text(request.store, derivation)
+    write_build_result(request.writer, wire, request.version)
 
 
 def _on_the_wire(result: BuildResult) -> WireBuildResult:

@@ -108,6 +108,8 @@ class Environment:
     nodes: Database
     outputs: Database
     paths: Database
+    realisations: Database | None
+    realised: Database | None
     references: Database
     referrers: Database
     uses: Database
@@ -291,8 +293,10 @@ class Environment:
         elif version > schema.SCHEMA_VERSION:
             raise NewerSchemaError(self.path, version)
         for name in schema.DATABASES:
-            handle = self._handle(name)
-            if handle is None:
+            handle, later = self._handle(name), name in schema.LATER
+            if handle is None and later and not self.read_only:
+                handle = self.update(self._initialise) or self._handle(name)
+            if handle is None and not later:
                 raise DatabaseError(f"the store database '{self.path}' lacks the table '{name}'")
             setattr(self, name, handle)
         if version is not None and version < schema.SCHEMA_VERSION:

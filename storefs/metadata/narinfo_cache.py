@@ -9,9 +9,11 @@ when something is fetched. Written without syncing: after a power cut it may be 
     b"n" + cache + digest           u64 time, then nothing: at that time the cache had no such path
     b"n" + cache + digest           u64 time, then lines: base name, URL, compression, file hash, file size, NAR hash,
                                     NAR size, references, deriver, content address, signatures
+    b"r" + cache + output           u64 time, then the text of a realisation
 
 *cache* is the 16-byte truncated SHA-256 of the cache's URI and the store directory; *digest* the 20 bytes of a hash
-part; times are seconds since the epoch, little-endian; hashes are `algo:hex`; lists are separated by spaces.
+part; *output* the same of what an output of a derivation is called; times are seconds since the epoch, little-endian;
+hashes are `algo:hex`; lists are separated by spaces.
 
 Used by `stores/binary_cache.py`. Thread-safe. Nobody else's business.
 """
@@ -95,6 +97,15 @@ class NarInfoCache:
         """Forget an answer that turned out to be wrong."""
         self._update({b"n" + cache + path.digest: None})
 
+    def realisation(self, cache: bytes, output: str) -> bytes | None:
+        """What a cache said the output of this name is, None for not known."""
+        value = self._get(_realisation_key(cache, output))
+        return None if value is None or _age(value) >= self._positive_ttl else value[_STAMP:]
+
+    def put_realisation(self, cache: bytes, output: str, text: bytes) -> None:
+        """Remember what a cache said an output is."""
+        self._update({_realisation_key(cache, output): _now() + text})
+
     def _get(self, key: bytes) -> bytes | None:
         environment = self._environment
         if environment is None:
@@ -132,7 +143,7 @@ class NarInfoCache:
             while more:
                 value = cursor.value()
                 ttl = self._negative_ttl if len(value) == _STAMP else self._positive_ttl
-                more = cursor.delete() if cursor.key()[:1] == b"n" and _age(value) > ttl else cursor.next()
+                more = cursor.delete() if cursor.key()[:1] in (b"n", b"r") and _age(value) > ttl else cursor.next()
         txn.put(_PURGE_KEY, _now(), db=environment.narinfo)
 
     def _give_up(self, error: StoreError) -> None:
@@ -143,6 +154,10 @@ class NarInfoCache:
 def cache_id(uri: str, store_dir: str) -> bytes:
     """The key of a cache: its URI without what does not change its answers, and the store that it is asked about."""
     return hash_bytes("sha256", f"{uri.rstrip('/')}\0{store_dir}".encode()).digest[:16]
+
+
+def _realisation_key(cache: bytes, output: str) -> bytes:
+    return b"r" + cache + hash_bytes("sha256", output.encode()).digest[:16]
 
 
 def _open(path: str) -> Environment | None:

@@ -13,6 +13,7 @@ from storefs.formats import nixbase32
 from storefs.formats.hashes import Hash
 from storefs.formats.path_info import PathInfo
 from storefs.formats.store_path import HASH_PART_LENGTH, MAX_NAME_LENGTH, StorePath
+from storefs.metadata.realisation_rows import remove_of_path
 from storefs.metadata.records import (
     CorruptRecordError,
     PathRecord,
@@ -189,13 +190,21 @@ def set_references(env: Environment, txn: Transaction, path_id: int, references:
 
 
 def set_outputs(env: Environment, txn: Transaction, drv_id: int, outputs: Iterable[StorePath]) -> None:
-    """Say which paths a derivation that has just become valid makes."""
+    """Say which paths a valid derivation makes."""
     names = []
     for output in outputs:
         txn.put(path_key(output), NUMBER.pack(drv_id), db=env.outputs)
         names.append(output.base_name)
     if names:
         txn.put(KEY.pack(drv_id), " ".join(names).encode("ascii"), db=env.makes)
+
+
+def add_outputs(env: Environment, txn: Transaction, drv_id: int, outputs: Iterable[StorePath]) -> None:
+    """Say of more paths that a valid derivation makes them: of outputs that had to be built to be known."""
+    known = outputs_of(env, txn, drv_id)
+    fresh = [output for output in outputs if output not in known]
+    if fresh:
+        set_outputs(env, txn, drv_id, [*known, *fresh])
 
 
 def outputs_of(env: Environment, txn: Transaction, drv_id: int) -> list[StorePath]:
@@ -217,6 +226,7 @@ def remove(
     if referrers:
         raise PathInUseError(path, sorted(path_of_id(env, txn, referrer) for referrer in referrers))
     set_references(env, txn, record.id, ())
+    remove_of_path(env, txn, record.id)
     value = NUMBER.pack(record.id)
     for output in outputs_of(env, txn, record.id):
         txn.delete(path_key(output), value, db=env.outputs)

@@ -25,6 +25,9 @@ it a new tree; an *inode* belongs to one file system object and is never given o
                                           many of its entries have been released, and, of a root, the path it had
     dead_blobs    BLAKE3 digest           u64: size of a blob that no node names any more and that may be unlinked
     narinfo       see narinfo_cache.py    what binary caches said about paths
+    realisations  drv hash, output name   u64 path id of what the output is, then the realisation's JSON; the hash
+                                          is the derivation's hash modulo, 32 bytes
+    realised      path id, key above      nothing: which realisations name a path
 
 Invariants, true after every commit:
 
@@ -34,7 +37,11 @@ Invariants, true after every commit:
 * ``files`` names exactly the regular files in ``nodes``, each once;
 * a node record of kind BLOB in ``files`` has its blob file, complete and durable, before the commit that adds it; a
   blob file is unlinked only by a process that holds the write lock and sees no row in ``files`` that names it;
-* symbolic links and directories are never shared; inodes of ``dying`` are named by no valid path.
+* symbolic links and directories are never shared; inodes of ``dying`` are named by no valid path;
+* every row in ``realisations`` names a valid path and has its row in ``realised``, and the other way round.
+
+The last two tables came later, with the number of the format unchanged: a store without them has no realisations, and
+whoever first opens it for writing makes them.
 """
 
 from __future__ import annotations
@@ -57,6 +64,8 @@ USES = "uses"
 DYING = "dying"
 DEAD_BLOBS = "dead_blobs"
 NARINFO = "narinfo"
+REALISATIONS = "realisations"
+REALISED = "realised"
 
 DATABASES = (
     META,
@@ -73,7 +82,10 @@ DATABASES = (
     DYING,
     DEAD_BLOBS,
     NARINFO,
+    REALISATIONS,
+    REALISED,
 )
+LATER = frozenset({REALISATIONS, REALISED})
 SORTED_DUPLICATES = frozenset({REFERRERS, OUTPUTS})
 
 KEY_VERSION = b"version"
@@ -81,6 +93,7 @@ KEY_NEXT_INODE = b"next-inode"
 KEY_NEXT_ID = b"next-id"
 
 KEY = Struct(">Q")  # inodes and path ids as keys
+KEY_SIZE = KEY.size
 DYING_KEY = Struct(">QQ")
 NUMBER = Struct("<Q")  # counts, inodes and path ids as values
 

@@ -10,7 +10,7 @@ from storefs.formats.derivation import FIXED, Derivation, DerivationOutput
 from storefs.formats.derived_path import DerivedPath, parse_derived_path
 from storefs.formats.hashes import parse_hash
 from storefs.formats.path_info import PathInfo
-from storefs.formats.store_path import StorePath
+from storefs.protocol.built_outputs import NO_HASH, read_built_outputs, write_built_outputs
 from storefs.protocol.wire import ProtocolError
 from storefs.protocol.worker_ops import STDERR_ERROR
 
@@ -18,10 +18,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from storefs.formats.store_path import StoreDir
+    from storefs.formats.store_path import StoreDir, StorePath
     from storefs.protocol.wire import Reader, Writer
-
-_NO_HASH = "sha256:" + "0" * 64
 
 
 class ClientOptions:
@@ -238,6 +236,7 @@ class WireBuildResult:
         status: the number of a BuildStatus.
         message: why it failed, '' if it did not.
         outputs: output name to store path.
+        drv_hash: the derivation's hash modulo, as text; of no use to clients unless outputs float.
         start_time, stop_time: seconds since the epoch.
         cpu_user, cpu_system: microseconds, None where nobody counted; since 1.37.
     """
@@ -245,6 +244,7 @@ class WireBuildResult:
     __slots__ = (
         "cpu_system",
         "cpu_user",
+        "drv_hash",
         "message",
         "non_deterministic",
         "outputs",
@@ -266,6 +266,7 @@ class WireBuildResult:
         non_deterministic: bool = False,
         cpu_user: int | None = None,
         cpu_system: int | None = None,
+        drv_hash: str = NO_HASH,
     ) -> None:
         self.status = status
         self.message = message
@@ -276,12 +277,11 @@ class WireBuildResult:
         self.non_deterministic = non_deterministic
         self.cpu_user = cpu_user
         self.cpu_system = cpu_system
+        self.drv_hash = drv_hash
 
 
 def read_build_result(reader: Reader, version: int) -> WireBuildResult:
     """Take the outcome of one build."""
-    import json  # noqa: PLC0415  only builds need it
-
     result = WireBuildResult(reader.number(), reader.string())
     if version >= 29:
         result.times_built = reader.number()
@@ -292,21 +292,12 @@ def read_build_result(reader: Reader, version: int) -> WireBuildResult:
         result.cpu_user = reader.number() if reader.number() else None
         result.cpu_system = reader.number() if reader.number() else None
     if version >= 28:
-        for _ in range(reader.number()):
-            output, realisation = reader.string().partition("!")[2], reader.string()
-            try:
-                result.outputs[output] = StorePath(str(json.loads(realisation)["outPath"]))
-            except (ValueError, KeyError, TypeError) as error:
-                raise ProtocolError(f"the realisation of output '{output}' is malformed") from error
+        result.outputs = read_built_outputs(reader)
     return result
 
 
 def write_build_result(writer: Writer, result: WireBuildResult, version: int) -> None:
-    """Add the outcome of one build.
-
-    The realisation's identity is not used by any client for derivations that are not content-addressed, which is why
-    it carries no derivation hash (as Nix 2.31 does it too).
-    """
+    """Add the outcome of one build."""
     writer.number(result.status).string(result.message)
     if version >= 29:
         writer.number(result.times_built).boolean(result.non_deterministic)
@@ -318,11 +309,7 @@ def write_build_result(writer: Writer, result: WireBuildResult, version: int) ->
             else:
                 writer.number(1).number(used)
     if version >= 28:
-        writer.number(len(result.outputs))
-        for name, path in sorted(result.outputs.items()):
-            identity = f"{_NO_HASH}!{name}"
-            fields = f'"dependentRealisations":{{}},"id":"{identity}","outPath":"{path.base_name}","signatures":[]'
-            writer.string(identity).string("{" + fields + "}")
+        write_built_outputs(writer, result.outputs, result.drv_hash)
 
 
 class RemoteError(ProtocolError):

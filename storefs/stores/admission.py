@@ -105,7 +105,7 @@ def _take_in(store: LocalStore, intake: LocalIntake, info: PathInfo, chunks: Ite
     if address is None:
         tree = intake.add_events(events)
     else:
-        content_hash = ContentHash(address)
+        content_hash = ContentHash(address, info)
         tree = intake.add_events(content_hash.watch(events), nar_sink=content_hash.nar_sink)
         got = content_hash.finish(tree.nar_hash)
         if got != address.hash:

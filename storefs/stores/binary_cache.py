@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
     from typing import Any
 
+    from storefs.formats.realisation import DrvOutput, Realisation
     from storefs.formats.store_path import StoreDir, StorePath
     from storefs.http_client.client import HttpClient
     from storefs.http_client.messages import Exchange
@@ -232,6 +233,31 @@ class BinaryCache:
         self._memory.pop(path, None)
         if self._answers is not None:
             self._answers.forget(self._id, path)
+
+    def realisation(self, output: DrvOutput) -> Realisation | None:
+        """What it says an output of a derivation is. A failure disables the cache and counts as not knowing."""
+        from storefs.formats.realisation import parse_realisation  # noqa: PLC0415  only for what floats
+
+        key = f"realisations/{output}.doi"
+        data = self._answers.realisation(self._id, str(output)) if self._answers is not None else None
+        remembered = data is not None
+        try:
+            data = data if remembered else self.transport.get(key)
+        except StoreError as error:
+            self.disable(error)
+            return None
+        if data is None:
+            return None
+        try:
+            found = parse_realisation(data, f"{self.uri}/{key}")
+            if found.id != output:
+                raise BadCacheError(f"'{self.uri}/{key}' is the realisation of another output")
+        except StoreError as error:
+            warn(str(error))
+            return None
+        if self._answers is not None and not remembered:
+            self._answers.put_realisation(self._id, str(output), data)
+        return found
 
     # What `api.Substituter` wants.
 

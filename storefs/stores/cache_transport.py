@@ -76,12 +76,17 @@ _ENCODINGS = {"br": "br", "gzip": "gzip", "x-gzip": "gzip", "xz": "xz", "bzip2":
 
 
 class FileTransport:
-    """A directory, as in `file:///srv/cache`."""
+    """A directory, as in `file:///srv/cache`.
 
-    is_remote = False
+    Args:
+        directory: which.
+        is_remote: whether asking it is to be avoided, as if it were far away.
+    """
+
     is_writable = True
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, *, is_remote: bool = False) -> None:
+        self.is_remote = is_remote
         self._directory = directory
         self.uri = f"file://{directory}"
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from storefs.config import Config
     from storefs.formats.path_info import PathInfo
+    from storefs.formats.realisation import Realisation
     from storefs.formats.store_path import StorePath
     from storefs.stores.binary_cache import BinaryCache
 
@@ -151,6 +152,11 @@ class CacheWriter:
                 under_way[info.path] = pool.submit(add, info, before)
             for future in under_way.values():
                 future.result()
+
+    def add_realisations(self, realisations: Iterable[Realisation]) -> None:
+        """Keep what outputs of derivations are; their paths are there."""
+        for realisation in realisations:
+            self._put_bytes(f"realisations/{realisation.id}.doi", realisation.to_json(), "application/json")
 
     def add_log(self, name: str, content: bytes) -> None:
         """Keep the log of a build under the derivation's base name."""

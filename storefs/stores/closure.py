@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from storefs.errors import StoreError
 from storefs.formats.path_info import InvalidPathError
+from storefs.stores.known_outputs import known_outputs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,13 +54,10 @@ def closure_with_outputs(store: Store, paths: Iterable[StorePath]) -> set[StoreP
     while todo:
         new = closure(store, todo) - result
         result |= new
-        outputs = {
-            output.path
-            for path in new
-            if path.is_derivation
-            for output in store.derivation(path).outputs.values()
-            if output.path is not None
-        }
+        outputs: set[StorePath] = set()
+        for path in new:
+            if path.is_derivation:
+                outputs.update(known_outputs(store, store.derivation(path)).values())
         todo = store.valid_paths(outputs) - result
     return result
 
@@ -84,8 +82,8 @@ def referrers_closure(
         if keep_outputs:
             todo.extend(store.valid_derivers(path))
         if keep_derivations and path.is_derivation:
-            for output in store.derivation(path).outputs.values():
-                info = output.path and store.find_path_info(output.path)
+            for output in known_outputs(store, store.derivation(path)).values():
+                info = store.find_path_info(output)
                 if info and info.deriver == path:
                     todo.append(info.path)
     return result

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from storefs.errors import StoreError
 from storefs.formats.content_address import FLAT, RECURSIVE, TEXT
+from storefs.formats.hash_modulo import ModuloHasher
 from storefs.formats.hashes import Hasher
 from storefs.formats.nar import Regular
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from storefs.formats.content_address import ContentAddress
     from storefs.formats.hashes import Hash
     from storefs.formats.nar import Event
+    from storefs.formats.path_info import PathInfo
 
 
 class ContentMismatchError(StoreError):
@@ -34,13 +36,21 @@ class ContentMismatchError(StoreError):
 
 
 class ContentHash:
-    """Computes the hash that a content address promises, while the contents pass by."""
+    """Computes the hash that a content address promises, while the contents pass by.
 
-    def __init__(self, address: ContentAddress) -> None:
+    Args:
+        address: what is promised.
+        info: of the path, if it may refer to itself: the hash is then that of the contents without that.
+    """
+
+    def __init__(self, address: ContentAddress, info: PathInfo | None = None) -> None:
         self._address = address
         recursive = address.method == RECURSIVE
-        self._is_nar_hash = recursive and address.hash.algo == "sha256"
-        self._hasher = Hasher(address.hash.algo)
+        refers_to_itself = info is not None and info.path in info.references
+        self._is_nar_hash = recursive and address.hash.algo == "sha256" and not refers_to_itself
+        self._hasher: Hasher | ModuloHasher = Hasher(address.hash.algo)
+        if info is not None and refers_to_itself:
+            self._hasher = ModuloHasher(address.hash.algo, info.path.hash_part)
         # To be given the NAR as well, if it is not None.
         self.nar_sink = self._hasher.update if recursive and not self._is_nar_hash else None
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from storefs.api import Intake, Tree
     from storefs.formats.path_info import PathInfo
+    from storefs.formats.realisation import Realisation
     from storefs.formats.signatures import PublicKeys
     from storefs.formats.store_path import StoreDir, StorePath
 
@@ -56,19 +57,38 @@ class Trust:
         """
         if source_is_trusted or not self._require:
             return
-        # 20 ms that nobody pays who only asks.
-        from storefs.formats.signatures import PublicKeys, is_content_addressed  # noqa: PLC0415
-
-        if self._keys is None:
-            self._keys = PublicKeys(self._texts)
-        if self._keys.verified_by(info, self._directory):
+        if self._trusted_keys().verified_by(info, self._directory):
             return
-        if is_content_addressed(info, self._directory) and info.path not in info.references:
+        from storefs.formats.signatures import is_content_addressed  # noqa: PLC0415  see below
+
+        if is_content_addressed(info, self._directory):
             return  # the path vouches for its content, with which `take_nar` compares it
         raise UnsignedPathError(
             f"the substituter '{uri}' does not have a valid signature for path '{self._directory.print(info.path)}'; "
             "if its key is trustworthy, add it to 'trusted-public-keys'"
         )
+
+    def check_realisation(self, realisation: Realisation, uri: str, *, source_is_trusted: bool = False) -> None:
+        """Accept what somebody says an output is.
+
+        Raises:
+            UnsignedPathError: nobody vouches for it.
+            BadKeyError: a trusted key is none.
+        """
+        if source_is_trusted or not self._require or realisation.verified_by(self._trusted_keys()):
+            return
+        raise UnsignedPathError(
+            f"the substituter '{uri}' does not have a valid signature for the realisation of '{realisation.id}'; "
+            "if its key is trustworthy, add it to 'trusted-public-keys'"
+        )
+
+    def _trusted_keys(self) -> PublicKeys:
+        # 20 ms that nobody pays who only asks.
+        from storefs.formats.signatures import PublicKeys  # noqa: PLC0415
+
+        if self._keys is None:
+            self._keys = PublicKeys(self._texts)
+        return self._keys
 
 
 def take_nar(intake: Intake, info: PathInfo, pieces: Iterator[bytes], uri: str, directory: StoreDir) -> Tree:
@@ -80,12 +100,11 @@ def take_nar(intake: Intake, info: PathInfo, pieces: Iterator[bytes], uri: str, 
         StoreError: the transfer failed.
     """
     limited = _limited(pieces, info, uri, directory)
-    # Of what refers to itself, the name follows from the content without that; a signature vouches for it.
-    address = parse_content_address(info.ca) if info.ca and info.path not in info.references else None
+    address = parse_content_address(info.ca) if info.ca else None
     if address is None or (address.method == RECURSIVE and address.hash == info.nar_hash):
         tree = intake.add_nar(limited)
     else:
-        content = ContentHash(address)
+        content = ContentHash(address, info)
         tree = intake.add_nar(_watched(limited, content))
         if (found := content.finish(tree.nar_hash)) != address.hash:
             raise ContentMismatchError(directory.print(info.path), address.hash, found)

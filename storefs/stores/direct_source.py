@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from storefs.formats.narinfo import NarInfo
+    from storefs.formats.realisation import DrvOutput, Realisation
     from storefs.formats.store_path import StorePath
     from storefs.http_client.client import HttpClient
     from storefs.http_client.messages import Exchange
@@ -28,6 +29,11 @@ class DirectSource:
     def ask(self, path: StorePath) -> NarInfo | bool:
         """See `offer_query.Source`."""
         return self.known(path) or False
+
+    def realisation(self, output: DrvOutput) -> Realisation | None:
+        """See `offer_query.Source`; many can't tell."""
+        del output
+        return None
 
     def exchange(self, path: StorePath) -> Exchange | None:
         """See `offer_query.Source`."""

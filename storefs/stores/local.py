@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from storefs.config import Config
     from storefs.formats.derivation import Derivation
     from storefs.formats.derivation_hash import DerivationHash
+    from storefs.formats.realisation import DrvOutput, Realisation
     from storefs.gc.automatic import AutomaticCollection
     from storefs.gc.collector import Collector
     from storefs.gc.temp_roots import TempRoots
@@ -280,6 +281,20 @@ class LocalStore:
             path_infos.put_record(env, txn, signed, record.id, record.root)
 
         env.update(write)
+
+    def realisation(self, output: DrvOutput) -> Realisation | None:
+        """See `storefs.api.Store`."""
+        from storefs.metadata import realisations  # noqa: PLC0415  imports json, for what most stores have none of
+
+        with self.environment.snapshot() as txn:
+            return realisations.find(self.environment, txn, output)
+
+    def register_realisations(self, realisations: Sequence[Realisation], drv_path: StorePath | None = None) -> None:
+        """See `storefs.api.Store`; with ``drv_path`` they are outputs of that valid derivation, which makes them."""
+        from storefs.metadata.realisations import put_all  # noqa: PLC0415  see above
+
+        env = self.environment
+        env.update(lambda txn: put_all(env, txn, realisations, self.directory, drv_path))
 
     def update_path_info(self, info: PathInfo) -> None:
         """Replace what is registered about a valid path; its contents stay.  Raises InvalidPathError."""

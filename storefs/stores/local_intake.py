@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from storefs.formats.derivation import Derivation
     from storefs.formats.nar import Event
     from storefs.formats.path_info import PathInfo
+    from storefs.formats.realisation import Realisation
     from storefs.formats.store_path import StoreDir, StorePath
     from storefs.metadata.environment import Environment, Transaction
 
@@ -134,8 +135,18 @@ class LocalIntake:
             area.sync(list(fresh))
             self._durable |= fresh
 
-    def register(self, additions: Sequence[tuple[Tree, PathInfo]], *, replace: bool = False) -> None:
-        """See `storefs.api.Intake`."""
+    def register(
+        self,
+        additions: Sequence[tuple[Tree, PathInfo]],
+        *,
+        replace: bool = False,
+        realisations: Sequence[Realisation] = (),
+        drv_path: StorePath | None = None,
+    ) -> None:
+        """See `storefs.api.Intake`.
+
+        With ``realisations``, which of the paths are what outputs is registered with them; ``drv_path`` makes these.
+        """
         trees: list[tuple[IngestedTree, PathInfo]] = []
         for tree, info in additions:
             if not isinstance(tree, IngestedTree):
@@ -148,7 +159,16 @@ class LocalIntake:
             self._check_derivations(derivations)
         outputs = [_output_paths(derivations.get(info.path)) for _, info in trees]
         self.prepare()
-        registered = self._env.update(lambda txn: self._write(txn, trees, outputs, replace))
+
+        def write(txn: Transaction) -> Registered:
+            written = self._write(txn, trees, outputs, replace)
+            if realisations:
+                from storefs.metadata.realisations import put_all  # noqa: PLC0415  json, for what floats
+
+                put_all(self._env, txn, realisations, self._directory, drv_path)
+            return written
+
+        registered = self._env.update(write)
         if self._on_registered is not None:
             self._on_registered(registered)
 

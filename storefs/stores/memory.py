@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from storefs.formats.byte_reader import Buffer
     from storefs.formats.derivation import Derivation
     from storefs.formats.hashes import Hash
+    from storefs.formats.realisation import DrvOutput, Realisation
     from storefs.formats.store_path import StoreDir
 
 
@@ -52,6 +53,7 @@ class MemoryStore:
         self.temp_roots: set[StorePath] = set()
         self._lock = Lock()
         self._objects: dict[StorePath, tuple[PathInfo, bytes]] = {}
+        self._realisations: dict[DrvOutput, Realisation] = {}
 
     def __enter__(self) -> MemoryStore:
         return self
@@ -121,6 +123,20 @@ class MemoryStore:
     def add_temp_root(self, path: StorePath) -> None:
         """See `storefs.api.Store`; nothing is ever collected, so this only remembers."""
         self.temp_roots.add(path)
+
+    def realisation(self, output: DrvOutput) -> Realisation | None:
+        """See `storefs.api.Store`."""
+        return self._realisations.get(output)
+
+    def register_realisations(self, realisations: Sequence[Realisation]) -> None:
+        """See `storefs.api.Store`."""
+        for realisation in realisations:
+            self._object(realisation.path)
+            old = self._realisations.get(realisation.id)
+            if old is not None and not realisation.is_compatible_with(old):
+                raise StoreError(f"the output '{realisation.id}' is another path already")
+            signatures = () if old is None else old.signatures
+            self._realisations[realisation.id] = realisation.with_signatures(signatures)
 
     def register(self, additions: Sequence[tuple[MemoryTree, PathInfo]], replace: bool) -> None:
         """What `MemoryIntake.register` does."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from storefs.formats.derivation import Derivation
+    from storefs.formats.realisation import DrvOutput, Realisation
     from storefs.formats.store_path import StoreDir, StorePath
     from storefs.stores.binary_cache import BinaryCache
     from storefs.stores.cache_writer import CacheWriter
@@ -52,6 +53,12 @@ if TYPE_CHECKING:
 
         def add_signatures(self, info: PathInfo, signatures: Sequence[str]) -> None:
             """Keep more signatures of a path that it has."""
+
+        def realisation(self, output: DrvOutput) -> Realisation | None:
+            """What it says an output is."""
+
+        def add_realisations(self, realisations: Sequence[Realisation]) -> None:
+            """Keep what outputs are."""
 
         def close(self) -> None:
             """End what was opened for it."""
@@ -115,6 +122,14 @@ class CachePlace:
         )
         self._cache.forget(info.path)
 
+    def realisation(self, output: DrvOutput) -> Realisation | None:
+        """See `Place`."""
+        return self._cache.realisation(output)
+
+    def add_realisations(self, realisations: Sequence[Realisation]) -> None:
+        """See `Place`."""
+        self._writing().add_realisations(realisations)
+
     def _writing(self) -> CacheWriter:
         if self._writer is None:
             self._writer = self._open_writer()
@@ -144,6 +159,15 @@ class ServePlace:
     def add_signatures(self, info: PathInfo, signatures: Sequence[str]) -> None:
         """See `Place`."""
         raise UsageError(f"'{self.uri}' does not take signatures; 'ssh-ng://' does")
+
+    def realisation(self, output: DrvOutput) -> Realisation | None:
+        """See `Place`; the protocol has no such question."""
+        del output
+        return None
+
+    def add_realisations(self, realisations: Sequence[Realisation]) -> None:
+        """See `Place`."""
+        raise UsageError(f"'{self.uri}' does not take realisations; 'ssh-ng://' does")
 
 
 class NarStore:
@@ -239,6 +263,14 @@ class NarStore:
     def add_signatures(self, path: StorePath, signatures: Iterable[str]) -> None:
         """Keep more signatures of a valid path."""
         self._place.add_signatures(self.path_info(path), list(signatures))
+
+    def realisation(self, output: DrvOutput) -> Realisation | None:
+        """See `storefs.api.Store`."""
+        return self._place.realisation(output)
+
+    def register_realisations(self, realisations: Sequence[Realisation]) -> None:
+        """See `storefs.api.Store`."""
+        self._place.add_realisations(realisations)
 
     def add_temp_root(self, path: StorePath) -> None:
         """See `storefs.api.Store`; nothing is collected from here."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from typing import Protocol
 
+    from storefs.formats.realisation import DrvOutput, Realisation
     from storefs.formats.store_path import StorePath
     from storefs.http_client.client import HttpClient
     from storefs.http_client.messages import Exchange
@@ -52,6 +53,9 @@ if TYPE_CHECKING:
 
         def take(self, path: StorePath, exchange: Exchange) -> NarInfo | bool:
             """Take the answer to such a request."""
+
+        def realisation(self, output: DrvOutput) -> Realisation | None:
+            """What it says an output of a derivation is; failures count as not knowing."""
 
         def save(self) -> None:
             """Remember new answers."""

@@ -19,10 +19,9 @@ from storefs.protocol.worker_values import (
     write_basic_derivation,
     write_derived_paths,
     write_optional_path,
-    write_path_info,
     write_paths,
 )
-from storefs.stores.remote_connection import ConnectionPool
+from storefs.stores.remote_connection import ConnectionPool, one_after_the_other
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from storefs.formats.derived_path import DerivedPath
     from storefs.formats.nar import Event
     from storefs.formats.path_info import PathInfo
+    from storefs.formats.realisation import DrvOutput, Realisation
     from storefs.formats.store_path import StoreDir, StorePath
     from storefs.protocol.worker_values import ClientOptions, WireBuildResult
     from storefs.stores.remote_connection import Channel
@@ -169,6 +169,27 @@ class RemoteStore:
             reader = connection.reader
             return {reader.string(): read_optional_path(reader, self.directory) for _ in range(reader.number())}
 
+    def realisation(self, output: DrvOutput) -> Realisation | None:
+        """See `storefs.api.Store` (1.27 and later)."""
+        from storefs.protocol.realisation_values import read_realisation_answer  # noqa: PLC0415  only for what floats
+
+        with self._exchange() as connection:
+            if connection.version < 27:
+                return None
+            connection.writer.number(op.QUERY_REALISATION).string(str(output))
+            connection.finish(self.events)
+            return read_realisation_answer(connection.reader, connection.version, self.directory, output)
+
+    def register_realisations(self, realisations: Sequence[Realisation]) -> None:
+        """See `storefs.api.Store` (1.27 and later)."""
+        from storefs.protocol.realisation_values import write_registration  # noqa: PLC0415  only for what floats
+
+        for realisation in realisations:
+            with self._exchange() as connection:
+                connection.writer.number(op.REGISTER_DRV_OUTPUT)
+                write_registration(connection.writer, connection.version, realisation)
+                connection.finish(self.events)
+
     def substitutable_paths(self, paths: Iterable[StorePath]) -> set[StorePath]:
         """Return those of `paths` that the server could fetch."""
         with self._exchange() as connection:
@@ -261,20 +282,11 @@ class RemoteStore:
         with self._exchange() as connection:
             if connection.version >= 32:
                 connection.writer.number(op.ADD_MULTIPLE_TO_STORE).boolean(False).boolean(not check)
-                connection.send_framed(self._one_after_the_other(additions))
+                connection.send_framed(one_after_the_other(additions, self.directory))
                 connection.finish(self.events)
                 return
         for info, chunks in additions:
             self.add_nar(info, chunks, check=check)
-
-    def _one_after_the_other(self, additions: Sequence[tuple[PathInfo, Iterable[bytes]]]) -> Iterator[bytes]:
-        from storefs.protocol.wire import Writer  # noqa: PLC0415
-
-        writer = Writer().number(len(additions))
-        for info, chunks in additions:
-            write_path_info(writer, info, 16, self.directory, with_path=True)
-            yield writer.take()
-            yield from chunks
 
     def add_signatures(self, path: StorePath, signatures: Iterable[str]) -> None:
         """Add signatures to a valid path; only for trusted users."""

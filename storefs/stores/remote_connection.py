@@ -10,14 +10,16 @@ import os
 
 from storefs.errors import StoreError
 from storefs.protocol.connection import ClientConnection
-from storefs.protocol.wire import Reader
+from storefs.protocol.wire import Reader, Writer
 from storefs.protocol.worker_ops import SET_OPTIONS
-from storefs.protocol.worker_values import RemoteError, write_options
+from storefs.protocol.worker_values import RemoteError, write_options, write_path_info
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from storefs.formats.path_info import PathInfo
+    from storefs.formats.store_path import StoreDir
     from storefs.protocol.connection import Events
     from storefs.protocol.worker_values import ClientOptions
 
@@ -137,3 +139,12 @@ class Exchange:
             raise DaemonUnreachableError(
                 f"the connection to remote store '{self._pool.uri}' broke: {error.strerror}"
             ) from error
+
+
+def one_after_the_other(additions: Sequence[tuple[PathInfo, Iterable[bytes]]], directory: StoreDir) -> Iterator[bytes]:
+    """What ADD_MULTIPLE_TO_STORE carries: how many, then each path's information and NAR."""
+    writer = Writer().number(len(additions))
+    for info, chunks in additions:
+        write_path_info(writer, info, 16, directory, with_path=True)
+        yield writer.take()
+        yield from chunks

@@ -11,6 +11,7 @@ from storefs.errors import StoreError
 from storefs.formats.hashes import parse_hash
 from storefs.formats.nar import parse_nar, write_nar
 from storefs.formats.path_info import PathInfo
+from storefs.protocol.built_outputs import read_built_outputs
 from storefs.protocol.wire import ProtocolError, Reader, Writer
 from storefs.protocol.worker_values import (
     WireBuildResult,
@@ -165,9 +166,7 @@ class ServeStore:
             result.non_deterministic = reader.boolean()
             result.start_time, result.stop_time = reader.number(), reader.number()
         if self._minor >= 6:
-            for _ in range(reader.number()):
-                reader.string()  # a derivation's hash and an output's name
-                reader.string()  # a realisation; the paths are known here anyway
+            result.outputs = read_built_outputs(reader)
         return result
 
     def _flush(self) -> None:

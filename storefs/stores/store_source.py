@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     from storefs.api import Store
+    from storefs.formats.realisation import DrvOutput, Realisation
     from storefs.formats.store_path import StorePath
 
 
@@ -39,6 +40,10 @@ class StoreSource(DirectSource):
             return None
         # That it was built is known of the store that built it only, and when it came is that of the one it comes to.
         return NarInfo(info.replace(ultimate=False, registration_time=0), path.base_name, "none", None, 0)
+
+    def realisation(self, output: DrvOutput) -> Realisation | None:
+        """See `offer_query.Source`."""
+        return self._store.realisation(output)
 
     @contextmanager
     def open_nar(self, narinfo: NarInfo) -> Iterator[Iterator[bytes]]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from storefs.api import Intake, Store, Tree
     from storefs.formats.narinfo import NarInfo
     from storefs.formats.path_info import PathInfo
+    from storefs.formats.realisation import DrvOutput, Realisation
     from storefs.formats.store_path import StorePath
     from storefs.stores.copying import Trust
     from storefs.stores.offer_query import Source
@@ -97,6 +98,12 @@ class Substitution:
             for path in paths
             if path in found
         }
+
+    def realisations(self, output: DrvOutput) -> list[Realisation]:
+        """What substituters say an output is; see `realisation_query`."""
+        from storefs.stores.realisation_query import find_realisations  # noqa: PLC0415  only for what floats
+
+        return find_realisations(self._store, self.sources, self._trust, output)
 
     def substitutable(self, paths: Collection[StorePath]) -> set[StorePath]:
         """Those of many paths that substituters have which do not mind being asked (`nix-env -qas`)."""

@@ -17,6 +17,7 @@ from storefs.formats.derivation import Derivation, DerivationOutput
 from storefs.formats.hashes import hash_bytes
 from storefs.formats.nar import BadNarError, nar_of_bytes, write_nar
 from storefs.formats.path_info import InvalidPathError, PathInfo
+from storefs.formats.realisation import DrvOutput, Realisation
 from storefs.formats.store_path import StoreDir, StorePath
 from storefs.stores.local import LocalStore
 from storefs.stores.memory import MemoryStore
@@ -258,3 +259,16 @@ def test_any_tree_comes_back_as_it_went_in(store: Store, tree: Tree) -> None:
     with store.intake() as intake:
         intake.register([(intake.add_nar([data]), PathInfo(path, digest, len(data)))])
     assert nar(store, path) == data
+
+
+def test_what_outputs_are_is_kept_with_valid_paths(store: Store) -> None:
+    output = DrvOutput(hash_bytes("sha256", b"drv"), "out")
+    assert store.realisation(output) is None
+    with pytest.raises(StoreError, match="is not valid"):
+        store.register_realisations([Realisation(output, StorePath("0" * 32 + "-x"))])
+    path, other = add(store, "x", b"x").path, add(store, "y", b"y").path
+    store.register_realisations([Realisation(output, path, ["a:AA=="])])
+    store.register_realisations([Realisation(output, path, ["b:AA=="])])
+    assert store.realisation(output) == Realisation(output, path, ["a:AA==", "b:AA=="])
+    with pytest.raises(StoreError, match="already"):
+        store.register_realisations([Realisation(output, other)])

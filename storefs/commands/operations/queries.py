@@ -7,6 +7,7 @@ import sys
 from storefs.commands.operations.operands import to_store_path
 from storefs.errors import StoreError, UsageError
 from storefs.stores import closure
+from storefs.stores.known_outputs import known_outputs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -105,14 +106,14 @@ class _Asker:
             self._realise(path)
         if not use_output or not path.is_derivation:
             return [path]
-        outputs = []
-        for output in self._store.derivation(path).outputs.values():
-            if output.path is None:
-                raise StoreError(
-                    f"the outputs of '{self._print(path)}' are known only once it has been built; realise it first"
-                )
-            outputs.append(output.path)
-        return sorted(outputs)
+        derivation = self._store.derivation(path)
+        outputs = known_outputs(self._store, derivation)
+        if len(outputs) < len(derivation.outputs):
+            raise StoreError(
+                "Cannot use output path of floating content-addressed derivation until we know what it is "
+                f"(e.g. by building it): '{self._print(path)}'"
+            )
+        return sorted(outputs.values())
 
     def _relatives(self, query: str) -> list[StorePath]:
         store = self._store
