@@ -30,6 +30,7 @@ from builder.locks import try_lock
 from builder.request import BusyError
 from storefs import logs
 from storefs.api import BuildStatus
+from storefs.formats.derivation import FLOATING
 from storefs.stores.closure import closure
 
 TYPE_CHECKING = False
@@ -77,6 +78,8 @@ class HookMachines:
         """
         attributes = BuildAttributes(derivation)
         config = self._local.config
+        if derivation.kind() is FLOATING:
+            return None  # its lines name the paths that a hook is to make
         if self._declines or (attributes.boolean("preferLocalBuild") and config.integer("max-jobs") != 0):
             return None
         shown = self._local.store.directory.print(path)

@@ -25,6 +25,12 @@ if TYPE_CHECKING:
     from storefs.stores.remote import RemoteStore
 
 _FIRST_WITH_RESULTS = 34
+_DONE = {
+    BuildStatus.BUILT,
+    BuildStatus.SUBSTITUTED,
+    BuildStatus.ALREADY_VALID,
+    BuildStatus.RESOLVES_TO_ALREADY_VALID,
+}
 _EXIT_CODES = {BuildStatus.TIMED_OUT: 101, BuildStatus.NOT_DETERMINISTIC: 104}
 
 
@@ -77,7 +83,7 @@ class DaemonBuilder:
             results = []
             for target, wire in zip(targets, self._store.build_paths_with_results(targets, mode.value), strict=True):
                 status = BuildStatus(wire.status)
-                ok = status in {BuildStatus.BUILT, BuildStatus.SUBSTITUTED, BuildStatus.ALREADY_VALID}
+                ok = status in _DONE
                 code = 0 if ok else _EXIT_CODES.get(status, 100)
                 used = None
                 if wire.cpu_user is not None and wire.cpu_system is not None:
@@ -115,5 +121,5 @@ class DaemonBuilder:
     def _outputs(self, target: DerivedPath) -> dict[str, StorePath]:
         if not target.is_built:
             return {}
-        outputs = self._store.derivation(target.path).outputs
-        return {name: output.path for name, output in outputs.items() if target.wants(name) and output.path}
+        outputs = self._store.derivation_outputs(target.path)
+        return {name: path for name, path in outputs.items() if target.wants(name) and path is not None}

@@ -18,19 +18,23 @@ from builder.confinement import Confinement, is_sandboxed, require_fit_machine
 from builder.diagnosis import diagnose
 from builder.environment import BadAttributeError, BuildAttributes, BuildEnvironment, build_environment
 from builder.failures import BuildError, InputRejectedError, NotDeterministicError
-from builder.locks import try_lock
-from builder.outputs import Produced, compare_outputs, hash_outputs, register_outputs
+from builder.outputs import compare_outputs, hash_outputs, register_outputs
+from builder.preconditions import lock_outputs, require_buildable
+from builder.produced import Produced
 from builder.removal import remove_tree
 from builder.request import BusyError
 from builder.sandbox.plan import Plan
 from builder.sandbox.spawn import Spawner
+from builder.scratch_paths import named, scratch_paths
 from builder.signing import signed
 from builder.users import acquire_user
 from storefs import logs
 from storefs.api import BuildMode, CpuTime
-from storefs.formats.derivation import FIXED, INPUT_ADDRESSED
+from storefs.experimental import CA_DERIVATIONS, has_feature
+from storefs.formats.derivation import FIXED
 from storefs.formats.hashes import Hash
 from storefs.stores.closure import closure
+from storefs.stores.known_outputs import known_outputs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,6 +47,7 @@ if TYPE_CHECKING:
     from builder.request import Request
     from builder.users import BuildUser
     from storefs.formats.path_info import PathInfo
+    from storefs.formats.realisation import Realisation
     from storefs.formats.store_path import StorePath
 
     T = TypeVar("T")
@@ -56,22 +61,13 @@ def build_derivation(machine: LocalMachine, request: Request, cancellation: Canc
         BuildError: it failed; carries the status.
         StoreError: it could not be attempted.
     """
-    directory = machine.store.directory
-    outputs = {name: output.path for name, output in request.derivation.outputs.items()}
-    if request.derivation.kind() not in {FIXED, INPUT_ADDRESSED} or None in outputs.values():
-        raise InputRejectedError(
-            f"derivation '{directory.print(request.drv_path)}' has outputs whose paths depend on their contents; "
-            "the experimental features 'ca-derivations' and 'impure-derivations' are not supported"
-        )
-    known = {name: path for name, path in outputs.items() if path is not None}
-    locks = try_lock(f"{machine.config.verglas_dir}/locks", [path.base_name for path in known.values()])
-    if locks is None:
-        listed = ", ".join(f"'{directory.print(path)}'" for path in sorted(known.values()))
-        raise BusyError(f"waiting for lock on {listed}")
-    with locks:
+    require_buildable(machine.config, request.derivation, machine.store.directory.print(request.drv_path))
+    with lock_outputs(machine, request):
         # Somebody may have built it before the lock was ours.
+        known = known_outputs(machine.store, request.derivation)
         valid = machine.store.valid_paths(known.values())
-        if request.mode is BuildMode.NORMAL and len(valid) == len(set(known.values())):
+        all_there = len(known) == len(request.derivation.outputs) and len(valid) == len(set(known.values()))
+        if request.mode is BuildMode.NORMAL and all_there:
             return None
         return _Build(machine, request, known, valid, cancellation).run()
 
@@ -114,19 +110,20 @@ class _Build:
         require_fit_machine(self._config, self._derivation, self._attributes, self._shown)
         for path in self._outputs.values():
             self._store.add_temp_root(path)
+        made = self._outputs
         user = acquire_user(self._config, sandboxed=self._sandboxed)
         if user is None:
             raise BusyError(f"waiting for UID to build '{self._shown}'")
         with user:
             try:
-                self._run_rounds(user)
+                made = made | self._run_rounds(user)
             except BuildError as error:
                 error.cpu_time = self._cpu_time
                 raise
         if self._request.mode is BuildMode.NORMAL and self._config.text("post-build-hook"):
             from builder.hooks import run_post_build_hook  # noqa: PLC0415  few have one
 
-            outputs = [self._directory.print(path) for path in self._outputs.values()]
+            outputs = [self._directory.print(path) for path in made.values()]
             run_post_build_hook(self._config, self._machine.progress, self._shown, outputs)
         return self._cpu_time
 
@@ -134,8 +131,11 @@ class _Build:
         logs.debug(f"builder for '{self._shown}' took {used}")
         self._cpu_time = used if self._cpu_time is None else self._cpu_time + used
 
-    def _run_rounds(self, user: BuildUser) -> None:
-        """Build as often as `repeat` says; only the last round is registered, if all gave the same."""
+    def _run_rounds(self, user: BuildUser) -> dict[str, StorePath]:
+        """Build as often as `repeat` says, and return what was made.
+
+        Only the last round is registered, if all gave the same.
+        """
         rounds = self._config.integer("repeat") + 1 if self._request.mode is BuildMode.NORMAL else 1
         before: dict[str, Hash] = {}
         for number in range(1, rounds):
@@ -154,18 +154,31 @@ class _Build:
                 remove_tree(produced.folder)
 
             return register_outputs(
-                self._store, produced, lambda info: signed(info, self._config, self._directory), before_commit
+                self._store,
+                produced,
+                lambda info: signed(info, self._config, self._directory),
+                before_commit,
+                self._realisations,
             )
 
         label = f" (round {rounds}/{rounds})" if rounds > 1 else ""
-        self._run_once(user, label, finish, move=self._request.mode is not BuildMode.CHECK)
+        infos = self._run_once(user, label, finish, move=self._request.mode is not BuildMode.CHECK)
+        return {name: info.path for name, info in infos.items()}
+
+    def _realisations(self, made: Mapping[str, StorePath]) -> list[Realisation]:
+        """What is registered about outputs besides their paths."""
+        if not has_feature(self._config, CA_DERIVATIONS):
+            return []
+        from builder.realising import realisations  # noqa: PLC0415  json, for what most builds have no use for
+
+        return realisations(self._machine, self._derivation, made)
 
     def _hash_round(self, produced: Produced) -> dict[str, Hash]:
         """Hash the outputs of a round that is not the last, and keep them for whoever wants to see differences."""
         found = hash_outputs(self._store, produced)
         if self._config.boolean("keep-failed") or self._config.boolean("run-diff-hook"):
             for name in found:
-                self._set_aside(f"{produced.folder}/{produced.scratch[name].base_name}", self._outputs[name])
+                self._set_aside(produced.host_path(name), named(self._request, self._directory, self._outputs, name))
         return found
 
     def _set_aside(self, host_path: str, path: StorePath) -> str:
@@ -181,31 +194,14 @@ class _Build:
     def _compare_rounds(self, before: Mapping[str, Hash], found: Mapping[str, Hash]) -> None:
         for name, nar_hash in found.items():
             if before.get(name, nar_hash) != nar_hash:
-                path = self._directory.print(self._outputs[name])
-                kept = f"{self._config.verglas_dir}/checks/{self._outputs[name].base_name}.check"
+                output = named(self._request, self._directory, self._outputs, name)
+                path = self._directory.print(output)
+                kept = f"{self._config.verglas_dir}/checks/{output.base_name}.check"
                 beside = f"'{kept}' from previous round" if os.path.lexists(kept) else "previous round"
                 error = NotDeterministicError(f"output '{path}' of '{self._shown}' differs from {beside}", exit_code=1)
                 if self._config.boolean("enforce-determinism"):
                     raise error
                 self._machine.progress.error(str(error))
-
-    def _scratch_paths(self, sandboxed: bool) -> tuple[dict[str, StorePath], dict[str, str]]:
-        """Decide where each output is built, and which hash parts must be replaced for that.
-
-        In a sandbox the valid outputs are out of sight, so that everything is built at its own path. Without one a
-        valid output is visible, and perhaps in use; its rebuild goes to a made-up path.
-        """
-        if sandboxed:
-            return dict(self._outputs), {}
-        scratch, rewrites = {}, {}
-        for name, path in self._outputs.items():
-            scratch[name] = path
-            if path in self._valid:
-                scratch[name] = self._directory.make_store_path(
-                    f"rewrite:{self._request.drv_path.base_name}:{path.base_name}", Hash("sha256", bytes(32)), path.name
-                )
-                rewrites[path.hash_part] = scratch[name].hash_part
-        return scratch, rewrites
 
     def _run_once(self, user: BuildUser, label: str, finish: Callable[[Produced], T], *, move: bool) -> T:
         """Run the builder once and return what `finish` makes of what it left.
@@ -219,7 +215,9 @@ class _Build:
         ok = False
         try:
             build_dir = self._build_dir = BuildDirectory(self._config, self._request.drv_path.name, private=sandboxed)
-            scratch, rewrites = self._scratch_paths(sandboxed)
+            scratch, rewrites = scratch_paths(
+                self._request, self._directory, self._outputs, self._valid, sandboxed=sandboxed
+            )
             inside = self._config.text("sandbox-build-dir") if sandboxed else build_dir.path
             environment = self._environment(inside, scratch, rewrites)
             build_dir.fill(environment.files, user)
@@ -233,7 +231,7 @@ class _Build:
                 host_build_dir=build_dir.path,
                 build_dir=inside,
                 inputs=self._closure(),
-                hidden=self._outputs.values(),
+                hidden=scratch.values(),
                 networked=self._networked,
                 kvm="kvm" in self._attributes.required_features(),
             )
@@ -262,6 +260,7 @@ class _Build:
                 attributes=self._attributes,
                 folder=folder,
                 scratch=scratch,
+                known=self._outputs,
                 keep=keep,
                 inputs=self._closure(),
                 owner=user.uid,
@@ -316,8 +315,7 @@ class _Build:
         found = closure(self._store, paths)
         for path in sorted(found):
             if path.is_derivation:
-                outputs = self._store.derivation(path).outputs.values()
-                found |= closure(self._store, [output.path for output in outputs if output.path is not None])
+                found |= closure(self._store, known_outputs(self._store, self._store.derivation(path)).values())
         return [self._store.path_info(path) for path in sorted(found)]
 
     def _run_process(self, spawner: Spawner, plan: Plan, activity: told.Activity, user: BuildUser) -> Ending:

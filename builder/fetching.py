@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from storefs.api import Offer
     from storefs.config import Config
+    from storefs.formats.realisation import DrvOutput, Realisation
     from storefs.formats.store_path import StorePath
     from storefs.stores.cache_uri import Caches
     from storefs.stores.local import LocalStore
@@ -41,6 +42,10 @@ class LazyFetcher:
     def offers(self, paths: Collection[StorePath]) -> Mapping[StorePath, Offer]:
         """Return what substituters have of `paths`."""
         return self._open().offers(paths)
+
+    def realisations(self, output: DrvOutput) -> list[Realisation]:
+        """Return what substituters say an output is, after what that rests on; see `builder.goals.Fetcher`."""
+        return self._open().realisations(output)
 
     def fetch(self, path: StorePath) -> None:
         """Make a path and everything it refers to valid.

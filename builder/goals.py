@@ -7,110 +7,25 @@ Semantics: derivation-goal.cc of Nix 2.8 up to `inputsRealised`, without its sta
 
 from __future__ import annotations
 
-from enum import Enum
-
 from builder.environment import BuildAttributes
 from builder.failures import BuildError
+from builder.goal import Goal, Phase
+from storefs import logs
 from storefs.api import BuildMode, BuildStatus
-from storefs.records import field, record
+from storefs.experimental import CA_DERIVATIONS, FeatureDisabledError
+from storefs.formats.derivation import DEFERRED, FLOATING
+from storefs.formats.resolution import resolve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
-    from typing import Protocol
+    from collections.abc import Iterable
 
-    from storefs.api import CpuTime, Offer, Store
+    from builder.goal import Fetcher
+    from storefs.api import Offer, Store
     from storefs.formats.derivation import Derivation
     from storefs.formats.derived_path import DerivedPath
     from storefs.formats.store_path import StorePath
-else:
-    Protocol = object
-
-
-class Fetcher(Protocol):
-    """Copies paths from substituters. Blocking, thread-safe."""
-
-    def offers(self, paths: Collection[StorePath]) -> Mapping[StorePath, Offer]:
-        """Return what substituters have of `paths`."""
-
-    def fetch(self, path: StorePath) -> None:
-        """Make a path and everything it refers to valid.
-
-        Raises:
-            StoreError: no substituter has it whole and intact.
-        """
-
-    def mend(self, path: StorePath) -> None:
-        """Put the contents that a valid path was registered with in the place of damaged ones.
-
-        Raises:
-            StoreError: no substituter has them.
-        """
-
-
-class Phase(Enum):
-    """What is to be done for a goal."""
-
-    FETCH = "fetch"
-    BUILD = "build"
-    DONE = "done"
-    FAILED = "failed"
-
-
-@record(eq=False, slots=True)
-class Goal:
-    """A derivation some of whose outputs are wanted, or (without a derivation) a path that is.
-
-    Attributes:
-        path: of the derivation, or the path itself.
-        wanted: output names; None for all of them.
-        mode: CHECK and REPAIR build what is valid already.
-        needs: goals that must be done first.
-        needed_by: goals that wait for this one.
-        sources: paths that must be fetched before it can be built.
-        evaluated_sources: paths that must be copied from the store it was evaluated in.
-        status: how it ended.
-        failure: why it failed.
-        failed_needs: how many of `needs` failed.
-        refetched: its fetch lacked something it refers to, and was put off once until inputs are there.
-        cpu_time: what its build took, None where nobody counted.
-        told_busy: what was last said about why it has to wait.
-    """
-
-    path: StorePath
-    derivation: Derivation | None
-    wanted: set[str] | None
-    mode: BuildMode = BuildMode.NORMAL
-    phase: Phase = Phase.BUILD
-    needs: set[Goal] = field(default_factory=set)
-    needed_by: set[Goal] = field(default_factory=set)
-    sources: list[StorePath] = field(default_factory=list)
-    evaluated_sources: list[StorePath] = field(default_factory=list)
-    corrupt: frozenset[StorePath] = frozenset()
-    status: BuildStatus = BuildStatus.ALREADY_VALID
-    failure: BuildError | None = None
-    failed_needs: int = 0
-    told_busy: str = ""
-    refetched: bool = False
-    cpu_time: CpuTime | None = None
-
-    def outputs(self) -> dict[str, StorePath]:
-        """The wanted outputs, by name."""
-        if self.derivation is None:
-            return {}
-        return {
-            name: output.path
-            for name, output in self.derivation.outputs.items()
-            if output.path is not None and (self.wanted is None or name in self.wanted)
-        }
-
-    def paths(self) -> list[StorePath]:
-        """What becomes valid when the goal is reached."""
-        return [self.path] if self.derivation is None else list(self.outputs().values())
-
-    def order(self) -> tuple[str, str]:
-        """Goals of equal rank are tried in this order: by name, so that runs are alike."""
-        return self.path.name, self.path.base_name
+    from storefs.stores.derivation_outputs import DerivationOutputs
 
 
 class GoalGraph:
@@ -120,12 +35,22 @@ class GoalGraph:
         store: what is valid.
         fetcher: what can be fetched; None when substitution is off.
         evaluated: another store, which has derivations and their sources.
+        floating_allowed: whether the experimental feature `ca-derivations` is on.
     """
 
-    def __init__(self, store: Store, fetcher: Fetcher | None, evaluated: Store | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        fetcher: Fetcher | None,
+        evaluated: Store | None = None,
+        *,
+        floating_allowed: bool = False,
+    ) -> None:
         self._store = store
         self._evaluated = evaluated
         self._fetcher = fetcher
+        self._floating_allowed = floating_allowed
+        self._outputs_or_none: DerivationOutputs | None = None
         self._derivations: dict[StorePath, Derivation] = {}
         self.goals: dict[StorePath, Goal] = {}
         self.offered: dict[StorePath, Offer] = {}
@@ -159,6 +84,9 @@ class GoalGraph:
     def rebuild(self, goal: Goal) -> None:
         """Turn a goal whose fetch failed into one that is built."""
         goal.phase = Phase.BUILD
+        if goal.realisations:
+            goal.realisations = []
+            self.look_again(goal)
         self._expand([goal])
 
     def refetch(self, goal: Goal) -> None:
@@ -167,6 +95,76 @@ class GoalGraph:
         self.rebuild(goal)
         if goal.phase is Phase.BUILD:
             goal.phase = Phase.FETCH
+
+    def look_again(self, goal: Goal) -> None:
+        """Learn which paths outputs have become."""
+        assert goal.derivation is not None
+        goal.made = {name: path for name, path in self._outputs.known(goal.derivation).items() if path is not None}
+
+    def finish(self, goal: Goal, outcome: BuildStatus) -> None:
+        """Note that a goal is reached, unless more is wanted of it by now than was fetched: then it is not."""
+        goal.phase = Phase.DONE
+        goal.status = outcome
+        if goal.resolved is not None:
+            reached = goal.resolved.status
+            already = reached is BuildStatus.ALREADY_VALID
+            goal.status = BuildStatus.RESOLVES_TO_ALREADY_VALID if already else reached
+        elif goal.unknown():
+            if outcome is BuildStatus.SUBSTITUTED:
+                self._examine([goal], [])
+            else:
+                self.look_again(goal)
+        elif outcome is BuildStatus.SUBSTITUTED:
+            self.note_valid(goal)
+
+    def resolve(self, goal: Goal) -> None:
+        """Let another goal stand for one whose inputs are there: that of the derivation that follows from them.
+
+        Raises:
+            StoreError: the derivation can't be added.
+        """
+        assert goal.derivation is not None
+        directory = self._store.directory
+        made = {(need.path, name): path for need in goal.needs for name, path in need.made.items()}
+        resolved = resolve(goal.derivation, made, directory)
+        text = resolved.unparse(directory)
+        path = self._store.add_text(f"{resolved.name}.drv", text, resolved.references())
+        self._derivations[path] = resolved
+        shown = f"'{directory.print(goal.path)}' -> '{directory.print(path)}'"
+        logs.info(f"resolved derivation: {shown}...")
+        other = self.goals.get(path)
+        if other is None:
+            other = self.goals[path] = Goal(path, None, set(), goal.mode)
+            other.corrupt = goal.corrupt
+        more = _want(other, goal.wanted)
+        goal.resolved = other
+        goal.needs = {other}
+        other.needed_by.add(goal)
+        # One that is under way makes all outputs, or is looked at again when it is done.
+        if other.derivation is None or (more and other.phase is Phase.DONE):
+            self._examine([other], [])
+        if other.phase is Phase.FAILED:
+            goal.phase, goal.failure = other.phase, other.failure
+
+    @property
+    def _outputs(self) -> DerivationOutputs:
+        if self._outputs_or_none is None:
+            from storefs.stores.derivation_outputs import DerivationOutputs  # noqa: PLC0415  for what floats
+
+            self._outputs_or_none = DerivationOutputs(self._store, self.derivation)
+        return self._outputs_or_none
+
+    def note_valid(self, goal: Goal) -> None:
+        """With what floats there is a record of what every output is, also where the derivation says so itself."""
+        if self._floating_allowed and goal.derivation is not None:
+            from builder.realising import note_valid  # noqa: PLC0415  see above
+
+            note_valid(self._outputs, self._store, goal.derivation, goal.outputs())
+
+    def download_size(self) -> int:
+        """How many bytes the fetches that are known of will take, without what their paths refer to."""
+        paths = {path for goal in self.goals.values() if goal.phase is Phase.FETCH for path in goal.paths()}
+        return sum(self.offered[path].download_size for path in paths if path in self.offered)
 
     def derivation(self, path: StorePath) -> Derivation:
         """The derivation at a valid path; read once."""
@@ -183,14 +181,13 @@ class GoalGraph:
         assert derivation is not None
         found = set(derivation.input_srcs)
         for path, names in derivation.input_drvs.items():
-            outputs = self.derivation(path).outputs
+            made = self.goals[path].made
             for name in names:
-                output = outputs.get(name)
-                if output is None or output.path is None:
+                if name not in made:
                     raise BuildError(
                         f"derivation '{self._store.directory.print(path)}' does not have wanted outputs '{name}'"
                     )
-                found.add(output.path)
+                found.add(made[name])
         return frozenset(found)
 
     def _examine(self, built: list[Goal], opaque: list[Goal]) -> None:
@@ -202,7 +199,8 @@ class GoalGraph:
         for goal, missing in missing_of.items():
             if not missing and goal.mode is BuildMode.NORMAL:
                 goal.phase = Phase.DONE
-            elif missing and _may_fetch(goal) and offered.issuperset(missing):
+                self.note_valid(goal)
+            elif missing and _may_fetch(goal) and not goal.unknown() and offered.issuperset(missing):
                 goal.phase = Phase.FETCH
             elif goal.derivation is None:
                 shown = self._store.directory.print(goal.path)
@@ -234,6 +232,13 @@ class GoalGraph:
                 self._fetcher.fetch(goal.path)
             self._store.add_temp_root(goal.path)
             goal.derivation = self.derivation(goal.path)
+            if goal.derivation.kind() in {FLOATING, DEFERRED}:
+                if not self._floating_allowed:
+                    raise FeatureDisabledError(CA_DERIVATIONS)
+                self.look_again(goal)
+            else:
+                outputs = goal.derivation.outputs
+                goal.made = {name: output.path for name, output in outputs.items() if output.path is not None}
 
     def _missing(self, built: list[Goal], opaque: list[Goal]) -> dict[Goal, list[StorePath]]:
         directory = self._store.directory
@@ -243,6 +248,8 @@ class GoalGraph:
             if unknown:
                 listed = ", ".join(f"'{name}'" for name in unknown)
                 raise BuildError(f"derivation '{directory.print(goal.path)}' does not have wanted outputs {listed}")
+            if goal.unknown() and _may_fetch(goal):
+                self._ask_what_outputs_are(goal)
         goals = [*built, *opaque]
         for goal in goals:
             for path in goal.paths():
@@ -250,10 +257,21 @@ class GoalGraph:
         valid = self._store.valid_paths([path for goal in goals for path in goal.paths()])
         missing = {goal: [path for path in goal.paths() if path not in valid] for goal in goals}
         for goal in built:
-            # Outputs whose paths nobody knows beforehand are never there.
-            if not goal.outputs():
+            # What nobody knows the path of is not there, and nobody offers it.
+            if goal.unknown():
                 missing[goal] = [goal.path]
         return missing
+
+    def _ask_what_outputs_are(self, goal: Goal) -> None:
+        assert goal.derivation is not None
+        if self._fetcher is None:
+            return
+        ids = self._outputs.ids(goal.derivation)
+        for name in goal.unknown():
+            found = self._fetcher.realisations(ids[name])
+            if found:
+                goal.made[name] = found[-1].path
+                goal.realisations += found
 
     def _offers(self, paths: Iterable[StorePath]) -> set[StorePath]:
         asked = set(paths)

@@ -12,21 +12,25 @@ import time
 from builder.cancellation import Cancellation
 from builder.derivation_builder import build_derivation
 from builder.failures import BuildError
-from builder.goals import GoalGraph, Phase
+from builder.goal import Phase
+from builder.goals import GoalGraph
+from builder.preconditions import require_buildable
 from builder.repair import repair
 from builder.request import BusyError, Request
 from builder.scheduler import Run
 from storefs.api import BuildMode, BuildResult, BuildStatus, Missing
 from storefs.errors import StoreError
+from storefs.experimental import CA_DERIVATIONS, has_feature
 from storefs.formats.derived_path import DerivedPath
+from storefs.stores.known_outputs import known_outputs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from builder.goals import Fetcher
+    from builder.goal import Fetcher
     from builder.machine import LocalMachine
-    from builder.scheduler import OtherMachines
+    from builder.request import OtherMachines
     from storefs.api import Offer
     from storefs.formats.derivation import Derivation
     from storefs.formats.store_path import StorePath
@@ -69,8 +73,11 @@ class LocalBuilder:
         Blocks. Like every build it waits while somebody else builds the same.
         """
         target = DerivedPath(path, ())
-        outputs = {name: output.path for name, output in derivation.outputs.items() if output.path is not None}
-        if mode is BuildMode.NORMAL and self._machine.store.valid_paths(outputs.values()) == set(outputs.values()):
+        store = self._machine.store
+        require_buildable(self._machine.config, derivation, store.directory.print(path))
+        outputs = known_outputs(store, derivation)
+        there = len(outputs) == len(derivation.outputs) and store.valid_paths(outputs.values()) == set(outputs.values())
+        if mode is BuildMode.NORMAL and there:
             return BuildResult(target, BuildStatus.ALREADY_VALID, outputs)
         name = f"building of '{self._machine.store.directory.print(path)}'"
         request = Request(path, derivation, frozenset(derivation.input_srcs), mode, name)
@@ -88,7 +95,7 @@ class LocalBuilder:
                 return BuildResult(target, failure.status, {}, str(failure), failure.exit_code, *times)
             else:
                 times = (begun, int(time.time()), used)
-                return BuildResult(target, BuildStatus.BUILT, outputs, "", 0, *times)
+                return BuildResult(target, BuildStatus.BUILT, known_outputs(store, derivation), "", 0, *times)
 
     def offers(self, paths: Collection[StorePath]) -> Mapping[StorePath, Offer]:
         """Return what the substituters say about those of `paths` that they have. Blocks."""
@@ -100,7 +107,8 @@ class LocalBuilder:
         Raises:
             StoreError: a derivation is missing or malformed.
         """
-        graph = GoalGraph(self._machine.store, self._fetcher, self._machine.evaluated)
+        floating = has_feature(self._machine.config, CA_DERIVATIONS)
+        graph = GoalGraph(self._machine.store, self._fetcher, self._machine.evaluated, floating_allowed=floating)
         graph.add_targets(targets)
         will_build = {goal.path for goal in graph.goals.values() if goal.phase is Phase.BUILD}
         unknown = {goal.path for goal in graph.goals.values() if goal.phase is Phase.FAILED}

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from builder.progress import Progress
     from storefs.api import Store
     from storefs.config import Config
+    from storefs.formats.derivation import Derivation
+    from storefs.formats.store_path import StorePath
     from storefs.stores.local import LocalStore
 
 
@@ -58,6 +60,11 @@ class LocalMachine:
                 spawner.close()
         if self._scratch is not None:
             self._scratch.close()
+
+    def derivation(self, path: StorePath) -> Derivation:
+        """The derivation at a path, from the store that has it. Raises StoreError."""
+        evaluated = self.evaluated
+        return (evaluated if evaluated is not None and evaluated.is_valid(path) else self.store).derivation(path)
 
     def start(self) -> None:
         """Start what takes longest: call it when it is clear that something will be built. Idempotent."""

@@ -16,7 +16,9 @@ from builder.validity import results_if_valid
 from storefs import logs
 from storefs.api import BuildMode, BuildResult, Missing
 from storefs.config import load_config
+from storefs.experimental import CA_DERIVATIONS, has_feature
 from storefs.stores.copy_between import copy_all, source_closure
+from storefs.stores.derivation_outputs import DerivationOutputs, realisation_closure
 from storefs.stores.open import open_store
 from storefs.stores.store_source import StoreSource
 
@@ -74,7 +76,10 @@ class NarBuilder:
             BuildError: there is nobody who could.
             StoreError: nothing could be attempted.
         """
-        valid = results_if_valid(self._store, targets) if mode is BuildMode.NORMAL else None
+        floating = has_feature(self._config, CA_DERIVATIONS)
+        valid = None
+        if mode is BuildMode.NORMAL:
+            valid = results_if_valid(self._store, targets, floating_allowed=floating)
         if valid is not None:
             return valid
         machine = self._machine(targets)
@@ -87,6 +92,13 @@ class NarBuilder:
             made = {path for result in results if result.ok for path in result.outputs.values()}
             made |= {result.target.path for result in results if result.ok and not result.target.is_built}
             self._take_over(there, made)
+            if floating:
+                outputs = DerivationOutputs(there)
+                for result in results:
+                    if result.ok and result.target.is_built:
+                        derivation = there.derivation(result.target.path)
+                        found = outputs.realisations(derivation, result.outputs)
+                        self._store.register_realisations(realisation_closure(there, found))
         return results
 
     def _take_over(self, there: Store, paths: set[StorePath]) -> None:
@@ -99,7 +111,12 @@ class NarBuilder:
 
     def missing_now(self, targets: Sequence[DerivedPath]) -> Missing:
         """Say what `build_now` would have to do, as far as the store can tell."""
-        will_build = {target.path for target in targets if results_if_valid(self._store, [target]) is None}
+        floating = has_feature(self._config, CA_DERIVATIONS)
+        will_build = {
+            target.path
+            for target in targets
+            if results_if_valid(self._store, [target], floating_allowed=floating) is None
+        }
         return Missing(frozenset(will_build), frozenset(), frozenset(), 0, 0)
 
     def _machine(self, targets: Sequence[DerivedPath]) -> Machine:

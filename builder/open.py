@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from builder.daemon_client import DaemonBuilder
     from builder.nar_builder import NarBuilder
-    from builder.scheduler import OtherMachines
+    from builder.request import OtherMachines
     from storefs.api import Store
     from storefs.config import Config
 

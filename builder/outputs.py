@@ -7,84 +7,31 @@ Semantics: `registerOutputs` of Nix 2.8.
 from __future__ import annotations
 
 import os
-import time
 
 from builder.failures import HashMismatchError, NotDeterministicError, OutputRejectedError
+from builder.flat_contents import FlatHasher, not_flat
+from builder.floating_outputs import take_in_floating
 from builder.output_checks import check_outputs
 from builder.output_inspection import inspect
+from builder.produced import Output
 from builder.rewriting import rewrite_stream
 from storefs.formats.content_address import FLAT, RECURSIVE, ContentAddress
-from storefs.formats.derivation import FIXED
+from storefs.formats.derivation import FIXED, FLOATING
 from storefs.formats.hashes import Hash, Hasher
-from storefs.formats.nar import ROOT_HEAD, regular_node
-from storefs.formats.path_info import PathInfo
 from storefs.formats.refscan import ReferenceScanner
-from storefs.records import record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from builder.environment import BuildAttributes
+    from builder.produced import Produced
     from storefs.api import Intake, Tree
-    from storefs.formats.derivation import Derivation
+    from storefs.formats.path_info import PathInfo
+    from storefs.formats.realisation import Realisation
     from storefs.formats.store_path import StorePath
     from storefs.stores.local import LocalStore
 
 _PIECE = 1 << 20
-
-
-@record(frozen=True, slots=True)
-class Produced:
-    """What a build left.
-
-    Attributes:
-        derivation, drv_path: what was built.
-        attributes: its attributes.
-        folder: the host directory in which the builder's store directory was writable.
-        scratch: output name -> the path it was built at.
-        keep: outputs that were valid before and stay as they are.
-        inputs: the closure that outputs may refer to.
-        owner: the uid that must own the outputs.
-        move: large files may be moved instead of copied: nobody else can have been handed an open one.
-        repair: give valid outputs the new contents.
-    """
-
-    derivation: Derivation
-    drv_path: StorePath
-    attributes: BuildAttributes
-    folder: str
-    scratch: Mapping[str, StorePath]
-    keep: frozenset[str]
-    inputs: frozenset[StorePath]
-    owner: int
-    move: bool
-    repair: bool
-
-
-@record(slots=True)
-class _Output:
-    """One output on its way."""
-
-    name: str
-    path: StorePath  # the final one
-    tree: Tree
-    references: set[StorePath]  # final ones
-    ca: str = ""
-
-    def info(self, drv_path: StorePath) -> PathInfo:
-        """What will be registered."""
-        return PathInfo(
-            self.path,
-            self.tree.nar_hash,
-            self.tree.nar_size,
-            self.references,
-            drv_path,
-            (),
-            self.ca,
-            int(time.time()),
-            True,
-        )
 
 
 def register_outputs(
@@ -92,6 +39,7 @@ def register_outputs(
     produced: Produced,
     sign: Callable[[PathInfo], PathInfo],
     before_commit: Callable[[Mapping[str, Hash]], None],
+    realise: Callable[[Mapping[str, StorePath]], list[Realisation]],
 ) -> dict[str, PathInfo]:
     """Register the outputs of a build in one transaction and return what was registered.
 
@@ -100,6 +48,7 @@ def register_outputs(
         produced: what.
         sign: adds signatures to what is registered.
         before_commit: is told the NAR hashes when everything is taken in and checked, and may raise.
+        realise: says what is to be registered about which outputs these paths are.
 
     Raises:
         OutputRejectedError: an output is missing, suspicious, part of a cycle, or breaks a demand; nothing is valid.
@@ -111,7 +60,12 @@ def register_outputs(
         infos = {output.name: output.info(produced.drv_path) for output in outputs}
         check_outputs(infos, produced.attributes, produced.derivation.name, store.directory, store.path_info)
         before_commit({name: info.nar_hash for name, info in infos.items()})
-        intake.register([(output.tree, sign(infos[output.name])) for output in outputs], replace=produced.repair)
+        intake.register(
+            [(output.tree, sign(infos[output.name])) for output in outputs],
+            replace=produced.repair,
+            realisations=realise({output.name: output.path for output in outputs}) if mismatch is None else (),
+            drv_path=produced.drv_path,
+        )
     if mismatch is not None:
         raise mismatch
     return infos
@@ -148,35 +102,35 @@ def compare_outputs(
         outputs, mismatch = _take_in(store, produced, intake)
     found = {}
     for output in outputs:
-        info = store.find_path_info(output.path)
+        # Of an output that is named by its contents, others have another name.
+        before = produced.known.get(output.name, output.path) if mismatch is None else output.path
+        info = store.find_path_info(before)
         if info is None:
             continue
         found[output.name] = info
         if info.nar_hash != output.tree.nar_hash:
             shown = store.directory.print(produced.drv_path)
-            host_path = f"{produced.folder}/{produced.scratch[output.name].base_name}"
-            kept = on_difference(host_path, output.path)
-            message = (
-                f"derivation '{shown}' may not be deterministic: output '{store.directory.print(output.path)}' differs"
-            )
+            kept = on_difference(produced.host_path(output.name), before)
+            message = f"derivation '{shown}' may not be deterministic: output '{store.directory.print(before)}' differs"
             raise NotDeterministicError(message + (f" from '{kept}'" if kept else ""))
     if mismatch is not None:
         raise mismatch
     return found
 
 
-def _take_in(store: LocalStore, produced: Produced, intake: Intake) -> tuple[list[_Output], HashMismatchError | None]:
+def _take_in(store: LocalStore, produced: Produced, intake: Intake) -> tuple[list[Output], HashMismatchError | None]:
     """Take in every output that is not kept."""
     derivation = produced.derivation
+    if derivation.kind() is FLOATING:
+        return take_in_floating(store.directory, produced, intake), None
     shown = store.directory.print(produced.drv_path)
     fixed = derivation.kind() is FIXED
-    finals = {name: output.path for name, output in derivation.outputs.items()}
-    candidates = {path.hash_part: path for path in produced.inputs}
-    candidates.update({path.hash_part: path for path in produced.scratch.values()})
+    finals = produced.known
+    candidates = produced.candidates()
     rewrites = {
-        scratch.hash_part: final.hash_part
+        scratch.hash_part: finals[name].hash_part
         for name, scratch in produced.scratch.items()
-        if (final := finals[name]) is not None and final != scratch
+        if finals[name] != scratch
     }
     outputs = []
     mismatch = None
@@ -184,8 +138,7 @@ def _take_in(store: LocalStore, produced: Produced, intake: Intake) -> tuple[lis
         if name in produced.keep:
             continue
         final = finals[name]
-        assert final is not None
-        host_path = f"{produced.folder}/{produced.scratch[name].base_name}"
+        host_path = produced.host_path(name)
         said = f"'{store.directory.print(final)}' for output '{name}'"
         try:
             inspect(host_path, produced.owner, shown=said, private=produced.move)
@@ -213,7 +166,7 @@ def _take_in(store: LocalStore, produced: Produced, intake: Intake) -> tuple[lis
             tree, references = _take_in_tree(intake, host_path, candidates, produced.move, rewrites)
         by_scratch = {scratch: finals[each] for each, scratch in produced.scratch.items()}
         outputs.append(
-            _Output(name, final, tree, {by_scratch.get(reference) or reference for reference in references}, ca)
+            Output(name, final, tree, {by_scratch.get(reference) or reference for reference in references}, ca)
         )
     _refuse_cycles(outputs, shown)
     return outputs, mismatch
@@ -250,7 +203,7 @@ def _take_in_fixed(
     """Take in the output of a fixed-output derivation and find its content address."""
     output = produced.derivation.outputs["out"]
     scanner = ReferenceScanner(candidates)
-    whole, flat = Hasher(output.hash_type), _FlatHasher(output.hash_type)
+    whole, flat = Hasher(output.hash_type), FlatHasher(Hasher(output.hash_type))
     feed = whole.update if output.is_recursive else flat.feed
 
     def note(piece: bytes) -> None:
@@ -260,10 +213,7 @@ def _take_in_fixed(
     tree = intake.add_tree(host_path, nar_sink=note)
     found = whole.finish() if output.is_recursive else flat.finish()
     if found is None:
-        raise OutputRejectedError(
-            f"output path '{host_path}' should be a non-executable regular file "
-            "since recursive hashing is not enabled (outputHashMode=flat)"
-        )
+        raise not_flat(host_path)
     address = ContentAddress(RECURSIVE if output.is_recursive else FLAT, found)
     references = {candidates[part] for part in scanner.found}
     if references:
@@ -272,44 +222,12 @@ def _take_in_fixed(
     return address, tree, references
 
 
-class _FlatHasher:
-    """Hashes the contents of a regular file while its NAR goes by.
-
-    The file must not be read a second time for that: whoever still has it open for writing could let it have the
-    promised contents for the hash, and others for the store.
-    """
-
-    _BEGINNING = (ROOT_HEAD + regular_node(False, 0))[:-8]  # the size follows
-
-    def __init__(self, algorithm: str) -> None:
-        self._hasher = Hasher(algorithm)
-        self._head = b""
-        self._left = -1
-
-    def feed(self, piece: bytes) -> None:
-        """Take in more of the NAR."""
-        if self._left < 0:
-            self._head += piece
-            size_at = len(self._BEGINNING)
-            if len(self._head) < size_at + 8:
-                return
-            self._left = int.from_bytes(self._head[size_at : size_at + 8], "little")
-            piece = self._head[size_at + 8 :]
-        content = piece[: self._left]
-        self._left -= len(content)
-        self._hasher.update(content)
-
-    def finish(self) -> Hash | None:
-        """The hash; None if it is no regular file, or an executable one."""
-        return self._hasher.finish() if self._head.startswith(self._BEGINNING) else None
-
-
-def _refuse_cycles(outputs: list[_Output], shown: str) -> None:
+def _refuse_cycles(outputs: list[Output], shown: str) -> None:
     """Refuse outputs that refer to each other in a circle; a reference to oneself is no cycle."""
     by_path = {output.path: output for output in outputs}
     done: set[str] = set()
 
-    def visit(output: _Output, trail: list[str]) -> None:
+    def visit(output: Output, trail: list[str]) -> None:
         if output.name in done:
             return
         for reference in sorted(output.references):

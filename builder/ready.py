@@ -19,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from builder.goals import Goal
+    from builder.goal import Goal
 
     _Kind = tuple[str, tuple[str, ...], bool, BuildMode]
     _Entry = tuple[tuple[object, ...], int, Goal]

@@ -16,12 +16,15 @@ from builder.failures import FAILED, TIMED_OUT, BuildError, CancelledError
 from builder.hooks import run_post_build_hook
 from builder.locks import try_lock
 from builder.machines import best_of, parse_machines, read_machines
+from builder.preconditions import lock_outputs
 from builder.remote_stores import open_remote
 from builder.request import BusyError
 from storefs.api import BuildStatus
 from storefs.errors import StoreError
-from storefs.formats.derivation import Derivation
+from storefs.experimental import CA_DERIVATIONS, has_feature
+from storefs.formats.derivation import FLOATING, Derivation
 from storefs.stores.closure import closure, sorted_references_first
+from storefs.stores.known_outputs import known_outputs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
     from builder.remote_stores import RemoteBuildStore
     from builder.request import Request
     from storefs.formats.path_info import PathInfo
+    from storefs.formats.realisation import Realisation
     from storefs.formats.store_path import StorePath
 
 _DONE = {
@@ -143,23 +147,17 @@ class RemoteSlot:
             BusyError: somebody else builds it, or the machine can't be reached: try again.
             BuildError: it failed.
         """
-        with self._locks:
-            outputs = {
-                name: output.path for name, output in request.derivation.outputs.items() if output.path is not None
-            }
-            locks = try_lock(f"{self._local.config.verglas_dir}/locks", [path.base_name for path in outputs.values()])
-            if locks is None:
-                listed = ", ".join(f"'{self._store.directory.print(path)}'" for path in sorted(outputs.values()))
-                raise BusyError(f"waiting for lock on {listed}")
-            with locks:
-                missing = set(outputs.values()) - self._store.valid_paths(outputs.values())
-                if missing:
-                    self._build(request, missing, cancellation)
-                    show = self._store.directory.print
-                    made = [show(path) for path in outputs.values()]
-                    run_post_build_hook(self._local.config, self._local.progress, show(request.drv_path), made)
+        with self._locks, lock_outputs(self._local, request):
+            known = known_outputs(self._store, request.derivation)
+            there = len(known) == len(request.derivation.outputs)
+            if not there or set(known.values()) != self._store.valid_paths(known.values()):
+                made = self._build(request, known, cancellation)
+                show = self._store.directory.print
+                shown = [show(path) for path in made.values()]
+                run_post_build_hook(self._local.config, self._local.progress, show(request.drv_path), shown)
 
-    def _build(self, request: Request, missing: set[StorePath], cancellation: Cancellation) -> None:
+    def _build(self, request: Request, known: dict[str, StorePath], cancellation: Cancellation) -> dict[str, StorePath]:
+        """Build there; return what was made, and is valid here now."""
         output = _Output(self._local.progress, request, self._machine.uri, self._local)
         try:
             remote = open_remote(self._local, self._machine, output.feed, output.line)
@@ -190,7 +188,10 @@ class RemoteSlot:
                         result.status,
                         _EXIT_CODES.get(result.status, 1),
                     )
-                self._fetch_outputs(request, remote, missing)
+                # What floats is known there now; a path that is written in the derivation is taken from nobody's word.
+                made = {**result.outputs, **known} if derivation.kind() is FLOATING else known
+                self._fetch_outputs(request, remote, made)
+                return made
         except (OSError, StoreError) as error:
             if cancellation.cancelled:
                 raise CancelledError(f"{request.name} was cancelled") from error
@@ -209,8 +210,12 @@ class RemoteSlot:
         for path in sorted_references_first(self._store, inputs - present):
             remote.add_nar(self._store.path_info(path), self._store.nar(path))
 
-    def _fetch_outputs(self, request: Request, remote: RemoteBuildStore, missing: set[StorePath]) -> None:
+    def _fetch_outputs(self, request: Request, remote: RemoteBuildStore, made: dict[str, StorePath]) -> None:
         """Copy the outputs here, and register them together."""
+        lacking = ", ".join(sorted(request.derivation.outputs.keys() - made.keys()))
+        if lacking:
+            raise BuildError(f"'{self._machine.uri}' did not say what it made as {lacking}")
+        missing = set(made.values()) - self._store.valid_paths(made.values())
         infos = remote.path_infos(missing)
         absent = missing - infos.keys()
         if absent:
@@ -222,7 +227,12 @@ class RemoteSlot:
             for path in sorted(missing):
                 info: PathInfo = infos[path].replace(deriver=request.drv_path, ultimate=True)
                 additions.append((intake.add_nar(remote.nar(path)), info))
-            intake.register(additions)
+            realised: list[Realisation] = []
+            if has_feature(self._local.config, CA_DERIVATIONS):
+                from builder.realising import realisations  # noqa: PLC0415  json, for what most builds have no use for
+
+                realised = realisations(self._local, request.derivation, made)
+            intake.register(additions, realisations=realised, drv_path=request.drv_path)
 
 
 class _Output:

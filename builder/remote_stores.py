@@ -9,11 +9,11 @@ from __future__ import annotations
 from storefs.api import BuildStatus
 from storefs.config import load_config
 from storefs.errors import UsageError
-from storefs.records import record
+from storefs.records import field, record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
     from typing import Protocol
 
     from builder.machine import LocalMachine
@@ -30,10 +30,11 @@ else:
 
 @record(frozen=True, slots=True)
 class RemoteResult:
-    """How a build elsewhere ended."""
+    """How a build elsewhere ended, and what it says that outputs have become."""
 
     status: BuildStatus
     message: str
+    outputs: Mapping[str, StorePath] = field(default_factory=dict)
 
 
 class RemoteBuildStore(Protocol):
@@ -123,7 +124,7 @@ class _ServeMachine:
             output=config.integer("max-build-log-size"),
             keep_failed=config.boolean("keep-failed"),
         )
-        return RemoteResult(BuildStatus(result.status), result.message)
+        return RemoteResult(BuildStatus(result.status), result.message, result.outputs)
 
     def abort(self) -> None:
         self._master.abort()
@@ -186,7 +187,7 @@ class _WorkerMachine:
 
     def build(self, path: StorePath, derivation: Derivation) -> RemoteResult:
         result = self._store.build_derivation(path, derivation)
-        return RemoteResult(BuildStatus(result.status), result.message)
+        return RemoteResult(BuildStatus(result.status), result.message, result.outputs)
 
     def abort(self) -> None:
         self._master.abort()
@@ -243,6 +244,7 @@ class _ChrootMachine:
         from builder.failures import BuildError  # noqa: PLC0415
         from builder.request import Request  # noqa: PLC0415
         from storefs.api import BuildMode  # noqa: PLC0415
+        from storefs.stores.known_outputs import known_outputs  # noqa: PLC0415
 
         name = f"building of '{self._store.directory.print(path)}'"
         request = Request(path, derivation, frozenset(derivation.input_srcs), BuildMode.NORMAL, name)
@@ -250,7 +252,7 @@ class _ChrootMachine:
             build_derivation(self._machine, request, self._cancellation)
         except BuildError as error:
             return RemoteResult(error.status, str(error))
-        return RemoteResult(BuildStatus.BUILT, "")
+        return RemoteResult(BuildStatus.BUILT, "", known_outputs(self._store, derivation))
 
     def abort(self) -> None:
         self._cancellation.cancel()

@@ -14,13 +14,14 @@ from storefs.errors import StoreError
 from storefs.formats.derived_path import DerivedPath
 from storefs.formats.hashes import Hasher
 from storefs.stores.closure import closure
+from storefs.stores.known_outputs import known_outputs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from builder.cancellation import Cancellation
-    from builder.goals import Fetcher
+    from builder.goal import Fetcher
     from builder.machine import LocalMachine
     from storefs.formats.store_path import StorePath
     from storefs.stores.local import LocalStore
@@ -104,9 +105,8 @@ class _Repair:
         found = {}
         for path in closure(self._store, roots):
             if path.is_derivation:
-                for output in self._store.derivation(path).outputs.values():
-                    if output.path is not None:
-                        found[output.path] = path
+                for output in known_outputs(self._store, self._store.derivation(path)).values():
+                    found[output] = path
         return found
 
     def _fetch(self, path: StorePath) -> bool:
@@ -128,8 +128,7 @@ class _Repair:
         producer = producers.get(path) or self._store.path_info(path).deriver
         if producer is None or not self._store.is_valid(producer):
             raise BuildError(f"don't know how to repair corrupted or missing path '{shown}'")
-        derivation = self._store.derivation(producer)
-        outputs = {output.path for output in derivation.outputs.values() if output.path is not None}
+        outputs = set(known_outputs(self._store, self._store.derivation(producer)).values())
         result = self._rebuild(DerivedPath(producer, ()), outputs & self._store.valid_paths(outputs))
         if result is not None and not result.ok:
             raise BuildError(f"cannot repair path '{shown}': {result.message}", result.status, result.exit_code)

@@ -1,4 +1,4 @@
-"""What a scheduler asks of whoever builds, here or elsewhere. A value and a signal, nothing else."""
+"""What a scheduler asks of whoever builds, here or elsewhere: a value, a signal and interfaces, nothing else."""
 
 from __future__ import annotations
 
@@ -6,9 +6,14 @@ from storefs.records import record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Protocol
+
+    from builder.cancellation import Cancellation
     from storefs.api import BuildMode
     from storefs.formats.derivation import Derivation
     from storefs.formats.store_path import StorePath
+else:
+    Protocol = object
 
 
 @record(frozen=True, slots=True)
@@ -33,3 +38,20 @@ class Request:
 
 class BusyError(Exception):
     """Somebody else builds this now, or every build user is taken. Not a failure: try again later."""
+
+
+class Slot(Protocol):
+    """A place on another machine, or with a build hook."""
+
+    def build(self, request: Request, cancellation: Cancellation) -> None:
+        """Build there and make the outputs valid here. Blocks; raises as `build_derivation` does."""
+
+
+class OtherMachines(Protocol):
+    """Whoever else can build."""
+
+    def reserve(self, path: StorePath, derivation: Derivation, *, local_possible: bool) -> Slot | None:
+        """Find a place; None when the derivation is to be built here. Raises BusyError when it must wait."""
+
+    def close(self) -> None:
+        """Let go of everything."""

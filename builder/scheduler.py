@@ -14,49 +14,32 @@ from __future__ import annotations
 import time
 from _queue import Empty, SimpleQueue  # `queue` imports `threading`, which a small build need not wait for
 from _thread import start_new_thread
+from itertools import islice
 
 from builder import progress as told
 from builder.cancellation import Cancellation
 from builder.environment import BadAttributeError
 from builder.failed_builds import build_unless_failed
 from builder.failures import BuildError, CancelledError, combined_exit_code
-from builder.goals import Goal, GoalGraph, Phase
+from builder.goal import Goal, Phase
+from builder.goals import GoalGraph
 from builder.ready import Attempt, ReadyBuilds
 from builder.request import BusyError, Request
 from storefs import logs
 from storefs.api import BuildMode, BuildResult, BuildStatus, CpuTime
 from storefs.errors import StoreError
+from storefs.experimental import CA_DERIVATIONS, has_feature
+from storefs.formats.resolution import must_resolve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import Protocol
 
-    from builder.goals import Fetcher
+    from builder.goal import Fetcher
     from builder.machine import LocalMachine
-    from storefs.formats.derivation import Derivation
+    from builder.request import OtherMachines
     from storefs.formats.derived_path import DerivedPath
     from storefs.formats.store_path import StorePath
-else:
-    Protocol = object
-
-
-class Slot(Protocol):
-    """A place on another machine, or with a build hook."""
-
-    def build(self, request: Request, cancellation: Cancellation) -> None:
-        """Build there and make the outputs valid here. Blocks; raises as `build_derivation` does."""
-
-
-class OtherMachines(Protocol):
-    """Whoever else can build."""
-
-    def reserve(self, path: StorePath, derivation: Derivation, *, local_possible: bool) -> Slot | None:
-        """Find a place; None when the derivation is to be built here. Raises BusyError when it must wait."""
-
-    def close(self) -> None:
-        """Let go of everything."""
-
 
 _FETCHES = 16  # at once; the connections they share are limited elsewhere
 _BUSY_SECONDS = 0.1  # how often a lock that another process holds is tried again
@@ -91,7 +74,8 @@ class Run:
         self._fallback = config.boolean("fallback")
         jobs = config.integer("max-jobs")
         self._slots = config.integer("cores") if jobs < 0 else jobs
-        self._graph = GoalGraph(machine.store, fetcher, machine.evaluated)
+        self._floating_allowed = has_feature(config, CA_DERIVATIONS)
+        self._graph = GoalGraph(machine.store, fetcher, machine.evaluated, floating_allowed=self._floating_allowed)
         self._reports: SimpleQueue[_Report] = SimpleQueue()
         self._ready = ReadyBuilds()
         self._fetches: list[Goal] = []
@@ -100,6 +84,8 @@ class Run:
         self._building = 0
         self._fetching = 0
         self._exit_codes: list[int] = []
+        self._active: set[Goal] = set()
+        self._failed: set[Goal] = set()
         self._started: dict[StorePath, int] = {}
         self._stopped: dict[StorePath, int] = {}
 
@@ -125,7 +111,7 @@ class Run:
         self._machine.progress.expect(
             sum(goal.phase is Phase.BUILD for goal in self._graph.goals.values()),
             sum(goal.phase is Phase.FETCH for goal in self._graph.goals.values()),
-            self._download_size(),
+            self._graph.download_size(),
         )
         for goal in list(self._graph.goals.values()):
             if goal.phase is Phase.FAILED:
@@ -148,7 +134,10 @@ class Run:
                 return
             if any(goal.phase is Phase.FAILED for goal in targets) and not self._keep_going:
                 break
+            settled = len(self._failed)
             self._start_some()
+            if len(self._failed) > settled:
+                continue  # what something was resolved to can't be had
             if not self._running and not self._busy and not self._ready.postponed:
                 if self._slots == 0 and self._ready:
                     raise BuildError("unable to start any build; either increase '--max-jobs' or enable remote builds")
@@ -175,7 +164,7 @@ class Run:
 
     def _add_if_ready(self, goal: Goal) -> None:
         """Line a goal up when nothing that it needs is missing."""
-        if not _can_start(goal):
+        if not goal.can_start():
             return
         if goal.phase is Phase.FETCH:
             self._fetches.append(goal)
@@ -184,16 +173,24 @@ class Run:
 
     def _start_some(self) -> None:
         """Start every goal for which there is a machine."""
+        self._ready.start(self._start_build)  # what something is resolved to may be there to be fetched
         self._fetches.sort(key=Goal.order, reverse=True)
         while self._fetches and self._fetching < _FETCHES:
             goal = self._fetches.pop()
             self._fetching += 1
             self._start(goal, lambda goal=goal: self._fetch(goal), local=False)  # type: ignore[misc]
-        self._ready.start(self._start_build)
 
     def _start_build(self, goal: Goal) -> Attempt:
         """Start a build here or elsewhere, if there is a place for it."""
         assert goal.derivation is not None
+        if must_resolve(goal.derivation, floating_allowed=self._floating_allowed):
+            if goal.resolved is None:
+                self._extend(goal, lambda: self._graph.resolve(goal))
+            else:
+                from builder.realising import adopt  # noqa: PLC0415  only for what floats
+
+                self._start(goal, lambda: adopt(self._machine, goal), local=False)
+            return Attempt.STARTED
         local = self._building < self._slots
         if self._remote is not None and goal.mode is BuildMode.NORMAL:
             try:
@@ -229,6 +226,7 @@ class Run:
 
     def _start(self, goal: Goal, work: Callable[[], CpuTime | None], *, local: bool) -> None:
         self._running += 1
+        self._active.add(goal)
         self._started.setdefault(goal.path, int(time.time()))
 
         def job() -> None:
@@ -255,11 +253,6 @@ class Run:
         assert self._machine.evaluated is not None
         copy_all(self._machine.evaluated, self._store, paths)
 
-    def _download_size(self) -> int:
-        """How many bytes the fetches that are known of will take, without what their paths refer to."""
-        paths = {path for goal in self._graph.goals.values() if goal.phase is Phase.FETCH for path in goal.paths()}
-        return sum(self._graph.offered[path].download_size for path in paths if path in self._graph.offered)
-
     def _fetch(self, goal: Goal) -> None:
         assert self._fetcher is not None
         progress = self._machine.progress
@@ -277,6 +270,8 @@ class Run:
                 progress.stop(activity, ok=ok)
             offer = self._graph.offered.get(path)
             progress.received(offer.download_size if offer is not None else 0)
+        if goal.realisations:
+            self._machine.store.register_realisations(goal.realisations, goal.path)
 
     def _tell_busy(self, goal: Goal, error: BusyError) -> None:
         """Say once what a goal waits for."""
@@ -289,14 +284,18 @@ class Run:
         """Take in what a job reported."""
         goal, outcome, used, local = report
         goal.cpu_time = used
+        self._active.discard(goal)
         self._running -= 1
         self._building -= local
         self._fetching -= goal.phase is Phase.FETCH
         self._stopped[goal.path] = int(time.time())
         if isinstance(outcome, BuildStatus):
-            goal.phase = Phase.DONE
-            goal.status = outcome
-            self._release(goal)
+            if outcome is BuildStatus.SUBSTITUTED and goal.unknown():
+                self._extend(goal, lambda: self._graph.finish(goal, outcome))
+            else:
+                self._graph.finish(goal, outcome)
+            if goal.phase is Phase.DONE:
+                self._release(goal)
         elif isinstance(outcome, BusyError):
             self._tell_busy(goal, outcome)
             self._busy.append(goal)
@@ -338,14 +337,16 @@ class Run:
 
     def _extend(self, goal: Goal, change: Callable[[], None]) -> None:
         """Let a change give a goal more needs, and start on those."""
-        before = set(self._graph.goals)
+        goals = self._graph.goals
+        before = len(goals)
         change()
-        for path, added in self._graph.goals.items():
-            if path not in before and added.phase is Phase.FAILED:
+        for added in list(islice(reversed(goals.values()), len(goals) - before)):  # dicts keep the order of additions
+            if added.phase is Phase.FAILED:
                 self._settle_failure(added)
-            elif path not in before or added is goal:
+            else:
                 self._add_if_ready(added)
-        if goal.phase is Phase.FAILED:
+        self._add_if_ready(goal)
+        if goal.phase is Phase.FAILED and goal not in self._failed:
             self._settle_failure(goal)
 
     def _release(self, goal: Goal) -> None:
@@ -353,21 +354,26 @@ class Run:
         for waiting in goal.needed_by:
             if waiting.failed_needs:
                 self._give_up(waiting)
-            else:
+            elif waiting not in self._active:
                 self._add_if_ready(waiting)
 
-    def _settle_failure(self, goal: Goal) -> None:
-        """Note a failure and let those fail that needed what is not there now."""
+    def _settle_failure(self, goal: Goal, *, counted: bool = False) -> None:
+        """Note a failure, unless it is `counted` already, and let those fail that needed what is not there now."""
         failure = goal.failure
         assert failure is not None
         goal.status = failure.status
+        self._failed.add(goal)
         if isinstance(failure, CancelledError):
             return
-        if failure.status is not BuildStatus.DEPENDENCY_FAILED:
+        if failure.status is not BuildStatus.DEPENDENCY_FAILED and not counted:
             self._exit_codes.append(failure.exit_code)
-        if goal.needed_by:
+        if any(waiting.resolved is not goal for waiting in goal.needed_by):
             self._machine.progress.error(str(failure))
         for waiting in sorted(goal.needed_by, key=Goal.order):
+            if waiting.resolved is goal:
+                waiting.phase, waiting.failure = Phase.FAILED, failure
+                self._settle_failure(waiting, counted=True)
+                continue
             waiting.failed_needs += 1
             self._give_up(waiting)
 
@@ -392,9 +398,3 @@ class Run:
         if failure is None or isinstance(failure, CancelledError):
             return BuildResult(target, BuildStatus.MISC_FAILURE, {}, "", code, *times)
         return BuildResult(target, failure.status, {}, str(failure), code, *times)
-
-
-def _can_start(goal: Goal) -> bool:
-    if goal.phase is Phase.FETCH and not goal.refetched:
-        return True
-    return goal.phase in (Phase.FETCH, Phase.BUILD) and all(need.phase is Phase.DONE for need in goal.needs)

@@ -17,11 +17,13 @@ from storefs import logs
 from storefs.api import BuildMode
 from storefs.errors import StoreError, UsageError
 from storefs.formats.byte_reader import UnexpectedEndError
+from storefs.formats.derivation import FLOATING
 from storefs.formats.derived_path import DerivedPath
 from storefs.formats.export import read_export
 from storefs.formats.hashes import Hash
 from storefs.formats.nar import parse_nar, write_nar
 from storefs.formats.path_info import PathInfo
+from storefs.protocol.built_outputs import write_built_outputs
 from storefs.protocol.wire import ProtocolError, Reader, Writer
 from storefs.protocol.worker_values import (
     read_basic_derivation,
@@ -31,6 +33,7 @@ from storefs.protocol.worker_values import (
     write_paths,
 )
 from storefs.stores.closure import closure, closure_with_outputs
+from storefs.stores.derivation_outputs import drv_hash_text
 from storefs.stores.local import LocalStore
 from storefs.stores.mountpoint import mount_for_everybody
 from storefs.stores.transfer import export_paths
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
 
     from storefs.api import BuildResult
     from storefs.config import Config
+    from storefs.formats.derivation import Derivation
 
 _MAGIC_1, _MAGIC_2 = 0x390C9DEB, 0x5452EECB
 _VERSION = 0x207
@@ -206,15 +210,17 @@ class ServeSession:
         self._read_limits()
         with self._builder() as builder, until_hangup(self._hangup_fd) as cancellation:
             result = builder.build_derivation_now(path, derivation, BuildMode.NORMAL, cancellation)
-        self._write_result(result)
+        self._write_result(result, derivation)
 
-    def _write_result(self, result: BuildResult) -> None:
+    def _write_result(self, result: BuildResult, derivation: Derivation) -> None:
         self._writer.number(result.status.value).string(result.message)
         if self._minor >= 3:
             self._writer.number(1 if result.stop_time else 0).boolean(False)
             self._writer.number(result.start_time).number(result.stop_time)
         if self._minor >= 6:
-            self._writer.number(0)  # realisations, which belong to content-addressed derivations
+            # Whoever asks knows the paths that are written in the derivation.
+            outputs = result.outputs if derivation.kind() is FLOATING else {}
+            write_built_outputs(self._writer, outputs, drv_hash_text(self._store, derivation))
 
     def _add_nar(self) -> None:
         self._require_write()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from builder.goals import Goal
+from builder.goal import Goal
 from builder.ready import Attempt, ReadyBuilds
 from storefs.formats.derivation import Derivation
 from storefs.formats.store_path import StorePath

@@ -9,8 +9,10 @@ from storefs import logs
 from storefs.api import BuildMode, Missing
 from storefs.commands.operations.operands import to_path_and_outputs
 from storefs.errors import StoreError
+from storefs.experimental import CA_DERIVATIONS, has_feature
 from storefs.formats.derived_path import DerivedPath
 from storefs.gc.roots import add_indirect_root, make_root_link
+from storefs.stores.known_outputs import known_outputs
 from storefs.stores.local import LocalStore
 
 TYPE_CHECKING = False
@@ -28,7 +30,8 @@ def realise_operands(invocation: Invocation, store: Store) -> int:
     """`nix-store --realise PATH...`: print what is valid then, and keep it with --add-root."""
     wanted = [to_path_and_outputs(store.directory, operand) for operand in invocation.operands]
     targets = [DerivedPath(path, outputs if path.is_derivation else None) for path, outputs in wanted]
-    if _mode(invocation) is not BuildMode.NORMAL or not all_valid(store, targets):
+    floating = has_feature(invocation.config, CA_DERIVATIONS)
+    if _mode(invocation) is not BuildMode.NORMAL or not all_valid(store, targets, floating_allowed=floating):
         remaining = _realise(invocation, store, wanted, targets)
         if remaining is None:
             return 0
@@ -118,16 +121,16 @@ def _results(
     suffix = f"-{number}" if number > 1 else ""
     if not path.is_derivation:
         return [_keep(invocation, store, path, root and root + suffix)]
-    made = store.derivation(path).outputs
+    derivation = store.derivation(path)
+    made = known_outputs(store, derivation)
     lines = []
-    for name in outputs or sorted(made):
-        output = made.get(name)
-        if output is None:
+    for name in outputs or sorted(derivation.outputs):
+        if name not in derivation.outputs:
             raise StoreError(f"derivation '{store.directory.print(path)}' does not have an output named '{name}'")
-        if output.path is None:
+        if name not in made:
             raise StoreError(f"the path of output '{name}' of '{store.directory.print(path)}' is not known")
         ending = suffix if name == "out" else f"{suffix}-{name}"
-        lines.append(_keep(invocation, store, output.path, root and root + ending))
+        lines.append(_keep(invocation, store, made[name], root and root + ending))
     return sorted(lines)
 
 
