@@ -47,7 +47,10 @@ def run(invocation: Invocation) -> int:
     session = open_session(invocation)
     plan: BuildPlan = session.run(lambda: collect_targets(session, invocation))
     mode = "check" if invocation.flag("--check") else "repair" if invocation.flag("--repair") else "normal"
-    link = None if invocation.flag("--no-out-link") else invocation.value("--out-link", "./result")
+    link: str | None = "./result"
+    for name, values in invocation.given:  # as in Nix the last one counts
+        if name in {"--no-out-link", "--out-link"}:
+            link = values[0] if values else None
     link = invocation.value("--add-root", link)
     paths = build_and_print(session, plan, mode=mode, dry_run=invocation.flag("--dry-run"), link=link)
     sys.stdout.write("".join(path + "\n" for path in paths))
