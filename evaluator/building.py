@@ -126,7 +126,7 @@ def build_and_print(session: Session, plan: BuildPlan, *, mode: str, dry_run: bo
         path = outputs[drv_path].get(output)
         if path is None:
             raise StoreError(f"derivation '{directory.print(drv_path)}' does not have an output named '{output}'")
-        if link is not None:
+        if link is not None and _has_roots(session):
             number = numbers[drv_path]
             name = link + (f"-{number + 1}" if number else "") + ("" if output == "out" else f"-{output}")
             make_root(session, os.path.abspath(name), path)
@@ -143,6 +143,12 @@ def _show_results(session: Session) -> None:
     """
     if session.has_local_store():
         show_store(session.config)
+
+
+def _has_roots(session: Session) -> bool:
+    """Whether links can keep results alive: not in a binary cache, where nothing can be looked at through them."""
+    scheme = session.config.store_uri.partition("://")
+    return not scheme[1] or scheme[0] in {"unix", "local"}
 
 
 def make_root(session: Session, link: str, path: StorePath) -> None:

@@ -10,7 +10,9 @@ from evaluator.building import BuildPlan, build_and_print
 from evaluator.core.values import force
 from evaluator.instantiate import get_derivations
 from evaluator.session import open_session
-from storefs.errors import UsageError
+from storefs.errors import StoreError, UsageError
+from storefs.experimental import CA_DERIVATIONS, has_feature
+from storefs.stores.known_outputs import known_outputs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,6 +38,13 @@ def replace_operands(invocation: Invocation) -> None:
             operands.append(operand)
             continue
         packages = session.run(lambda name=operand: select_packages(session, invocation, [name]))  # type: ignore[misc]
+        if invocation.command.name == "verglas copy" and has_feature(invocation.config, CA_DERIVATIONS):
+            # By their derivations, so that what the outputs are is copied along.
+            if not invocation.flag("--from"):
+                build_outputs(session, packages)
+            plan = session.run(lambda packages=packages: _plan(session, packages))  # type: ignore[misc]
+            operands += [f"{directory.print(drv_path)}!{output}" for drv_path, output in plan.wanted]
+            continue
         found = build_outputs(session, packages) if _must_build(invocation) else named_outputs(session, packages)
         operands += [directory.print(path) for path in found]
     invocation.operands = operands
@@ -68,9 +77,27 @@ def select_packages(session: Session, invocation: Invocation, attributes: list[s
 
 
 def named_outputs(session: Session, packages: list[PackageInfo]) -> list[StorePath]:
-    """Return the paths of the packages' outputs, valid or not."""
+    """Return the paths of the packages' outputs, valid or not.
+
+    Raises:
+        StoreError: one is known only after it was built.
+    """
     directory = session.store_io.directory
-    return [directory.parse(session.run(package.out_path)) for package in packages]
+    found = []
+    for package in packages:
+        text = session.run(package.out_path)
+        path = directory.parse(text) if directory.is_in_store(text) else _realised(session, package)
+        found.append(path)
+    return found
+
+
+def _realised(session: Session, package: PackageInfo) -> StorePath:
+    drv_path = session.run(package.require_drv_path)
+    name = session.run(package.output_name) or "out"
+    path = known_outputs(session.store, session.store_io.derivation(drv_path)).get(name)
+    if path is None:
+        raise StoreError(f"cannot operate on output '{name}' of the unbuilt derivation '{drv_path}'")
+    return path
 
 
 def build_outputs(session: Session, packages: list[PackageInfo]) -> list[StorePath]:

@@ -19,6 +19,7 @@ from evaluator.services import Services
 from evaluator.store_io import StoreIO
 from evaluator.stores import Stores
 from storefs.errors import StoreError
+from storefs.experimental import CA_DERIVATIONS, has_feature
 from storefs.logs import info
 
 TYPE_CHECKING = False
@@ -237,7 +238,10 @@ class Session:
         from storefs.api import BuildMode  # noqa: PLC0415
 
         evaluated = self._derivations_for(targets, sent=mode is BuildMode.REPAIR)
-        valid = results_if_valid(self.store, targets, evaluated) if mode in {None, BuildMode.NORMAL} else None
+        valid = None
+        if mode in {None, BuildMode.NORMAL}:
+            floating = has_feature(self.config, CA_DERIVATIONS)
+            valid = results_if_valid(self.store, targets, evaluated, floating_allowed=floating)
         if valid is not None:
             return valid  # what people ask for most often is there, and needs no builder
         from builder.open import open_builder_now  # noqa: PLC0415

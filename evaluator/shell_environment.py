@@ -16,9 +16,12 @@ from evaluator.building import evaluate_operands, select
 from evaluator.core.values import force
 from evaluator.instantiate import get_derivation
 from storefs.errors import StoreError, UsageError
+from storefs.experimental import CA_DERIVATIONS, has_feature
 from storefs.formats.derived_path import DerivedPath
+from storefs.formats.resolution import resolve
 from storefs.logs import NOTICE, log
 from storefs.logs import error as log_error
+from storefs.stores.known_outputs import known_outputs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -123,7 +126,8 @@ def enter_shell(session: Session, invocation: Invocation, shell: Shell) -> int:
         bash = directory.print(results[-1].outputs["out"]) + "/bin/bash"
 
     folder = tempfile.mkdtemp(prefix="nix-shell-")
-    environment, keep_folder, structured = _environment(session, invocation, shell.derivation, folder)
+    derivation = _resolved(session, shell.derivation)
+    environment, keep_folder, structured = _environment(session, invocation, derivation, folder)
     rc_file = f"{folder}/rc"
     with open(rc_file, "w", encoding="utf-8", errors="surrogateescape") as file:
         file.write(_startup(session, invocation, bash, folder, keep_folder, structured))
@@ -131,6 +135,20 @@ def enter_shell(session: Session, invocation: Invocation, shell: Shell) -> int:
     interactive = interactive and invocation.value("--run") is None and invocation.value("-i") is None
     words = ["bash", "--rcfile", rc_file] if interactive else ["bash", rc_file]
     return _become(session, bash, words, environment)
+
+
+def _resolved(session: Session, derivation: Derivation) -> Derivation:
+    """The derivation with what its inputs made in their place, where that can differ and all of them are built."""
+    if not has_feature(session.config, CA_DERIVATIONS):
+        return derivation
+    directory = session.store_io.directory
+    made = {
+        (path, name): output
+        for path in derivation.input_drvs
+        for name, output in known_outputs(session.store, session.store_io.derivation(directory.print(path))).items()
+    }
+    wanted = {(path, name) for path, names in derivation.input_drvs.items() for name in names}
+    return resolve(derivation, made, directory) if wanted <= made.keys() else derivation
 
 
 def _become(session: Session, program: str, words: list[str], environment: dict[str, str]) -> int:

@@ -117,12 +117,13 @@ def _deriver(session: Session, operand: str) -> StorePath:
 def _print_json(session: Session, invocation: Invocation, plan: BuildPlan) -> None:
     """Print what was built, or with --dry-run would be."""
     from storefs.commands.operations.json_output import print_json
+    from storefs.stores.known_outputs import known_outputs
 
     built: dict[str, dict[str, str | None]] = {}
     directory = session.store_io.directory
     for drv_path, output in plan.wanted:
         shown = directory.print(drv_path)
-        path = session.store_io.derivation(shown).outputs[output].path
+        path = known_outputs(session.store, session.store_io.derivation(shown)).get(output)
         built.setdefault(shown, {})[output] = None if path is None else directory.print(path)
     rows = [{"drvPath": drv_path, "outputs": outputs} for drv_path, outputs in built.items()]
     print_json(invocation, rows, nix_ends_line=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 
+from storefs.formats.derivation import IMPURE
 from storefs.installable_options import EVALUATION
 from storefs.options import Command, Option
 
@@ -24,6 +25,9 @@ COMMAND = Command(
         Option("--expr", takes=("EXPR",), help="take attributes of this expression"),
         Option("--file", "-f", takes=("FILE",), help="take attributes of this file instead of ./default.nix"),
         Option("--recursive", "-r", help="show everything they depend on too"),
+        Option(
+            "--derivation", help="operands that are derivations mean themselves, as they do here anyway", hidden=True
+        ),
         *EVALUATION,
     ),
     examples=(("verglas show-derivation -f '<nixpkgs>' hello", "show how a package is built"),),
@@ -49,12 +53,14 @@ def run(invocation: Invocation) -> int:
 def describe(session: Session, derivation: Derivation) -> dict[str, object]:
     """Return a derivation as what JSON can hold."""
     show = session.store_io.directory.print
-    outputs: dict[str, dict[str, str]] = {}
+    outputs: dict[str, dict[str, object]] = {}
     for name, output in derivation.outputs.items():
         outputs[name] = {} if output.path is None else {"path": show(output.path)}
         if output.hash_algo:
             outputs[name]["hashAlgo"] = output.hash_algo
-        if output.hash:
+        if output.kind is IMPURE:
+            outputs[name]["impure"] = True
+        elif output.hash:
             outputs[name]["hash"] = output.hash
     return {
         "outputs": dict(sorted(outputs.items())),

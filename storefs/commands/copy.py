@@ -9,6 +9,8 @@ from storefs.options import Command, Option
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from storefs.formats.realisation import Realisation
+    from storefs.formats.store_path import StorePath
     from storefs.options import Invocation
 
 COMMAND = Command(
@@ -44,10 +46,11 @@ key's signature, or its own name, vouched for it.
 
 def run(invocation: Invocation) -> int:
     """Copy."""
-    from contextlib import closing
+    from contextlib import closing, nullcontext
 
     from storefs.commands.operations.operands import operand_paths
     from storefs.config import load_config
+    from storefs.experimental import CA_DERIVATIONS, has_feature
     from storefs.stores.cache_uri import Caches, is_cache_uri
     from storefs.stores.copy_between import copy_to_cache, copy_to_store, open_copy_source, open_writer, source_closure
     from storefs.stores.copying import Trust
@@ -63,7 +66,14 @@ def run(invocation: Invocation) -> int:
         # What is here is believed by a cache, which is ours to fill, but not by another store.
         to_store = target_uri is not None and not is_cache_uri(target_uri)
         source = open_copy_source(caches, source_uri, store, trusted=not to_store)
-        paths = set(operand_paths(invocation, store))
+        realisations: list[Realisation] = []
+        paths: set[StorePath] = set()
+        if has_feature(config, CA_DERIVATIONS):
+            from storefs.commands.operations.realised_operands import find_outputs, split_operands
+
+            built, invocation.operands = split_operands(invocation)
+            paths, realisations = find_outputs(store, source, built)
+        paths.update(operand_paths(invocation, store))
         if invocation.flag("--all"):
             if source_uri is not None and is_cache_uri(source_uri):
                 raise UsageError("binary caches do not tell what they have; name the paths to copy")
@@ -73,7 +83,9 @@ def run(invocation: Invocation) -> int:
             paths.update(origin.all_valid_paths())
         if target_uri is not None and is_cache_uri(target_uri):
             infos = source_closure(source, paths, recursive=not invocation.flag("--no-recursive"))
-            count = copy_to_cache(source, infos, open_writer(caches, config, target_uri))
+            writer = open_writer(caches, config, target_uri)
+            count = copy_to_cache(source, infos, writer)
+            writer.add_realisations(realisations)
             info(f"copied {count} of {len(infos)} paths; the others were there already")
             return 0
         if target_uri is not None and target_uri.startswith("ssh://"):
@@ -90,9 +102,9 @@ def run(invocation: Invocation) -> int:
         other = config if target_uri is None else load_config(config.environment(), settings, store_uri=target_uri)
         require = other.boolean("require-sigs") and not invocation.flag("--no-check-sigs")
         trust = Trust(store.directory, other.words("trusted-public-keys"), require)
-        if target_uri is None:
-            copy_to_store(source, paths, store, trust)
-        else:
-            with closing(open_store(other)) as target:
-                copy_to_store(source, paths, target, trust)
+        with nullcontext(store) if target_uri is None else closing(open_store(other)) as target:
+            copy_to_store(source, paths, target, trust)
+            for realisation in realisations:
+                trust.check_realisation(realisation, source.uri, source_is_trusted=source.is_trusted)
+            target.register_realisations(realisations)
     return 0

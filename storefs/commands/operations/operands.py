@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 
+from storefs.errors import StoreError
 from storefs.formats.store_path import BadStorePath
+from storefs.stores.known_outputs import known_outputs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,8 +44,13 @@ def operand_paths(invocation: Invocation, store: Store) -> list[StorePath]:
     for operand in invocation.operands:
         path = to_store_path(store.directory, operand)
         if invocation.program == "nix" and path.is_derivation and not invocation.flag("--derivation"):
-            outputs = store.derivation(path).outputs
-            paths += [outputs[name].path or path for name in sorted(outputs)]
+            derivation = store.derivation(path)
+            outputs = known_outputs(store, derivation)
+            for name in sorted(derivation.outputs):
+                if name not in outputs:
+                    shown = store.directory.print(path)
+                    raise StoreError(f"cannot operate on output '{name}' of the unbuilt derivation '{shown}'")
+                paths.append(outputs[name])
         else:
             paths.append(path)
     return paths
