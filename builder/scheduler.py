@@ -317,12 +317,12 @@ class Run:
 
         if goal.derivation is None or self._cancellation.cancelled:
             return False
-        incomplete = isinstance(error, SubstitutionError) and error.missing and error.path not in goal.paths()
-        if incomplete and not goal.refetched:
+        missing = isinstance(error, SubstitutionError) and error.missing
+        if isinstance(error, SubstitutionError) and missing and error.path not in goal.paths() and not goal.refetched:
             self._extend(goal, lambda: self._graph.refetch(goal))
             return True
         self._machine.progress.error(str(error))
-        if not self._fallback and not incomplete:
+        if not self._fallback and not missing:  # what has gone is as if it had never been there
             shown = self._store.directory.print(goal.path)
             goal.failure = BuildError(
                 f"some substitutes for the outputs of derivation '{shown}' failed (usually happens due to networking "

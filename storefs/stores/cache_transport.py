@@ -44,7 +44,12 @@ if TYPE_CHECKING:
             """
 
         def open(self, key: str) -> AbstractContextManager[Iterator[bytes]]:
-            """Open a large file: a context with its pieces. Raises StoreError, also while it is read."""
+            """Open a large file: a context with its pieces.
+
+            Raises:
+                GoneError: there is none.
+                StoreError: it can't be had, also while it is read.
+            """
 
         def put(self, key: str, source: Callable[[], Iterable[bytes]], size: int, content_type: str) -> None:
             """Store a file, replacing an older one, so that nobody sees half of it.
@@ -73,6 +78,10 @@ _PIECE = 1 << 18
 _MOST_UNPACKED = 64 << 20  # bytes of a listing or a log
 # What servers may have stored a listing or a log as; named in Content-Encoding.
 _ENCODINGS = {"br": "br", "gzip": "gzip", "x-gzip": "gzip", "xz": "xz", "bzip2": "bzip2", "zstd": "zstd"}
+
+
+class GoneError(StoreError):
+    """A file that the cache speaks of is not there any more."""
 
 
 class FileTransport:
@@ -111,6 +120,8 @@ class FileTransport:
         """See `Transport`."""
         try:
             file = open(self._path(key), "rb", buffering=0)  # noqa: SIM115  closed by the next statement
+        except FileNotFoundError:
+            raise GoneError(f"binary cache '{self.uri}' has no '{key}' any more") from None
         except OSError as error:
             raise SystemRefusedError(f"reading binary cache '{self.uri}'", error) from error
         with file:
@@ -203,9 +214,16 @@ class HttpTransport:
     @contextmanager
     def open(self, key: str) -> Iterator[Iterator[bytes]]:
         """See `Transport`."""
+        from storefs.http_client.messages import MISSING, HttpError  # noqa: PLC0415
+
         url = self.url(key)
-        with self._http.stream(url, self.headers("GET", url)) as download:
-            yield download.chunks()
+        try:
+            with self._http.stream(url, self.headers("GET", url)) as download:
+                yield download.chunks()
+        except HttpError as error:
+            if error.status in MISSING:
+                raise GoneError(str(error)) from error
+            raise
 
     def put(self, key: str, source: Callable[[], Iterable[bytes]], size: int, content_type: str) -> None:
         """See `Transport`."""

@@ -12,6 +12,7 @@ import threading
 from storefs.api import Offer
 from storefs.errors import StoreError
 from storefs.logs import INFO, log, warn
+from storefs.stores.cache_transport import GoneError
 from storefs.stores.copying import UnsignedPathError, take_nar, topological
 from storefs.stores.freed_memory import keep_freed_memory
 from storefs.stores.offer_query import query
@@ -40,7 +41,7 @@ class SubstitutionError(StoreError):
 
     Attributes:
         path: the path that could not be fetched.
-        missing: True if no substituter has it at all, False if what they have is no good.
+        missing: True if no substituter has it at all, or any more; False if what they have is no good.
     """
 
     def __init__(self, text: str, path: StorePath, *, missing: bool) -> None:
@@ -173,6 +174,7 @@ class Substitution:
         directory = self._store.directory
         answered = self._found.get(path)
         errors: list[str] = []
+        gone = True
         for source, narinfo in self._candidates(path, answered):
             try:
                 self._trust.check(narinfo.info, source.uri, source_is_trusted=source.is_trusted)
@@ -184,6 +186,7 @@ class Substitution:
             except StoreError as error:
                 if not isinstance(error, UnsignedPathError):
                     source.forget(path)
+                gone = gone and isinstance(error, GoneError)
                 text = str(error)
                 if path.base_name not in text or source.uri not in text:
                     text = f"fetching path '{directory.print(path)}' from '{source.uri}' failed: {text}"
@@ -196,7 +199,7 @@ class Substitution:
         raise SubstitutionError(
             f"path '{directory.print(path)}' could not be fetched from any substituter: {errors[-1]}",
             path,
-            missing=False,
+            missing=gone,
         )
 
     def _plan(self, paths: Collection[StorePath]) -> list[PathInfo]:

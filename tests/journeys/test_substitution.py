@@ -116,6 +116,18 @@ def test_damaged_substitute_fails_with_a_hint_unless_told_to_fall_back(shop: Sho
     assert "building" in err
 
 
+@pytest.mark.parametrize("over_http", [False, True])
+def test_what_the_cache_has_lost_is_built_without_being_told_to(shop: Shop, over_http: bool) -> None:
+    for nar in (shop.cache / "nar").iterdir():
+        nar.unlink()
+    files = {f"/{path.name}": path.read_bytes() for path in shop.cache.iterdir() if path.is_file()}
+    with HttpServer(files) as server:
+        out, err = shop.fresh("-A", "top", uri=server.url if over_http else None)
+    assert out.strip() == shop.paths["top"]
+    assert ("HTTP error 404" if over_http else "any more") in err
+    assert err.count("building") == 2
+
+
 def test_empty_and_dead_caches_do_not_break_a_build(shop: Shop) -> None:
     with HttpServer({"/nix-cache-info": f"StoreDir: {StoreDir(f'{shop.scratch}/store').path}\n".encode()}) as server:
         out, err = shop.fresh("-A", "top", uri=server.url)
