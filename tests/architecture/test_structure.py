@@ -27,7 +27,7 @@ def _uses(source: Source, module: str, names: set[str]) -> list[int]:
     """Return the lines on which a file says `module.name` for one of `names`."""
     return [
         node.lineno
-        for node in ast.walk(source.tree)
+        for node in source.nodes
         if isinstance(node, ast.Attribute)
         and node.attr in names
         and isinstance(node.value, ast.Name)
@@ -93,7 +93,7 @@ def test_bugs_are_not_swallowed() -> None:
     silent = [
         f"{source.name}:{handler.lineno}"
         for source in sources()
-        for handler in ast.walk(source.tree)
+        for handler in source.nodes
         if isinstance(handler, ast.ExceptHandler)
         and (handler.type is None or (isinstance(handler.type, ast.Name) and handler.type.id == "Exception"))
         and all(isinstance(node, ast.Pass) for node in handler.body)
@@ -106,7 +106,7 @@ def test_imports_are_not_hidden_from_the_contracts() -> None:
     hidden = [
         f"{source.name}:{call.lineno}"
         for source in sources()
-        for call in ast.walk(source.tree)
+        for call in source.nodes
         if isinstance(call, ast.Call)
         and getattr(call.func, "id", getattr(call.func, "attr", "")) == "import_module"
         and isinstance(call.args[0], ast.Constant)
