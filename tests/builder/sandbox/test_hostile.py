@@ -266,7 +266,8 @@ def test_keys_of_the_user_are_not_to_be_had(bench: Workbench, sandbox: str) -> N
     """A session keyring is inherited, and whoever has it may read the keys in it."""
     libc = ctypes.CDLL(None, use_errno=True)
     add_key, keyctl, session, unlink = 248, 250, -3, 9
-    key = libc.syscall(add_key, b"user", b"verglas-hostile", b"secret", 6, session)
+    name = f"verglas-hostile-{os.getpid()}".encode()  # the keyring is that of all tests of this user
+    key = libc.syscall(add_key, b"user", name, b"secret", 6, session)
     if key < 0:
         pytest.skip(f"no keys here: {os.strerror(ctypes.get_errno())}")
     try:
@@ -274,7 +275,7 @@ def test_keys_of_the_user_are_not_to_be_had(bench: Workbench, sandbox: str) -> N
             bench,
             f"""
             KEYCTL_SEARCH, KEYCTL_READ, SESSION = 10, 11, -3
-            say(call(250, KEYCTL_SEARCH, SESSION, b"user", b"verglas-hostile", 0))
+            say(call(250, KEYCTL_SEARCH, SESSION, b"user", {name!r}, 0))
             say(call(250, KEYCTL_READ, {key}, ctypes.create_string_buffer(100), 100))
             say(call(248, b"user", b"own", b"own", 3, SESSION))
             """,
