@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from profiles.profile_options import Place
     from storefs.api import Store
     from storefs.config import Config
+    from storefs.formats.store_path import StorePath
 
 
 NOTHING_MISSING = Missing(frozenset(), frozenset(), frozenset(), 0, 0)
@@ -101,15 +102,23 @@ def realise(prepared: Prepared) -> None:
     prepared.session.require_success(prepared.session.build(prepared.targets))
 
 
-def finish(prepared: Prepared) -> Generation:
-    """Make a generation of what is realised, and make it live.
+def join(prepared: Prepared) -> StorePath:
+    """Make the environment of what is realised, a tree in the store; the profile is not touched.
 
     Raises:
-        PackageError: packages conflict; nothing was changed.
+        PackageError: packages conflict.
+    """
+    session = prepared.session
+    return build_environment(session.store, prepared.declaration, prepared.resolution, session.config)
+
+
+def finish(prepared: Prepared, environment: StorePath) -> Generation:
+    """Make a generation of an environment, and make it live.
+
+    Raises:
         HookError: it is live, and a hook failed.
     """
     place, session = prepared.place, prepared.session
-    environment = build_environment(session.store, prepared.declaration, prepared.resolution, session.config)
     lock_text = write_lock(place.lock, prepared.resolution.lock)
     generation = commit(
         place.profile,

@@ -48,17 +48,18 @@ def apply(
         if unchanged:
             return _report(place, None, None, as_json)
 
-    from profiles.flow import compare_generations, finish, prepare, realise
+    from profiles.flow import compare_generations, finish, join, prepare, realise
     from profiles.live import live_generation
     from storefs.durable import replace_file
 
     before = live_generation(place.profile)
     prepared = prepare(place, config, text=text, upgrade=upgrade)
     realise(prepared)
-    # Only now: a file that could not be applied stays as it was.
+    environment = join(prepared)
+    # Only now: a file that could not be applied, because packages conflict say, stays as it was.
     if text is not None:
         replace_file(place.manifest, text)
-    generation = finish(prepared)
+    generation = finish(prepared, environment)
     if before is not None and before.number == generation.number:
         return _report(place, None, None, as_json)
     return _report(place, generation.number, compare_generations(prepared.session.store, before, generation), as_json)

@@ -126,6 +126,16 @@ def test_conflict_names_both_packages_the_file_and_the_ways_out(home: Home) -> N
     assert home.names() == ["one-1.0"]
 
 
+def test_what_conflicts_is_neither_added_nor_in_the_way_afterwards(home: Home) -> None:
+    home.declare("one", "two")
+    home("apply")
+    before = home.file.read_text()
+    assert "both have 'bin/one'" in home("add", "clash", status=1).stderr
+    assert home.file.read_text() == before
+    home("remove", "two")
+    assert home.names() == ["one-1.0"]
+
+
 def test_upgrades_are_asked_for_and_pins_hold(home: Home) -> None:
     home.declare("one", "{attr: two, pin: true}")
     home("apply")
