@@ -39,7 +39,7 @@ def run(invocation: Invocation) -> int:
     from storefs.commands.operations.json_output import print_json
     from storefs.commands.operations.operands import operand_paths
     from storefs.stores.any_store import open_any_store
-    from storefs.stores.closure import closure_graph, references_first
+    from storefs.stores.closure import ordered_closure, references_first
 
     store = open_any_store(invocation.config)
     try:
@@ -48,8 +48,7 @@ def run(invocation: Invocation) -> int:
             paths = sorted(store.all_valid_paths())
         as_json = invocation.flag("--json")
         if invocation.flag("--recursive"):
-            graph = closure_graph(store, paths)
-            paths = references_first(graph, graph)
+            paths = ordered_closure(store, paths)
         elif not as_json and len(paths) > 1:
             paths = references_first({path: store.path_info(path).references for path in paths}, paths)
         if as_json:

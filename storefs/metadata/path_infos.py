@@ -80,14 +80,44 @@ def path_of_id(env: Environment, txn: Transaction, path_id: int) -> StorePath:
     """The path that has this id; raises CorruptRecordError where a reference leads nowhere."""
     name = txn.get(KEY.pack(path_id), db=env.ids)
     if name is None:
-        raise CorruptRecordError(f"the store database names a path number {path_id} that it does not have")
+        raise _no_such_id(path_id)
     return StorePath.trusted(name.decode("ascii"))
+
+
+def _no_such_id(path_id: int) -> CorruptRecordError:
+    return CorruptRecordError(f"the store database names a path number {path_id} that it does not have")
 
 
 def reference_ids(env: Environment, txn: Transaction, path_id: int) -> tuple[int, ...]:
     """The ids that a path refers to, itself included if it mentions itself."""
     value = txn.get(KEY.pack(path_id), db=env.references)
     return unpack(f"<{len(value) >> 3}Q", value) if value else ()
+
+
+def reference_graph(
+    env: Environment, txn: Transaction, start: Iterable[int]
+) -> tuple[dict[int, tuple[int, ...]], dict[int, bytes]]:
+    """What ``start`` reaches, itself included: for each id those that it refers to, and for each its base name.
+
+    Raises CorruptRecordError where a reference leads nowhere.
+    """
+    graph: dict[int, tuple[int, ...]] = {}
+    unpack_key = KEY.unpack
+    reference_rows = txn.cursor(env.references)
+    todo = set(start)
+    while todo:
+        # Whoever refers to nothing has no row.
+        graph.update(dict.fromkeys(todo, ()))
+        reached: set[int] = set()
+        for key, value in reference_rows.getmulti(map(KEY.pack, todo)):
+            row = unpack(f"<{len(value) >> 3}Q", value)
+            graph[unpack_key(key)[0]] = row
+            reached.update(row)
+        todo = reached.difference(graph)
+    names = {unpack_key(key)[0]: name for key, name in txn.cursor(env.ids).getmulti(map(KEY.pack, graph))}
+    if len(names) < len(graph):
+        raise _no_such_id(min(graph.keys() - names.keys()))
+    return graph, names
 
 
 def referrer_ids(env: Environment, txn: Transaction, path_id: int) -> list[int]:

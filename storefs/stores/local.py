@@ -194,30 +194,25 @@ class LocalStore:
             ids = path_infos.deriver_ids(env, txn, path)
             return sorted(path_infos.path_of_id(env, txn, each) for each in ids)
 
-    def reference_graph(self, paths: Iterable[StorePath]) -> dict[StorePath, tuple[StorePath, ...]]:
-        """Everything that ``paths`` reach by references, themselves included, each with its references, sorted.
+    def ranked_closure(self, paths: Iterable[StorePath]) -> tuple[list[StorePath], list[list[int]]]:
+        """Everything that ``paths`` reach by references, themselves included, sorted by name.
 
-        From one snapshot.  Raises InvalidPathError.
+        The second list has, for each of them, the places in the first of those that it refers to, ascending.  From one
+        snapshot.  Raises InvalidPathError.
         """
         env = self.environment
-        graph: dict[int, tuple[int, ...]] = {}
         with env.snapshot() as txn:
-            todo = []
+            start = []
             for path in paths:
                 path_id = path_infos.find_id(env, txn, path)
                 if path_id is None:
                     raise InvalidPathError(self.directory, path)
-                todo.append(path_id)
-            while todo:
-                path_id = todo.pop()
-                if path_id not in graph:
-                    graph[path_id] = references = path_infos.reference_ids(env, txn, path_id)
-                    todo.extend(each for each in references if each not in graph)
-            path_of = {path_id: path_infos.path_of_id(env, txn, path_id) for path_id in graph}
-        return {
-            path_of[path_id]: tuple(sorted(path_of[each] for each in references))
-            for path_id, references in graph.items()
-        }
+                start.append(path_id)
+            graph, names = path_infos.reference_graph(env, txn, start)
+        ids = sorted(names, key=names.__getitem__)
+        rank = {path_id: place for place, path_id in enumerate(ids)}.__getitem__
+        ranked = [sorted(map(rank, graph[path_id])) for path_id in ids]
+        return [StorePath.trusted(names[path_id].decode("ascii")) for path_id in ids], ranked
 
     # Contents
 

@@ -122,8 +122,7 @@ class _Asker:
             if self._invocation.flag("--include-outputs"):
                 found = closure.closure_with_outputs(store, targets)
                 return closure.sorted_references_first(store, found)
-            graph = closure.closure_graph(store, targets)
-            return closure.references_first(graph, graph)
+            return closure.ordered_closure(store, targets)
         if query == "--references":
             found = {each for path in targets for each in store.path_info(path).references}
         elif query == "--referrers":
