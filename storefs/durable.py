@@ -36,6 +36,25 @@ def sync_directory(path: str) -> None:
         os.close(fd)
 
 
+def make_directories(path: str, mode: int = 0o777) -> None:
+    """Make the directory `path` and those above it that are missing, and make the names of the new ones durable.
+
+    What is put into a directory is lost with the directory's own name.  Blocks on the disk where something is made;
+    raises OSError.
+    """
+    missing = []
+    while not os.path.isdir(path):
+        missing.append(path)
+        path = os.path.dirname(path) or "."
+    for each in reversed(missing):
+        try:
+            os.mkdir(each, mode if each == missing[0] else 0o777)
+        except FileExistsError:
+            if not os.path.isdir(each):  # else another process was faster, and its sync may be to come
+                raise
+        sync_directory(os.path.dirname(each) or ".")
+
+
 def sync_file(path: str) -> None:
     """Make the contents of the file `path` durable, not its name. Blocks on the disk; raises OSError."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

@@ -13,7 +13,7 @@ import errno
 import os
 
 from storefs import logs
-from storefs.durable import replace_symlink
+from storefs.durable import make_directories, replace_symlink
 from storefs.errors import StoreError
 from storefs.formats.hashes import hash_bytes
 from storefs.formats.store_path import BadStorePath
@@ -125,7 +125,7 @@ def register_indirect_root(state_dir: str, link: str) -> None:
     name = hash_bytes("sha1", os.fsencode(link)).to_string("base32", False)
     auto = f"{state_dir}/gcroots/auto"
     try:
-        os.makedirs(auto, exist_ok=True)
+        make_directories(auto)
         replace_symlink(f"{auto}/{name}", link)
     except OSError as error:
         raise RootError(f"cannot register the root '{link}' in '{auto}': {error.strerror}") from error
@@ -145,7 +145,7 @@ def _checked(store_dir: StoreDir, link: str) -> str:
 
 def _make_link(store_dir: StoreDir, link: str, path: StorePath) -> None:
     try:
-        os.makedirs(os.path.dirname(link), exist_ok=True)
+        make_directories(os.path.dirname(link))
         replace_symlink(link, store_dir.print(path))
     except OSError as error:
         raise RootError(f"cannot create symlink '{link}': {error.strerror}") from error

@@ -64,13 +64,19 @@ class LocalStore:
         try:
             # A mount makes the innermost one alone, and people remove the whole state directory while it serves.
             state = config.state_dir
-            if not all(map(os.path.isdir, (config.verglas_dir, f"{state}/gcroots", f"{state}/profiles"))):
+            is_new = not all(map(os.path.isdir, (config.verglas_dir, f"{state}/gcroots", f"{state}/profiles")))
+            if is_new:
                 _make_directories(config)
         except OSError as error:
             raise SystemRefusedError("making the store", error) from error
         self.environment: Environment = open_environment(
             f"{config.verglas_dir}/db", map_size=map_size, sync=config.boolean("fsync-metadata")
         )
+        try:
+            if is_new:
+                _sync_directories(config)
+        except OSError as error:
+            raise SystemRefusedError("making the store", error) from error
         self._inline_limit = inline_limit
         self._blobs: BlobStore | None = None
         self._reader: TreeReader | None = None
@@ -371,10 +377,21 @@ class LocalStore:
 
 def _make_directories(config: Config) -> None:
     """Lay out a new state directory as Nix does, for scripts and people who put links into it."""
+    from storefs.durable import make_directories  # noqa: PLC0415  queries do without
+
     state = config.state_dir
     for name in ("gcroots/auto", "profiles", "temproots"):
-        os.makedirs(f"{state}/{name}", exist_ok=True)
+        make_directories(f"{state}/{name}")
     if not os.path.lexists(f"{state}/gcroots/profiles"):
         os.symlink(f"{state}/profiles", f"{state}/gcroots/profiles")
     # The bytes are nobody's business but through the mount or the daemon.
-    os.makedirs(config.verglas_dir, mode=0o700, exist_ok=True)
+    make_directories(config.verglas_dir, mode=0o700)
+    make_directories(f"{config.verglas_dir}/blobs")
+
+
+def _sync_directories(config: Config) -> None:
+    """Make the names in a new store durable: what is added from now on is, and they lead there."""
+    from storefs.durable import sync_directory  # noqa: PLC0415  queries do without
+
+    for folder in (f"{config.verglas_dir}/db", config.verglas_dir):
+        sync_directory(folder)

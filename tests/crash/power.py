@@ -26,7 +26,8 @@ _STRING = re.compile(r'"((?:\\x[0-9a-f]{2})*)"(\.\.\.)?')
 _NUMBER = re.compile(r", (\d+)\)?$")
 
 TRACED = (
-    "openat,close,write,writev,lseek,pwrite64,pwritev,fsync,fdatasync,syncfs,link,rename,unlink,mkdir,rmdir,ftruncate"
+    "openat,close,write,writev,lseek,pwrite64,pwritev,fsync,fdatasync,syncfs,link,symlink,rename,unlink,mkdir,rmdir,"
+    "ftruncate"
 )
 
 
@@ -37,6 +38,7 @@ class Disk:
         self.top = str(top)
         self.contents: list[bytearray] = []
         self.durable_contents: list[bytes] = []
+        self.targets: dict[int, bytes] = {}  # file -> where it leads, of symbolic links, which are as durable as names
         self.pending: list[list[tuple[int, bytes]]] = []  # writes since the last sync of each file
         self.names: dict[str, int | None] = {}  # path -> file, None for a directory
         self.durable_names: dict[str, int | None] = {}
@@ -47,10 +49,12 @@ class Disk:
         inodes: dict[int, int] = {}
         for parent, folders, files in os.walk(top):
             for folder in folders:
-                self.names[f"{parent}/{folder}"] = None
+                path = f"{parent}/{folder}"
+                self.names[path] = self._new_link(os.fsencode(os.readlink(path))) if os.path.islink(path) else None
             for name in files:
                 path = f"{parent}/{name}"
                 if os.path.islink(path):
+                    self.names[path] = self._new_link(os.fsencode(os.readlink(path)))
                     continue
                 status = os.stat(path)
                 if status.st_ino not in inodes:
@@ -63,6 +67,11 @@ class Disk:
         self.durable_contents.append(content)
         self.pending.append([])
         return len(self.contents) - 1
+
+    def _new_link(self, target: bytes) -> int:
+        file = self._new_file()
+        self.targets[file] = target
+        return file
 
     def apply(self, line: str) -> bool:
         """Replay one line of strace; returns whether it changed anything."""
@@ -190,6 +199,13 @@ class Disk:
         self.names[new] = self.names[old]
         return True
 
+    def _symlink(self, process: str, arguments: str, result: int) -> bool:
+        target, new = _strings(arguments)
+        if not self._inside(new.decode()):
+            return False
+        self.names[new.decode()] = self._new_link(target)
+        return True
+
     def _rename(self, process: str, arguments: str, result: int) -> bool:
         old, new = (path.decode() for path in _strings(arguments))
         if not self._inside(new) or old not in self.names or self.names[old] == self.names.get(new, -1):
@@ -241,6 +257,8 @@ class Disk:
                 os.makedirs(path, exist_ok=True)
             elif file in made:
                 os.link(made[file], path)
+            elif file in self.targets:
+                os.symlink(self.targets[file], path)
             else:
                 Path(path).write_bytes(contents[file])
                 made[file] = path

@@ -11,6 +11,7 @@ from storefs.config import load_config
 from storefs.formats.hashes import hash_bytes
 from storefs.formats.path_info import PathInfo
 from storefs.formats.store_path import StorePath
+from storefs.gc.roots import add_indirect_root
 from storefs.stores.adding import add_host_path
 from storefs.stores.local import LocalStore
 from storefs.stores.transfer import export_paths, import_paths
@@ -64,6 +65,12 @@ def main(workload: str) -> None:
                 list(import_paths(store, [file.read()]))
         elif workload == "text":
             store.add_text("text", b"text", [path_named("precious")])
+        elif workload == "root":
+            add_indirect_root(
+                config.state_dir, store.directory, f"{config.state_dir}/new/folders/link", path_named("library")
+            )
+        elif workload == "first":
+            register(store, "first", b"f" * 3000)
         elif workload == "replace":
             register(store, "garbage", b"new" * 1000, replace=True)
         elif workload in ("collect", "delete"):
