@@ -14,7 +14,6 @@ import os
 from storefs import logs
 from storefs.castore.blobs import BlobError
 from storefs.errors import StoreError
-from storefs.formats.hashes import Hash, new_hashlib
 from storefs.formats.path_info import InvalidPathError
 from storefs.gc.sweep import mark_orphans, sweep_blobs
 from storefs.metadata import path_infos, trees
@@ -27,12 +26,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from storefs.formats.hashes import Hash
     from storefs.formats.path_info import PathInfo
     from storefs.formats.store_path import StorePath
     from storefs.metadata.environment import Transaction
     from storefs.stores.local import LocalStore
 
     Repair = Callable[[StorePath], None]
+    NarHash = Callable[[int, int], tuple[Hash, int]]  # of an inode and the size that is registered
 
 _DIRECTORY, _FILE, _LINK = 1, 2, 3
 _PAGE = 1000
@@ -79,9 +80,11 @@ def verify_paths(store: LocalStore, paths: Iterable[StorePath]) -> list[StorePat
 
 def is_intact(store: LocalStore, path: StorePath) -> bool:
     """Whether a valid path's contents are what is registered; reads all of them.  Raises InvalidPathError."""
+    from storefs.stores.nar_hashing import nar_hash  # noqa: PLC0415  a quick check does without
+
     info = store.path_info(path)
     try:
-        return _nar_hash(store, path)[0] == info.nar_hash
+        return nar_hash(store.environment, store.blobs, store.root_inode(path))[0] == info.nar_hash
     except (TreeDamagedError, BlobError, CorruptRecordError):
         return False
 
@@ -224,23 +227,27 @@ def _check_all(store: LocalStore, paths: list[StorePath]) -> Iterator[tuple[Stor
     """Yield (path, whether it is wrong), having said so, in the order of ``paths``."""
     from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415  a quick check does without
 
+    from storefs.stores.nar_hashing import NarHashers  # noqa: PLC0415
+
     pool = ThreadPoolExecutor(max(1, len(os.sched_getaffinity(0))))
     try:
-        for start in range(0, len(paths), _PAGE):
-            page = paths[start : start + _PAGE]
-            yield from zip(page, pool.map(lambda path: _check_one(store, path), page), strict=True)
+        # Left first, and with them go the processes: an interrupted check ends at once.
+        with NarHashers(store.environment, store.config.verglas_dir, store.blobs) as hashers:
+            for start in range(0, len(paths), _PAGE):
+                page = paths[start : start + _PAGE]
+                yield from zip(page, pool.map(lambda path: _check_one(store, path, hashers.hash), page), strict=True)
     finally:
-        pool.shutdown(cancel_futures=True)  # an interrupted check ends with the paths that are being read
+        pool.shutdown(cancel_futures=True)
 
 
-def _check_one(store: LocalStore, path: StorePath) -> bool:
+def _check_one(store: LocalStore, path: StorePath, nar_hash: NarHash) -> bool:
     shown = store.directory.print(path)
     logs.log(logs.TALKATIVE, f"checking contents of '{shown}'")
     info = store.find_path_info(path)
     if info is None:
         return False  # collected meanwhile
     try:
-        got, size = _nar_hash(store, path)
+        got, size = nar_hash(store.root_inode(path), info.nar_size)
     except InvalidPathError:
         return False
     except (TreeDamagedError, BlobError, CorruptRecordError) as error:
@@ -266,15 +273,6 @@ def _fix_size(store: LocalStore, info: PathInfo, size: int, shown: str) -> None:
         logs.error(f"path '{shown}' has size {size}, but {info.nar_size} was registered")
     logs.info(f"updating size field on '{shown}' to {size}")
     store.update_path_info(info.replace(nar_size=size))
-
-
-def _nar_hash(store: LocalStore, path: StorePath) -> tuple[Hash, int]:
-    state = new_hashlib("sha256")
-    size = 0
-    for piece in store.reader.nar_buffers(store.root_inode(path)):
-        state.update(piece)
-        size += len(piece)
-    return Hash("sha256", state.digest()), size
 
 
 def _damaged_files(store: LocalStore, path: StorePath) -> Iterator[str]:
