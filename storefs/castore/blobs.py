@@ -104,24 +104,22 @@ class BlobStore:
         except FileNotFoundError:
             pass
 
-    def all_digests(self) -> Iterator[tuple[bytes, os.stat_result]]:
-        """Yield what is there, named or not, with its status; foreign files are skipped."""
+    def all_digests(self) -> Iterator[bytes]:
+        """Yield what is there, named or not, in no particular order; foreign files are skipped."""
         try:
-            folders = sorted(os.listdir(self.directory))
+            folders = os.listdir(self.directory)
         except FileNotFoundError:
             return
         for folder in folders:
             try:
-                names = sorted(os.listdir(f"{self.directory}/{folder}"))
+                names = os.listdir(f"{self.directory}/{folder}")
             except (FileNotFoundError, NotADirectoryError):
                 continue
             for name in names:
                 try:
-                    digest = bytes.fromhex(folder + name)
-                    status = os.lstat(f"{self.directory}/{folder}/{name}")
-                except (ValueError, FileNotFoundError):
+                    yield bytes.fromhex(folder + name)
+                except ValueError:
                     continue
-                yield digest, status
 
     def new_area(self, repair: bool = False) -> IntakeArea:
         """Begin an addition; with ``repair`` blobs that are there already are read and replaced if damaged.

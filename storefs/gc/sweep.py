@@ -12,6 +12,8 @@ from storefs.metadata.schema import KEY, NUMBER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from storefs.castore.blobs import BlobStore, IntakeArea
     from storefs.metadata.environment import Environment, Transaction
 
@@ -43,21 +45,16 @@ def sweep_blobs(env: Environment, blobs: BlobStore) -> int:
             freed += area.close()
 
 
-def mark_orphans(env: Environment, blobs: BlobStore) -> int:
-    """Note every blob file that nothing names for the next sweep and return how many there are.
+def mark_orphans(env: Environment, blobs: BlobStore, among: Iterable[bytes] | None = None) -> int:
+    """Note the blob files that nothing names for the next sweep and return how many there are.
 
-    Reads the whole blob directory: for the verifier. Does nothing while an addition runs, whose blobs look the same.
+    Looks at the digests ``among``, or reads the whole blob directory: for the verifier.  Does nothing while an addition
+    runs, whose blobs look the same.
     """
     if blobs.additions_run():
         return 0
-    count = 0
-    batch: list[bytes] = []
-    for digest, _ in blobs.all_digests():
-        batch.append(digest)
-        if len(batch) == _BATCH:
-            count += _mark_unnamed(env, batch)
-            batch = []
-    return count + _mark_unnamed(env, batch)
+    digests = list(blobs.all_digests() if among is None else among)
+    return sum(_mark_unnamed(env, digests[start : start + _BATCH]) for start in range(0, len(digests), _BATCH))
 
 
 def saved_by_sharing(env: Environment) -> int:

@@ -19,8 +19,9 @@ from storefs.gc.sweep import mark_orphans, sweep_blobs
 from storefs.metadata import path_infos, trees
 from storefs.metadata.nar_reader import TreeDamagedError
 from storefs.metadata.records import CorruptRecordError
-from storefs.metadata.schema import KEY, KEY_NEXT_INODE, NUMBER
+from storefs.metadata.schema import KEY
 from storefs.metadata.tree_release import begin_release
+from storefs.stores.presence import check_presence
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     Repair = Callable[[StorePath], None]
     NarHash = Callable[[int, int], tuple[Hash, int]]  # of an inode and the size that is registered
 
-_DIRECTORY, _FILE, _LINK = 1, 2, 3
 _PAGE = 1000
 
 
@@ -58,11 +58,11 @@ def verify_store(store: LocalStore, *, check_contents: bool, repair: Repair | No
     """
     result = Verification()
     logs.info("reading the Nix store...")
-    missing_inodes = _find_missing(store)
+    presence = check_presence(store.environment, store.blobs)
     logs.info("checking path existence...")
-    gone = _paths_with(store, missing_inodes) if missing_inodes else []
+    gone = _paths_with(store, presence.wrong) if presence.wrong else []
     _forget_gone(store, gone, repair, result)
-    if mark_orphans(store.environment, store.blobs):
+    if mark_orphans(store.environment, store.blobs, presence.unnamed):
         sweep_blobs(store.environment, store.blobs)
     if check_contents:
         logs.info("checking hashes...")
@@ -87,53 +87,6 @@ def is_intact(store: LocalStore, path: StorePath) -> bool:
         return nar_hash(store.environment, store.blobs, store.root_inode(path))[0] == info.nar_hash
     except (TreeDamagedError, BlobError, CorruptRecordError):
         return False
-
-
-def _find_missing(store: LocalStore) -> set[int]:
-    """The inodes that directories or paths name but that have no row, or whose blob is missing or of a wrong size."""
-    env = store.environment
-    wrong: set[int] = set()
-    with env.snapshot(buffers=True) as txn:
-        limit = txn.get(KEY_NEXT_INODE, db=env.meta)
-        kinds = bytearray(1 if limit is None else NUMBER.unpack(limit)[0] + 1)
-        size = len(kinds)
-        blobs = []
-        unpack = KEY.unpack
-        for key, node in txn.cursor(env.nodes).iternext():
-            inode = unpack(key)[0]
-            kind = node[0]
-            if inode >= size:
-                wrong.add(inode)
-            elif kind == trees.INLINE:
-                kinds[inode] = _FILE
-            elif kind == trees.BLOB:
-                kinds[inode] = _FILE
-                blobs.append((bytes(trees.node_payload(node)), trees.node_size(node), inode))
-            elif kind == trees.SYMLINK:
-                kinds[inode] = _LINK
-            else:
-                wrong.add(inode)
-        for key in txn.cursor(env.dirs).iternext(keys=True, values=False):
-            inode = unpack(key)[0]
-            if inode < size:
-                kinds[inode] = _DIRECTORY
-        for key, record in txn.cursor(env.dirs).iternext():
-            try:
-                for child, mode in trees.decode_inodes(record):
-                    kind = mode >> 12
-                    expected = _DIRECTORY if kind == 4 else _LINK if kind == 10 else _FILE
-                    if child >= size or kinds[child] != expected:
-                        wrong.add(child)
-            except Exception:  # whatever a damaged record makes of the arithmetic
-                wrong.add(unpack(key)[0])
-        for value in (value for _, value in txn.cursor(env.paths).iternext()):
-            root = int.from_bytes(value[8:16], "little")
-            if root >= size or not kinds[root]:
-                wrong.add(root)
-    for digest, length, inode in blobs:
-        if store.blobs.size(digest) != length:
-            wrong.add(inode)
-    return wrong
 
 
 def _paths_with(store: LocalStore, inodes: set[int]) -> list[StorePath]:

@@ -179,7 +179,7 @@ def test_what_was_prepared_is_registered_though_a_collector_took_it_meanwhile(lo
         collector = local_store.collector()
         collector.collect()
         collector.close()
-        [(digest, _)] = local_store.blobs.all_digests()
+        [digest] = local_store.blobs.all_digests()
         os.unlink(local_store.blobs.path(digest))  # as a collector does that was told of it by an older row
         intake.register([(tree, PathInfo(PATH, tree.nar_hash, tree.nar_size))])
     assert content in b"".join(local_store.nar(PATH))

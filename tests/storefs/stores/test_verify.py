@@ -95,6 +95,19 @@ def test_a_path_whose_contents_are_gone_is_forgotten(
     assert list(local_store.all_valid_paths()) == [other]
 
 
+def test_what_an_executable_shares_with_a_plain_file_is_missed_in_both(local_store: LocalStore) -> None:
+    content = os.urandom(5000)
+    plain = add(local_store, "plain", content)
+    program = StorePath("1" * 32 + "-program")
+    with local_store.intake() as intake:
+        tree = intake.add_bytes(content, executable=True)
+        intake.register([(tree, PathInfo(program, tree.nar_hash, tree.nar_size))])
+    whole = add(local_store, "whole", os.urandom(5000))
+    blob_file(local_store, plain).unlink()
+    verify_store(local_store, check_contents=False)
+    assert list(local_store.all_valid_paths()) == [whole]
+
+
 def test_referrers_decide_what_is_forgotten(local_store: LocalStore, capsys: pytest.CaptureFixture[str]) -> None:
     lib = add(local_store, "lib", os.urandom(5000))
     app = add(
