@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+from storefs.protocol.log_fields import write_fields
 from storefs.protocol.wire import Writer
 from storefs.protocol.worker_ops import (
     STDERR_LAST,
@@ -19,7 +20,7 @@ from storefs.protocol.worker_ops import (
     STDERR_STOP_ACTIVITY,
     STDERR_WRITE,
 )
-from storefs.protocol.worker_values import write_error, write_fields
+from storefs.protocol.worker_values import write_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -6,6 +6,7 @@ them (a socket, the pipes of ssh, a list in a test). A `ClientConnection` belong
 
 from __future__ import annotations
 
+from storefs.protocol.log_fields import read_fields
 from storefs.protocol.wire import ProtocolError, Writer, frame
 from storefs.protocol.worker_ops import (
     CLIENT_MAGIC,
@@ -22,7 +23,7 @@ from storefs.protocol.worker_ops import (
     STDERR_STOP_ACTIVITY,
     STDERR_WRITE,
 )
-from storefs.protocol.worker_values import read_error, read_fields
+from storefs.protocol.worker_values import read_error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

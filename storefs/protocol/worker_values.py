@@ -16,7 +16,7 @@ from storefs.protocol.worker_ops import STDERR_ERROR
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from storefs.formats.store_path import StoreDir, StorePath
     from storefs.protocol.wire import Reader, Writer
@@ -296,6 +296,29 @@ def read_build_result(reader: Reader, version: int) -> WireBuildResult:
     return result
 
 
+def read_build_results(
+    reader: Reader, version: int, store_dir: StoreDir, targets: Sequence[DerivedPath]
+) -> list[WireBuildResult]:
+    """Take the outcomes of several targets, and return them in the order of these.
+
+    Nix answers in the order in which it builds, and once for targets of the same derivation.
+
+    Raises:
+        ProtocolError: a target has no outcome.
+    """
+    results = []
+    for _ in range(reader.number()):
+        path = parse_derived_path(reader.string(), store_dir).path
+        results.append((path, read_build_result(reader, version)))
+    if [path for path, _ in results] == [target.path for target in targets]:
+        return [result for _, result in results]
+    by_path = dict(results)
+    try:
+        return [by_path[target.path] for target in targets]
+    except KeyError as error:
+        raise ProtocolError(f"there is no result for '{error.args[0]}'") from error
+
+
 def write_build_result(writer: Writer, result: WireBuildResult, version: int) -> None:
     """Add the outcome of one build."""
     writer.number(result.status).string(result.message)
@@ -357,28 +380,3 @@ def write_error(writer: Writer, message: str, exit_code: int, version: int) -> N
         writer.string("error: " + message).number(exit_code)
     else:
         writer.string("Error").number(0).string("Error").string(message).number(0).number(0)
-
-
-def read_fields(reader: Reader) -> list[int | str]:
-    """Take the fields of an activity or of a result."""
-    fields: list[int | str] = []
-    for _ in range(reader.number()):
-        kind = reader.number()
-        if kind == 0:
-            fields.append(reader.number())
-        elif kind == 1:
-            fields.append(reader.string())
-        else:
-            raise ProtocolError(f"log field of unknown type {kind}")
-    return fields
-
-
-def write_fields(writer: Writer, fields: Iterable[int | str]) -> None:
-    """Add the fields of an activity or of a result."""
-    fields = list(fields)
-    writer.number(len(fields))
-    for field in fields:
-        if isinstance(field, int):
-            writer.number(0).number(field)
-        else:
-            writer.number(1).string(field)

@@ -13,6 +13,7 @@ from storefs.protocol.connection import Events
 from storefs.protocol.worker_values import (
     RemoteError,
     read_build_result,
+    read_build_results,
     read_optional_path,
     read_path_info,
     read_paths,
@@ -331,11 +332,7 @@ class RemoteStore:
             write_derived_paths(connection.writer, targets, connection.version, self.directory)
             connection.writer.number(mode)
             connection.finish(self.events)
-            results = []
-            for _ in range(connection.reader.number()):
-                connection.reader.string()
-                results.append(read_build_result(connection.reader, connection.version))
-            return results
+            return read_build_results(connection.reader, connection.version, self.directory, targets)
 
     def build_derivation(self, path: StorePath, derivation: Derivation, mode: int = 0) -> WireBuildResult:
         """Build one derivation that the server need not have; its inputs must be valid there. For trusted users."""

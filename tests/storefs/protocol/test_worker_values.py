@@ -17,6 +17,7 @@ from storefs.formats.hashes import hash_bytes
 from storefs.formats.path_info import PathInfo
 from storefs.formats.store_path import StoreDir, StorePath
 from storefs.protocol import worker_values as values
+from storefs.protocol.log_fields import read_fields, write_fields
 from storefs.protocol.wire import ProtocolError, Reader, Writer
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "worker_protocol"
@@ -135,7 +136,27 @@ def test_basic_derivation() -> None:
 
 def test_fields() -> None:
     writer = Writer()
-    values.write_fields(writer, [1, "two"])
+    write_fields(writer, [1, "two"])
     data = writer.take()
     check_golden("fields", data)
-    assert values.read_fields(Reader([data])) == [1, "two"]
+    assert read_fields(Reader([data])) == [1, "two"]
+
+
+def test_results_come_in_any_order() -> None:
+    directory = StoreDir("/nix/store")
+    paths = [StorePath(f"{digit * 32}-x.drv") for digit in "012"]
+    writer = Writer().number(2)
+    for path, status in ((paths[1], 1), (paths[0], 0)):
+        writer.string(f"{directory.print(path)}!out")
+        values.write_build_result(writer, values.WireBuildResult(status), 34)
+    data = writer.take()
+
+    def read(*wanted: StorePath) -> list[int]:
+        targets = [DerivedPath(path, ("out",)) for path in wanted]
+        return [result.status for result in values.read_build_results(Reader([data]), 34, directory, targets)]
+
+    assert read(paths[0], paths[1]) == [0, 1]
+    assert read(paths[1], paths[0]) == [1, 0]
+    assert read(paths[0], paths[1], paths[0]) == [0, 1, 0]
+    with pytest.raises(ProtocolError, match="there is no result"):
+        read(paths[0], paths[2])
