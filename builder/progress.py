@@ -104,6 +104,10 @@ class Progress:
         """Tell why something failed that is not the end of the command."""
         logs.error(indented(text))
 
+    def said(self, text: str) -> None:
+        """Show what another program said that is neither a builder's line nor a failure: ssh's first words."""
+        logs.log(logs.ERROR, text)
+
     def close(self) -> None:
         """Leave the terminal as it was."""
 

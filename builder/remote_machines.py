@@ -264,8 +264,8 @@ class _Output:
     def line(self, text: str) -> None:
         """Take in one line."""
         if self._activity is None:
-            # Before the build, only ssh itself speaks.
-            self._progress.error(f"{self._uri}: {text}")
+            # Before the build, only ssh itself speaks, which also greets; whether anything failed is told by its end.
+            self._progress.said(f"{self._uri}: {text}")
             return
         if self._log is not None:
             self._log.write(text.encode(errors="surrogateescape") + b"\n")

@@ -72,6 +72,21 @@ def test_a_build_goes_there_and_comes_back(bench: Workbench, builders: str) -> N
     assert os.listdir(f"{bench.config.state_dir}/current-load") == []
 
 
+def test_what_the_connection_says_is_no_error(bench: Workbench, scratch: Path) -> None:
+    """ssh greets, warns of keys and shows banners on standard error."""
+    program = scratch / "far"
+    program.write_text(f'#!/bin/sh\necho welcome >&2\nexec {OURS}/nix-store "$@"\n')
+    program.chmod(0o755)
+    store = f"{scratch}/machine?store={bench.config.store_dir}"
+    bench.other_stores.append(store)
+    target = bench.derive("build", "echo > $out")
+    builders = f"ssh://localhost?remote-program={program}&remote-store={store} x86_64-linux"
+    (result,) = bench.build(target, builders=builders, max_jobs="0")
+    assert result.ok, result.message
+    assert bench.told.errors == []
+    assert any("welcome" in text for text in bench.told.words + bench.told.lines)
+
+
 def test_the_post_build_hook_runs_here_too(bench: Workbench, scratch: Path) -> None:
     hook = scratch / "hook"
     hook.write_text(f"#!/bin/sh\necho $OUT_PATHS >> {scratch}/called\n")

@@ -36,6 +36,7 @@ class Listener(Progress):
         self.started: list[str] = []
         self.lines: list[str] = []
         self.errors: list[str] = []
+        self.words: list[str] = []
         self.waits: list[str] = []
 
     def start(self, kind, name, text, fields=(), level=3):  # type: ignore[no-untyped-def]
@@ -47,6 +48,9 @@ class Listener(Progress):
 
     def error(self, text: str) -> None:
         self.errors.append(text)
+
+    def said(self, text: str) -> None:
+        self.words.append(text)
 
     def waiting(self, text: str) -> None:
         self.waits.append(text)
