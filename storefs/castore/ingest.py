@@ -297,12 +297,16 @@ class _Ingest:
             return digest
         area = self._area()
         temporary = area.temporary_name()
+        hashing = _HashThread(digester.update) if size >= _THREAD_PAYS else None
         unasked = 0
         try:
             fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, BLOB_MODE)
             try:
                 for piece in self._pieces(size, stream):
-                    digester.update(piece)
+                    if hashing is None:
+                        digester.update(piece)
+                    else:
+                        hashing.put(_kept(piece))
                     view = memoryview(piece)
                     while view:
                         view = view[os.write(fd, view) :]
@@ -314,6 +318,9 @@ class _Ingest:
                 os.close(fd)
         except OSError as error:
             raise write_error(temporary, error) from error
+        finally:
+            if hashing is not None:
+                hashing.finish()
         digest = digester.finish()
         area.keep_written(digest, temporary, size)
         return digest
