@@ -5,7 +5,7 @@ Imports all commands, so it is for those two only.
 
 from __future__ import annotations
 
-from storefs.cli import load_verb, verb_names
+from storefs.cli import load_verb, verb_names, verbs_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,14 +14,8 @@ if TYPE_CHECKING:
 
 def all_commands() -> dict[str, dict[str, Command]]:
     """Return program -> verb -> table; a program without verbs has the one verb ''."""
-    programs: dict[str, dict[str, Command]] = {"verglas": {}, "nix": {}}
+    programs = {program: verbs_of(program) for program in ("verglas", "nix")}
     for name in verb_names():
-        command = load_verb(name)[0]
         if name.startswith("nix_"):
-            programs[name.replace("_", "-")] = {"": command}
-            continue
-        spoken = command.name.removeprefix("verglas ").removeprefix("nix ")
-        programs["verglas"][spoken] = command
-        if not spoken.startswith("profile "):
-            programs["nix"][spoken] = command
+            programs[name.replace("_", "-")] = {"": load_verb(name)[0]}
     return programs

@@ -82,7 +82,7 @@ def _bash(programs: Mapping[str, Mapping[str, Command]]) -> str:
                 parts += [f"        {pattern})", *_bash_options(verbs[verb], "            "), "            ;;"]
             for first in _first_words(verbs):
                 if first not in verbs:
-                    parts += [f"        \"{first} \"*) words='{' '.join(_second_words(verbs, first))}' ;;"]
+                    parts += [f"        \"{first} \"*) words='{' '.join(_second_words(verbs, first))}' verbs=1 ;;"]
             parts += ["        esac", "    fi"]
         parts += [
             '    if [ -n "$files" ]; then COMPREPLY=($(compgen -f -- "$current"))',

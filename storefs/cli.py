@@ -207,6 +207,16 @@ def verb_names() -> list[str]:
     return sorted(names - {"__init__"})
 
 
+def verbs_of(program: str) -> dict[str, Command]:
+    """Return the verbs of `verglas` or of `nix` as they are typed, with their tables. Imports all of them."""
+    tables = {name: load_verb(name)[0] for name in verb_names() if not name.startswith("nix_")}
+    found = {spoken: tables[name] for spoken, name in _NIX_ALIASES.items()} if program == "nix" else {}
+    for name, table in tables.items():
+        if program != "nix" or name not in _NIX_ALIASES.values():
+            found.setdefault(table.name.removeprefix("verglas ").removeprefix("nix "), table)
+    return dict(sorted(found.items()))
+
+
 def load_verb(name: str) -> Verb:
     """Import one verb by its file name.
 
@@ -220,8 +230,7 @@ def _no_such_verb(words: list[str], program: str = "verglas") -> NoReturn:
     """Raise the error for words that are no verb: it names the nearest ones, as they are typed."""
     import difflib
 
-    names = {load_verb(name)[0].name.removeprefix("verglas ") for name in verb_names() if not name.startswith("nix_")}
-    names |= _NIX_ALIASES.keys() if program == "nix" else set()
+    names = verbs_of(program).keys()
     inner = sorted(name.removeprefix(f"{words[0]} ") for name in names if name.startswith(f"{words[0]} "))
     if inner:
         if len(words) == 1:
@@ -243,11 +252,10 @@ def _overview(program: str, arguments: list[str], environ: Mapping[str, str] | N
         leading = parse(Command(program, ""), arguments)
         _print_version(program, load_config(environ, leading.settings), _verbosity(leading))
         return 0
-    verbs = [load_verb(name)[0] for name in verb_names() if not name.startswith("nix_")]
-    names = [verb.name.removeprefix("verglas ") for verb in verbs]
-    width = max(map(len, names), default=0)
+    verbs = verbs_of(program)
+    width = max(map(len, verbs))
     lines = [f"Usage: {program} COMMAND [OPTION...]", "", "Commands:"]
-    lines += [f"  {name:<{width}}  {verb.summary}" for name, verb in sorted(zip(names, verbs, strict=True))]
+    lines += [f"  {name:<{width}}  {verb.summary}" for name, verb in verbs.items()]
     lines += ["", f"'{program} COMMAND --help' shows the options of one of them."]
     print("\n".join(lines))  # noqa: T201
     return 0 if arguments else 1

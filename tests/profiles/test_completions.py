@@ -36,6 +36,10 @@ def test_bash_completes_verbs_options_and_files(scratch: Path) -> None:
     assert complete(scratch, "verglas", "prof") == ["profile"]
     assert complete(scratch, "verglas", "profile", "rollb") == ["rollback"]
     assert complete(scratch, "verglas", "profile", "rollback", "--to") == ["--to"]
+    assert complete(scratch, "nix", "sto") == ["store"]
+    assert complete(scratch, "nix", "store", "c") == ["cat", "copy-log"]
+    assert "--index-debug-info" not in complete(scratch, "nix", "store", "copy-log", "--")
+    assert "--from" in complete(scratch, "nix", "store", "copy-log", "--f")
     assert complete(scratch, "nix-env", "--roll") == ["--rollback"]
     assert complete(scratch, "verglas", "profile", "apply", "--file", "prof") == ["profile.yaml"]
     assert "--version" in complete(scratch, "nix-channel", "--v")
@@ -60,6 +64,25 @@ def test_the_other_shells_can_parse_theirs(scratch: Path, shell: str, program: s
         pytest.skip(f"{program} is not installed")
     (scratch / "script").write_text(script(shell, all_commands()))
     subprocess.run([found, "-n", scratch / "script"], check=True)
+
+
+def test_fish_completes_verbs_and_options(scratch: Path) -> None:
+    found = shutil.which("fish")
+    if found is None:
+        pytest.skip("fish is not installed")
+    (scratch / "script").write_text(script("fish", all_commands()))
+
+    def offered(line: str) -> list[str]:
+        words = [found, "--no-config", "-c", f"source script; complete -C '{line}'"]
+        done = subprocess.run(
+            words, cwd=scratch, env={"HOME": str(scratch)}, capture_output=True, check=True, text=True
+        )
+        return [each.partition("\t")[0] for each in done.stdout.splitlines()]
+
+    assert offered("nix sto") == ["store"]
+    assert offered("nix store co") == ["copy-log"]
+    assert offered("verglas profile roll") == ["rollback"]
+    assert offered("nix-store --query-f") == ["--query-failed-paths"]
 
 
 def test_pages_are_well_formed(scratch: Path) -> None:
