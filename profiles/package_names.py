@@ -91,11 +91,11 @@ def _name_matcher(text: str, pattern: str) -> Callable[[str], bool]:
     if not any(character in "\\^$.[]|()*+?{}" for character in pattern):
         return lambda name: name == pattern
     # Extended regular expressions of POSIX, the same that the language's `match` has; most selectors are plain names.
-    from evaluator.builtins.posix_regex import Regex  # noqa: PLC0415
-    from evaluator.builtins.regex_syntax import RegexSyntaxError, RegexTooComplexError  # noqa: PLC0415
+    from evaluator.core.regex_syntax import RegexSyntaxError, RegexTooComplexError  # noqa: PLC0415
+    from evaluator.core.regexes import whole_matcher  # noqa: PLC0415
 
     try:
-        regex = Regex(pattern.encode("utf-8", "surrogateescape"))
+        matches: Callable[[str], bool] = whole_matcher(pattern)
     except (RegexSyntaxError, RegexTooComplexError) as error:
         raise BadSelectorError(text, str(error) or "too complex") from error
-    return lambda name: regex.fullmatch(name.encode("utf-8", "surrogateescape")) is not None
+    return matches

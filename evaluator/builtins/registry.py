@@ -40,6 +40,7 @@ _TABLE = {
         "groupBy/2 head/1 isList/1 length/1 map/2 partition/2 sort/2 tail/1"
     ),
     _CORE + "numbers": ("add/2 bitAnd/2 bitOr/2 bitXor/2 ceil/1 div/2 floor/1 lessThan/2 mul/2 sub/2"),
+    _CORE + "regexes": "match/2 split/2",
     _CORE + "strings": (
         "baseNameOf/1 concatStringsSep/2 dirOf/1 replaceStrings/3 stringLength/1 substring/3 toString/1"
     ),
@@ -56,7 +57,6 @@ _TABLE = {
     ),
     _FOLDER + "flake_refs": "flakeRefToString/1 parseFlakeRef/1",
     _FOLDER + "imports": "import/1 scopedImport/2",
-    _FOLDER + "regexes": "match/2 split/2",
     _FOLDER + "serialisation": "fromJSON/1 fromTOML/1 toJSON/1 toXML/1",
     _FOLDER + "versions": "compareVersions/2 parseDrvName/1 splitVersion/1",
 }

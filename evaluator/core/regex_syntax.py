@@ -2,7 +2,7 @@
 
 The grammar is POSIX 1003.1 chapter 9.4 with the limits of C++'s `std::regex::extended`, which Nix users know: a
 backslash quotes special characters only, `{` always opens a bound, back references do not exist.
-Used by `posix_regex.py` and `regex_simulation.py` only.
+Used by `regexes.py` and `regex_program.py` only.
 """
 
 from __future__ import annotations
