@@ -164,9 +164,7 @@ class Repl:
         elif command in {":e", ":edit"}:
             self.edit(argument)
         elif command == ":json":
-            out: list[str] = []
-            value_to_json(self.session.state, self.evaluate(argument), set(), out)
-            self.out.write("".join(out) + "\n")
+            self.out.write(value_to_json(self.session.state, self.evaluate(argument), set()) + "\n")
         else:
             raise UsageError(f"unknown command '{command}'; type :? for help")
 

@@ -29,9 +29,8 @@ def render(
     if form == "json":
         from evaluator.core.json_text import value_to_json  # noqa: PLC0415  each form only when it is wanted
 
-        out: list[str] = []
-        value_to_json(state, value, set(), out)
-        return "".join(out) + ("\n" if json_ends_line else "")
+        json: str = value_to_json(state, value, set())
+        return json + ("\n" if json_ends_line else "")
     if form == "xml":
         from evaluator.core.xml_text import value_to_xml  # noqa: PLC0415
 

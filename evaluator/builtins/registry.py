@@ -35,6 +35,8 @@ _TABLE = {
         "isString/1 seq/2 throw/1 tryEval/1 typeOf/1"
     ),
     _CORE + "derivations": "derivationStrict/1",
+    _CORE + "json_reader": "fromJSON/1",
+    _CORE + "json_text": "toJSON/1",
     _CORE + "lists": (
         "all/2 any/2 concatLists/1 concatMap/2 elem/2 elemAt/2 filter/2 foldl'/3 genList/2 genericClosure/1 "
         "groupBy/2 head/1 isList/1 length/1 map/2 partition/2 sort/2 tail/1"
@@ -44,6 +46,7 @@ _TABLE = {
     _CORE + "strings": (
         "baseNameOf/1 concatStringsSep/2 dirOf/1 replaceStrings/3 stringLength/1 substring/3 toString/1"
     ),
+    _CORE + "xml_text": "toXML/1",
     _FOLDER + "contexts": (
         "addDrvOutputDependencies/1 appendContext/2 getContext/1 hasContext/1 unsafeDiscardOutputDependency/1 "
         "unsafeDiscardStringContext/1"
@@ -57,7 +60,7 @@ _TABLE = {
     ),
     _FOLDER + "flake_refs": "flakeRefToString/1 parseFlakeRef/1",
     _FOLDER + "imports": "import/1 scopedImport/2",
-    _FOLDER + "serialisation": "fromJSON/1 fromTOML/1 toJSON/1 toXML/1",
+    _FOLDER + "toml": "fromTOML/1",
     _FOLDER + "versions": "compareVersions/2 parseDrvName/1 splitVersion/1",
 }
 

@@ -208,9 +208,7 @@ def _add_derivation_trace(state: object, error: object, name: str, pos: cython.l
 
 @cython.cfunc
 def _structured_attribute(state: object, recipe: _Recipe, key: str, value: object, json: list):
-    out: list = []
-    value_to_json(state, value, recipe.context, out)
-    json.append(write_string(key) + ":" + "".join(out))
+    json.append(write_string(key) + ":" + value_to_json(state, value, recipe.context))
     if key == "builder":
         recipe.builder = force_string_context(value, recipe.context)
     elif key == "outputs":

@@ -1,20 +1,24 @@
 # C-level shape: only what is imported from other compiled modules.
 from evaluator.core.calls cimport call1, coerce, is_derivation
+from evaluator.core.text_buffer cimport TextBuffer
 from evaluator.core.values cimport (
-    ContextString, Func, NULL, Path, Thunk, force_thunk, position_of, show_type,
+    ContextString, Func, NULL, Path, Thunk, force_thunk, make_string, position_of, show_type,
 )
 
 cimport cython
 
+cdef const unsigned char *_escape
+cdef const unsigned char *_hex_digit
+
 cpdef str write_string(str text)
-cpdef object value_to_json(object state, object value, set context, list out)
+cpdef str value_to_json(object state, object value, set context)
+cdef int put_string(TextBuffer out, str text) except -1
 
 
 cdef class _Writer:
     cdef object state
     cdef set context
-    cdef list out
-    cdef dict names
+    cdef TextBuffer out
     cdef object value(self, object value, int depth)
     cdef object items(self, list items, int depth)
     cdef object attrs(self, object attrs, int depth)

@@ -6,19 +6,20 @@ thousands of elements in every evaluation of a system.
 
 import cython
 
-if not cython.compiled:
-    from evaluator.core.calls import is_derivation
-    from evaluator.core.values import NULL, ContextString, Func, Path, Thunk, force_thunk, position_of
-
+from evaluator.core.text_buffer import TextBuffer
 from evaluator.core.values import is_forced, peek
 from evaluator.errors import NO_POS, EvalError
+
+if not cython.compiled:
+    from evaluator.core.calls import is_derivation
+    from evaluator.core.values import NULL, ContextString, Func, Path, Thunk, force_thunk, make_string, position_of
 
 # Every level costs two blanks on each line beneath it, so the text of a cycle would fill the memory quickly.
 _WIDEST_INDENT = 2 * 4000
 
 
-def _quoted(text: str) -> str:
-    """Return the text of an attribute, with its quotes."""
+def put_quoted(out, text):
+    """Append the text of an attribute, with its quotes."""
     if "&" in text:
         text = text.replace("&", "&amp;")
     if '"' in text:
@@ -29,29 +30,55 @@ def _quoted(text: str) -> str:
         text = text.replace(">", "&gt;")
     if "\n" in text:
         text = text.replace("\n", "&#xA;")
-    return '"' + text + '"'
+    out.put_byte(34)
+    out.put(text)
+    out.put_byte(34)
+    return 0
 
 
 @cython.cclass
 class _Writer:
     def __init__(self, state, context, strict, location):
-        self.out = ["<?xml version='1.0' encoding='utf-8'?>\n"]
+        self.out = TextBuffer()
         self.state = state
         self.context = context
         self.strict = strict
         self.location = location
         self.seen = set()
 
-    def place(self, pos):
-        """The attributes that say where something was defined, in alphabetical order around `name`: (before, after)."""
-        where = self.state.positions.resolve(pos) if self.location else None
-        if where is None:
-            return "", ""
-        return f' column="{where.column}" line="{where.line}"', f" path={_quoted(where.file)}"
+    def line(self, indent: cython.int, text: str):
+        """Begin a line with so many blanks, and this."""
+        out: TextBuffer = self.out
+        for _ in range(indent):
+            out.put_byte(32)
+        out.put(text)
+        return 0
 
-    def value(self, value, indent: str):
-        out: list = self.out
-        if len(indent) > _WIDEST_INDENT:
+    def element(self, indent: cython.int, start: str, text: str):
+        """A line with one attribute, which `start` ends with, and nothing in it."""
+        self.line(indent, start)
+        put_quoted(self.out, text)
+        self.out.put(" />\n")
+        return 0
+
+    def open(self, indent: cython.int, tag: str, pos: cython.longlong, name: object):
+        """The line that opens an element: where it is, if that is wanted, in alphabetical order around `name`."""
+        out: TextBuffer = self.out
+        where: object = self.state.positions.resolve(pos) if self.location else None
+        self.line(indent, tag)
+        if where is not None:
+            out.put(f' column="{where.column}" line="{where.line}"')
+        if name is not None:
+            out.put(" name=")
+            put_quoted(out, name)
+        if where is not None:
+            out.put(" path=")
+            put_quoted(out, where.file)
+        out.put(">\n")
+        return 0
+
+    def value(self, value, indent: cython.int):
+        if indent > _WIDEST_INDENT:
             raise EvalError("stack overflow; max-call-depth exceeded", NO_POS)
         if type(value) is Thunk:
             if self.strict:
@@ -59,51 +86,53 @@ class _Writer:
             elif is_forced(value):
                 value = peek(value)
             else:
-                out.append(indent + "<unevaluated />\n")
+                self.line(indent, "<unevaluated />\n")
                 return
         if type(value) is str:
-            out.append(indent + "<string value=" + _quoted(value) + " />\n")
+            self.element(indent, "<string value=", value)
         elif type(value) is ContextString:
             self.context.update(cython.cast(ContextString, value).context)
-            out.append(indent + "<string value=" + _quoted(cython.cast(ContextString, value).text) + " />\n")
+            self.element(indent, "<string value=", cython.cast(ContextString, value).text)
         elif type(value) is bool:
-            out.append(indent + ('<bool value="true" />\n' if value else '<bool value="false" />\n'))
+            self.line(indent, '<bool value="true" />\n' if value else '<bool value="false" />\n')
         elif type(value) is int:
-            out.append(f'{indent}<int value="{value}" />\n')
+            self.line(indent, '<int value="')
+            self.out.put_int(value)
+            self.out.put('" />\n')
         elif type(value) is float:
-            out.append(f'{indent}<float value="{value:g}" />\n')
+            self.line(indent, '<float value="')
+            self.out.put_float(value)
+            self.out.put('" />\n')
         elif type(value) is Path:
-            out.append(indent + "<path value=" + _quoted(cython.cast(Path, value).path) + " />\n")
+            self.element(indent, "<path value=", cython.cast(Path, value).path)
         elif value is NULL:
-            out.append(indent + "<null />\n")
+            self.line(indent, "<null />\n")
         elif type(value) is list:
-            out.append(indent + "<list>\n")
-            for item in value:
-                self.value(item, indent + "  ")
-            out.append(indent + "</list>\n")
+            self.line(indent, "<list>\n")
+            for item in cython.cast(list, value):
+                self.value(item, indent + 2)
+            self.line(indent, "</list>\n")
         elif isinstance(value, dict):
             if is_derivation(value):
                 self.derivation(value, indent)
             else:
-                out.append(indent + "<attrs>\n")
-                self.attributes(value, indent + "  ")
-                out.append(indent + "</attrs>\n")
+                self.line(indent, "<attrs>\n")
+                self.attributes(value, indent + 2)
+                self.line(indent, "</attrs>\n")
         elif type(value) is Func:
             self.function(value, indent)
         else:
-            out.append(indent + "<unevaluated />\n")
+            self.line(indent, "<unevaluated />\n")
 
-    def attributes(self, attrs, indent: str):
-        out: list = self.out
+    def attributes(self, attrs, indent: cython.int):
         for name in sorted(attrs):
-            before, after = self.place(position_of(attrs, name)) if self.location else ("", "")
-            out.append(f"{indent}<attr{before} name={_quoted(name)}{after}>\n")
-            self.value(attrs[name], indent + "  ")
-            out.append(indent + "</attr>\n")
+            self.open(indent, "<attr", position_of(attrs, name) if self.location else 0, name)
+            self.value(cython.cast(dict, attrs)[name], indent + 2)
+            self.line(indent, "</attr>\n")
 
-    def derivation(self, attrs, indent: str):
-        described = []
+    def derivation(self, attrs, indent: cython.int):
         drv_path = ""
+        self.line(indent, "<derivation")
         for name in ("drvPath", "outPath"):
             if name in attrs and (self.strict or is_forced(attrs[name])):
                 path: object = attrs[name]
@@ -112,33 +141,43 @@ class _Writer:
                 if type(path) is ContextString:
                     path = cython.cast(ContextString, path).text
                 if type(path) is str:
-                    described.append(f" {name}={_quoted(path)}")
+                    self.out.put(f" {name}=")
+                    put_quoted(self.out, path)
                     if name == "drvPath":
                         drv_path = path
-        self.out.append(f"{indent}<derivation{''.join(described)}>\n")
+        self.out.put(">\n")
         if drv_path and drv_path not in self.seen:
             self.seen.add(drv_path)
-            self.attributes(attrs, indent + "  ")
+            self.attributes(attrs, indent + 2)
         else:
-            self.out.append(indent + "  <repeated />\n")
-        self.out.append(indent + "</derivation>\n")
+            self.line(indent, "  <repeated />\n")
+        self.line(indent, "</derivation>\n")
 
-    def function(self, function, indent: str):
+    def function(self, function, indent: cython.int):
         code: object = function.code
-        before, after = self.place(code.pos) if self.location else ("", "")
-        self.out.append(f"{indent}<function{before}{after}>\n")
+        self.open(indent, "<function", code.pos, None)
         formals = code.formals()
         name = code.argument_name()
         if formals is None:
-            self.out.append(f"{indent}  <varpat name={_quoted(name or '')} />\n")
+            self.element(indent + 2, "<varpat name=", name or "")
         else:
-            ellipsis = ' ellipsis="1"' if code.has_ellipsis() else ""
-            named = f" name={_quoted(name)}" if name else ""
-            self.out.append(f"{indent}  <attrspat{ellipsis}{named}>\n")
+            self.line(indent + 2, "<attrspat")
+            if code.has_ellipsis():
+                self.out.put(' ellipsis="1"')
+            if name:
+                self.out.put(" name=")
+                put_quoted(self.out, name)
+            self.out.put(">\n")
             for formal in sorted([formal[0] for formal in formals]):
-                self.out.append(f"{indent}    <attr name={_quoted(formal)} />\n")
-            self.out.append(f"{indent}  </attrspat>\n")
-        self.out.append(indent + "</function>\n")
+                self.element(indent + 4, "<attr name=", formal)
+            self.line(indent + 2, "</attrspat>\n")
+        self.line(indent, "</function>\n")
+
+
+def prim_toXML(state, value):
+    """`toXML e`: *e* as XML text, for a builder that transforms it."""
+    context: set = set()
+    return make_string(value_to_xml(state, value, context, strict=True, location=False), context)
 
 
 def value_to_xml(state, value, context, *, strict, location):
@@ -152,7 +191,7 @@ def value_to_xml(state, value, context, *, strict, location):
         location: say where attributes and functions were defined.
     """
     writer: _Writer = _Writer(state, context, strict, location)
-    writer.out.append("<expr>\n")
-    writer.value(value, "  ")
-    writer.out.append("</expr>\n")
-    return "".join(writer.out)
+    writer.line(0, "<?xml version='1.0' encoding='utf-8'?>\n<expr>\n")
+    writer.value(value, 2)
+    writer.line(0, "</expr>\n")
+    return writer.out.text()
