@@ -4,6 +4,7 @@ from evaluator.core.calls cimport (
     force_string, force_string_context, force_string_no_context, less, same, text_less, type_error,
 )
 from evaluator.core.nodes cimport add, delay_call, delay_call2, delayed, delayed2, divide, multiply, subtract
+from evaluator.core.text_buffer cimport TextBuffer
 from evaluator.core.values cimport (
     Attrs, ContextString, Counters, Func, Lambda, Node, NULL, Path, PrimOp, Thunk,
     check_stack, counters, force_thunk, make_path, make_string, position_of, show_type,

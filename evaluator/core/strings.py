@@ -2,9 +2,13 @@
 
 import cython
 
+from evaluator.core.text_buffer import TextBuffer
 from evaluator.errors import EvalError
 
-if not cython.compiled:
+if cython.compiled:
+    from cython.cimports.cpython.unicode import PyUnicode_1BYTE_DATA
+    from cython.cimports.libc.string import memcmp
+else:
     from evaluator.core.calls import (
         coerce,
         force_int,
@@ -29,7 +33,8 @@ def prim_toString(state, x):
     if type(x) is str or type(x) is ContextString:
         return x
     if type(x) is int:
-        return str(x)
+        number: cython.longlong = x
+        return f"{number}"
     context: set = set()
     doing: str = "while evaluating the first argument passed to builtins.toString"
     return make_string(coerce(state, x, context, True, False, doing), context)
@@ -37,6 +42,8 @@ def prim_toString(state, x):
 
 def prim_stringLength(state, x):
     """`stringLength e`: how many bytes the string has."""
+    if type(x) is Thunk:
+        x = force_thunk(cython.cast(Thunk, x), -1)
     if type(x) is not str:
         x = coerce(state, x, set(), False, True, "while evaluating the argument passed to builtins.stringLength")
     if cython.cast(str, x).isascii():
@@ -46,15 +53,18 @@ def prim_stringLength(state, x):
 
 def prim_substring(state, start, length, s):
     """`substring start len s`: at most `len` bytes from `start`; all of the rest if `len` is negative."""
-    a: object = force_int(start, "while evaluating the first argument (the start offset) passed to builtins.substring")
+    a: cython.longlong = force_int(
+        start, "while evaluating the first argument (the start offset) passed to builtins.substring"
+    )
     if a < 0:
         raise EvalError("negative start position in 'substring'")
-    n: object = force_int(
+    n: cython.longlong = force_int(
         length, "while evaluating the second argument (the substring length) passed to builtins.substring"
     )
     context: set = None
     text: str
     raw: bytes
+    size: cython.longlong
     if type(s) is Thunk:
         s = force_thunk(cython.cast(Thunk, s), -1)
     if type(s) is str:
@@ -64,13 +74,18 @@ def prim_substring(state, start, length, s):
         doing: str = "while evaluating the third argument (the string) passed to builtins.substring"
         text = coerce(state, s, context, False, True, doing)
     if text.isascii():
-        a = min(a, len(text))
-        text = text[a:] if n < 0 else text[a : min(a + n, len(text))]
+        size = len(text)
+        a = min(a, size)
+        if n < 0 or n > size - a:
+            n = size - a
+        text = text[a : a + n]
     else:
         raw = text.encode("utf-8", "surrogateescape")
-        a = min(a, len(raw))
-        raw = raw[a:] if n < 0 else raw[a : min(a + n, len(raw))]
-        text = raw.decode("utf-8", "surrogateescape")
+        size = len(raw)
+        a = min(a, size)
+        if n < 0 or n > size - a:
+            n = size - a
+        text = raw[a : a + n].decode("utf-8", "surrogateescape")
     return make_string(text, context) if context else text
 
 
@@ -100,7 +115,11 @@ def prim_replaceStrings(state, old, new, s):
     if len(olds) != len(news):
         raise EvalError("'from' and 'to' arguments passed to builtins.replaceStrings have different lengths")
     doing: str = "while evaluating one of the strings to replace passed to builtins.replaceStrings"
-    patterns: list = [force_string(x, doing) for x in olds]
+    patterns: list = olds
+    for x in olds:
+        if type(x) is not str:
+            patterns = [force_string(x, doing) for x in olds]
+            break
     doing = "while evaluating the third argument passed to builtins.replaceStrings"
     text: str = force_string_context(s, context, doing)
     return make_string(replace(text, patterns, news, context), context)
@@ -119,7 +138,77 @@ def replace(text: str, patterns: list, news: list, context: set) -> str:
             result: str = replace_everywhere(latin(text), as_bytes, made, context)
             return result.encode("latin-1").decode("utf-8", "surrogateescape")
         return replace_everywhere(text, patterns, news, context)
+    if len(patterns) == 1:
+        if cython.cast(str, patterns[0]) in text:
+            return text.replace(patterns[0], replacement(news[0], context))
+        return text
+    if text.isascii():
+        return replace_ascii(text, patterns, news, context)
     return replace_found(text, patterns, news, context)
+
+
+@cython.cfunc
+def replace_ascii(text: str, patterns: list, news: list, context: set) -> str:
+    """`replace` in ASCII, without an empty pattern: only where some pattern's first character is they are compared."""
+    s: cython.p_const_uchar
+    raw: bytes
+    n: cython.Py_ssize_t = len(text)
+    at: cython.Py_ssize_t = 0
+    done: cython.Py_ssize_t = 0
+    k: cython.Py_ssize_t
+    c: cython.int
+    pattern: str = ""
+    out: TextBuffer = None
+    # What patterns begin with: bit n of the one stands for character n, of the other for 64 + n.
+    low: cython.ulonglong = 0
+    high: cython.ulonglong = 0
+    if cython.compiled:
+        s = PyUnicode_1BYTE_DATA(text)
+    else:
+        raw = text.encode()
+        s = raw
+    for k in range(len(patterns)):
+        pattern = patterns[k]
+        c = ord(pattern[0])
+        if c < 64:
+            low |= cython.cast(cython.ulonglong, 1) << c
+        elif c < 128:
+            high |= cython.cast(cython.ulonglong, 1) << (c - 64)
+    while at < n:
+        c = s[at]
+        if ((low >> c) if c < 64 else (high >> (c - 64))) & 1:
+            for k in range(len(patterns)):
+                pattern = patterns[k]
+                if cython.compiled:
+                    if (
+                        pattern.isascii()
+                        and len(pattern) <= n - at
+                        and memcmp(s + at, PyUnicode_1BYTE_DATA(pattern), len(pattern)) == 0
+                    ):
+                        break
+                elif text.startswith(pattern, at):
+                    break
+            else:
+                at += 1
+                continue
+            if out is None:
+                out = TextBuffer()
+            if cython.compiled:
+                out.put_bytes(s + done, at - done)
+            else:
+                out.put_bytes(s[done:at], at - done)
+            out.put(replacement(news[k], context))
+            at += len(pattern)
+            done = at
+        else:
+            at += 1
+    if out is None:
+        return text
+    if cython.compiled:
+        out.put_bytes(s + done, n - done)
+    else:
+        out.put_bytes(s[done:n], n - done)
+    return out.text()
 
 
 @cython.cfunc
@@ -181,8 +270,6 @@ def replace_found(text: str, patterns: list, news: list, context: set) -> str:
             where.append(at)
     if not present:
         return text
-    if len(present) == 1:
-        return text.replace(present[0], replacement(with_what[0], context))
     while True:
         nearest = n
         for k in range(len(present)):
