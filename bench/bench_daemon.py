@@ -85,23 +85,25 @@ def _measure_adding(bench: Bench, nix_store: str, peer: dict[str, str]) -> None:
             file.write(index.to_bytes(8, "little") + block[8:])
     add = [nix_store, "--add", str(big)]
 
+    theirs = {**bench.environ, **peer}
+    path = subprocess.run(add, env=theirs, capture_output=True, text=True, check=True).stdout.strip()
+
     def forget(environ: dict[str, str]) -> None:
-        path = subprocess.run([*add], env=environ, capture_output=True, text=True, check=True).stdout.strip()
-        subprocess.run([nix_store, "--delete", path], env=environ, capture_output=True, check=True)
+        subprocess.run([nix_store, "--delete", path], env=environ, capture_output=True, check=False)  # if it is there
 
     def fresh() -> None:
         # Both, and written: what the other one left to be written would be written by whoever syncs next.
         forget(bench.environ)
-        forget({**bench.environ, **peer})
+        forget(theirs)
         os.sync()
 
     def added_then_synced() -> float:
         begun = time.perf_counter()
-        subprocess.run(add, env={**bench.environ, **peer}, stdout=subprocess.DEVNULL, check=True)
+        subprocess.run(add, env=theirs, stdout=subprocess.DEVNULL, check=True)
         subprocess.run(["sync", "--file-system", bench.scratch], check=True)
         return time.perf_counter() - begun
 
-    compare = partial(bench.compare, ours=add, before_ours=fresh, before_peer=fresh, pairs=3)
+    compare = partial(bench.compare, ours=add, before_ours=fresh, before_peer=fresh, pairs=3, warm_up=False)
     compare(ADD, peer=add, peer_environ=peer, limit=1.0)
     compare(ADD_SYNCED, peer=added_then_synced)
 

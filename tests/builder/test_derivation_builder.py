@@ -122,6 +122,18 @@ def test_a_builder_that_is_not_there_is_named(bench: Workbench) -> None:
     assert result.exit_code == 100
 
 
+def test_an_environment_that_is_too_large_is_named_and_passes_as_a_file(bench: Workbench) -> None:
+    """Row X5: 3 MB are more than execve(2) takes."""
+    large = "0123456789" * 300_000
+    result = bench.fail(bench.derive("target", "echo > $out", large=large))
+    assert "executing '/bin/sh': Argument list too long" in result.message
+    assert result.exit_code == 100
+    target = bench.derive("target", "/bin/busybox wc -c < $largePath > $out", large=large, passAsFile="large")
+    (result,) = bench.build(target)
+    assert result.ok, result.message
+    assert bench.read(target) == "3000000\n"
+
+
 def test_a_fixed_output_has_the_promised_hash(bench: Workbench, sandbox: str) -> None:
     target = bench.derive("fixed", "echo hello > $out", fixed=("sha256", HELLO))
     assert bench.build_one(target, sandbox=sandbox) == "hello\n"

@@ -18,13 +18,14 @@ import pytest
 from storefs.errors import StoreError
 from storefs.formats.derivation import Derivation, DerivationOutput
 from storefs.formats.hashes import hash_bytes
-from storefs.formats.nar import nar_of_bytes
+from storefs.formats.nar import Directory, EndDirectory, Regular, Symlink, nar_of_bytes, write_nar
 from storefs.formats.path_info import PathInfo
 from storefs.formats.store_path import StoreDir
 from storefs.protocol import worker_ops as op
+from storefs.protocol.connection import Events
 from storefs.protocol.wire import Writer
 from storefs.stores.remote import RemoteStore
-from storefs.stores.remote_connection import connect_unix
+from storefs.stores.remote_connection import ConnectionPool, connect_unix
 from tests.daemon_process import BIN, DaemonProcess
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def as_stranger(daemon: DaemonProcess, script: str) -> str:
         f"os.setgid({STRANGER}); os.setuid({STRANGER})\n"
         "from storefs.errors import StoreError\n"
         "from storefs.formats.hashes import hash_bytes\n"
-        "from storefs.formats.nar import nar_of_bytes\n"
+        "from storefs.formats.nar import Directory, EndDirectory, Regular, Symlink, nar_of_bytes, write_nar\n"
         "from storefs.formats.path_info import PathInfo\n"
         "from storefs.formats.store_path import StoreDir\n"
         "from storefs.protocol.worker_values import ClientOptions\n"
@@ -235,8 +236,43 @@ class TestRights:
         )
         assert printed.startswith("refused")
 
+    def test_strangers_cannot_repair(self, daemon: DaemonProcess, client: RemoteStore) -> None:
+        """Row V8: whoever may repair may replace what others use."""
+        path = client.add_text("tool", b"honest")
+        content = b"".join(client.nar(path))
+        drv = client.add_text("firefox.drv", honest(client.directory, "firefox").unparse(client.directory))
+        printed = as_stranger(
+            daemon,
+            "from storefs.formats.derived_path import DerivedPath\n"
+            f"path = directory.parse({client.directory.print(path)!r})\n"
+            f"drv = directory.parse({client.directory.print(drv)!r})\n"
+            "info, nar = store.path_info(path), b''.join(store.nar(path))\n"
+            "refused(lambda: store.add_nar(info, [nar], repair=True))\n"
+            "refused(lambda: store.build_paths([DerivedPath(drv, ('out',))], 1))\n",
+        )
+        by_nar, by_build = printed.splitlines()
+        assert by_nar == "refused: you are not privileged to repair paths"
+        assert by_build == "refused: repairing is not allowed because you are not in 'trusted-users'"
+        assert b"".join(client.nar(path)) == content
+
 
 class TestBadInput:
+    def test_a_directory_as_a_flat_file_is_told_and_read_to_its_end(self, daemon: DaemonProcess) -> None:
+        """Row D3, as clients before 1.25 ask: the archive has to be taken though it can't be used."""
+        pool = ConnectionPool("daemon", lambda: connect_unix(daemon.socket_path), None, Events(), 24)
+        link = b"".join(write_nar([Symlink(b"", b"/etc/passwd")]))
+        folder = b"".join(write_nar([Directory(b""), Regular(b"file", False, 200_000), bytes(200_000), EndDirectory()]))
+        for nar in (link, folder):
+            request = Writer().number(op.ADD_TO_STORE).string("flat").number(1).number(0).string("sha256").raw(nar)
+            with pytest.raises(StoreError, match="regular file expected"), pool.exchange() as connection:
+                connection.send(request.take())
+                connection.finish(Events())
+        with pool.exchange() as connection:  # the same one
+            connection.send(Writer().number(op.ADD_TEXT_TO_STORE).string("x").data(b"x").number(0).take())
+            connection.finish(Events())
+            assert connection.reader.string().endswith("-x")
+        pool.close()
+
     def test_a_truncated_addition_leaves_nothing(self, daemon: DaemonProcess, client: RemoteStore) -> None:
         before = list(client.all_valid_paths())
         with daemon.connect() as raw:
