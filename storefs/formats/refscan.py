@@ -6,12 +6,13 @@ Semantics: `RefScanSink` of Nix 2.8's references.cc; Dolstra's thesis, section 5
 
 It runs over every byte that is ever built, so it must keep up with hashing, without a loop per byte:
 
-1. Every third byte is looked at. Thirty-two characters in a row from the base-32 alphabet show there as ten in a row;
-   `translate` and `find` skip what has no such run (all but a few hundred bytes per megabyte of machine code or prose).
-2. Around each run, or in the whole piece when there are many (base-64, hexadecimal), the bytes are read as 64-bit
-   words. Thirty-two bytes cover three whole aligned words, one of which has a number divisible by three; so it is
-   enough to look up every third word in a set of all 8-byte substrings of all candidates. The cost does not depend on
-   the number of candidates.
+1. Every sixth byte is looked at. Thirty-two characters in a row from the base-32 alphabet show there as five in a row;
+   `translate` and `find` skip what has no such run (all but a few hundred bytes per megabyte of machine code). Where
+   there are many, as in prose, every third byte is looked at, which then show as ten in a row.
+2. Around each run, or in the whole piece when there are many even so (base-64, hexadecimal), the bytes are read as
+   64-bit words. Thirty-two bytes cover three whole aligned words, one of which has a number divisible by three; so it
+   is enough to look up every third word in a set of all 8-byte substrings of all candidates. The cost does not depend
+   on the number of candidates.
 3. Only where that set is hit is the candidate itself searched for.
 """
 
@@ -26,10 +27,12 @@ if TYPE_CHECKING:
 HASH_LENGTH = 32
 
 _PIECE = 1 << 16  # fits the second-level cache together with its sample
-_STRIDE = 3
-_RUN = b"y" * (HASH_LENGTH // _STRIDE)
+_STRIDES = (6, 3)  # from the fastest look to the closest one
+_RUNS = tuple(b"y" * (HASH_LENGTH // stride) for stride in _STRIDES)
+_RETRY = 32  # pieces after which the fastest look is tried again
 _MANY = 48  # runs in one piece, from where on one look at all of it is cheaper than a look at each
 _ALPHABET = b"0123456789abcdfghijklmnpqrsvwxyz"
+_WHOLE = b"y" * HASH_LENGTH
 _IS_BASE32 = bytes(ord("y") if byte in _ALPHABET else ord(".") for byte in range(256))
 
 
@@ -43,13 +46,15 @@ class ReferenceScanner:
         found: the candidates seen so far.
     """
 
-    __slots__ = ("_tail", "_wanted", "_words", "found")
+    __slots__ = ("_level", "_pieces", "_tail", "_wanted", "_words", "found")
 
     def __init__(self, hash_parts: Iterable[str]) -> None:
         self.found: set[str] = set()
         self._wanted: set[bytes] = set()
         self._words: dict[int, tuple[bytes, ...]] = {}
         self._tail = b""
+        self._level = 0  # what the last piece needed: an index of _STRIDES, or beyond it for all words
+        self._pieces = 0
         for text in hash_parts:
             part = text.encode("ascii")
             if len(part) != HASH_LENGTH:
@@ -77,20 +82,36 @@ class ReferenceScanner:
         self._tail = b""
 
     def _scan(self, piece: bytes) -> None:
-        sample = piece[::_STRIDE].translate(_IS_BASE32)
-        start = sample.find(_RUN)
+        if not self._wanted:
+            return
+        self._pieces += 1
+        if self._pieces % _RETRY == 0:
+            self._level = 0
+        done = 0
+        while self._level < len(_STRIDES):
+            done = self._look_at_runs(piece, done, _STRIDES[self._level], _RUNS[self._level])
+            if done >= len(piece):
+                return
+            self._level += 1
+        self._look(piece[done:])
+
+    def _look_at_runs(self, piece: bytes, begin: int, stride: int, run: bytes) -> int:
+        """Look around runs from `begin` on; return the length of the piece, or where too many of them end it."""
+        sample = piece[begin::stride].translate(_IS_BASE32)
+        start = sample.find(run)
         runs = 0
-        while start >= 0 and self._wanted:
+        while start >= 0:
             runs += 1
             if runs > _MANY:
-                # From here on, one look; what the earlier runs gave is kept.
-                self._look(piece[max(_STRIDE * (start - 1) + 1, 0) :])
-                return
-            end = sample.find(b".", start + len(_RUN))
+                return max(begin + stride * (start - 1) + 1, begin)
+            end = sample.find(b".", start + len(run))
             if end < 0:
                 end = len(sample)
-            self._look(piece[max(_STRIDE * (start - 1) + 1, 0) : _STRIDE * end])
-            start = sample.find(_RUN, end)
+            region = piece[max(begin + stride * (start - 1) + 1, begin) : begin + stride * end]
+            if _WHOLE in region.translate(_IS_BASE32):
+                self._look(region)
+            start = sample.find(run, end)
+        return len(piece)
 
     def _look(self, region: bytes) -> None:
         words = memoryview(region)[: len(region) & ~7].cast("Q")[::3]

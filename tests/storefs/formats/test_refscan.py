@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import random
 
 import pytest
@@ -92,6 +93,26 @@ def test_dense_base32_text_takes_the_other_path_and_finds_the_same() -> None:
     whole = "\n".join(lines).encode()
     assert scan([whole]) == set(PARTS)
     assert scan([whole[at : at + 5000] for at in range(0, len(whole), 5000)]) == set(PARTS)
+
+
+@pytest.mark.parametrize("size", [1 << 20, 70_001, 65_536])
+def test_how_closely_it_looks_changes_with_what_it_sees(size: int) -> None:
+    """Machine code, prose, hexadecimal and back, in pieces that end anywhere; every candidate in each of them."""
+    rng = random.Random(2)
+    words = ["".join(rng.choices("abcdfghijklmnpqrsvwxyz", k=rng.randrange(2, 14))) for _ in range(500)]
+    kinds = (
+        lambda: rng.randbytes(140_000),
+        lambda: " ".join(rng.choices(words, k=18_000)).encode(),
+        lambda: rng.randbytes(70_000).hex().encode(),
+    )
+    for part in PARTS[:2]:
+        for first, second in itertools.product(kinds, repeat=2):
+            before, after = first(), second()
+            at = rng.randrange(len(before))
+            whole = before[:at] + part.encode() + before[at:] + after
+            assert scan([whole[start : start + size] for start in range(0, len(whole), size)]) == {part}
+            late = before + after[:at] + part.encode() + after[at:]
+            assert scan([late[start : start + size] for start in range(0, len(late), size)]) == {part}
 
 
 def test_wrong_length_is_a_programming_error() -> None:
