@@ -27,12 +27,15 @@ from storefs.terminal_text import harmless
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from rich.console import Console
     from rich.live import Live
     from rich.table import Table
 
 _SHOWN_AFTER = 0.5  # seconds; what is done sooner needs no view
 _REFRESHES = 4  # a second
 _ROWS = 8
+_FREE = 3  # columns
+_TIME = 7  # columns of `100h02m`
 _FETCHES = {COPY_PATH, FILE_TRANSFER, SUBSTITUTE}
 
 
@@ -140,19 +143,29 @@ class LiveProgress(Progress):
                 self._timer.daemon = True
                 self._timer.start()
                 return
-            self._live = Live(get_renderable=self._draw, console=console, refresh_per_second=_REFRESHES, transient=True)
+            self._live = Live(
+                get_renderable=lambda: self.draw(console),
+                console=console,
+                refresh_per_second=_REFRESHES,
+                transient=True,
+            )
             self._live.start()
             logs.sink.emit = lambda line: console.print(Text.from_ansi(line))
 
-    def _draw(self) -> Table:
+    def draw(self, console: Console) -> Table:
+        """The view as it is now, for a terminal; in its last columns there is nothing.
+
+        They are for the `^C` that a terminal shows where the cursor is: on a full line it would begin another one.
+        """
         from rich.table import Table  # noqa: PLC0415
         from rich.text import Text  # noqa: PLC0415
 
         with self._lock:
             table = Table.grid(padding=(0, 1), expand=True)
-            table.add_column(no_wrap=True)
+            table.width = max(console.width - _FREE, 10)
+            table.add_column(no_wrap=True, overflow="ellipsis")
             table.add_column(no_wrap=True, ratio=1, overflow="ellipsis")
-            table.add_column(no_wrap=True, justify="right")
+            table.add_column(no_wrap=True, justify="right", width=_TIME)
             now = time.monotonic()
             rows = sorted(self._rows.values(), key=lambda row: row.began)
             for row in rows[:_ROWS]:

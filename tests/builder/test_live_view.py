@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pty
 import subprocess
 import sys
 
 import pytest
+from rich.console import Console
 
-from builder.live_view import duration, transfer
+from builder.live_view import LiveProgress, duration, transfer
+from builder.progress import BUILD
 
 
 @pytest.mark.parametrize(
@@ -66,3 +69,22 @@ def test_the_view_shows_what_builds_and_goes_away() -> None:
     # The view is erased: what comes afterwards stands on a clean line.
     assert text.rstrip().endswith("after")
     assert "\x1b[2K" in text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [40, 120])
+def test_narrow_terminals_cut_names_and_not_times(width: int) -> None:
+    """What stays free at the right is for the ^C that a terminal shows: the view must not move down for it."""
+    view = LiveProgress()
+    try:
+        name = "a-package-with-quite-a-long-name-that-does-not-end-soon-1.2.3"
+        view.line(view.start(BUILD, name, f"building '{name}'"), "a line of output that is longer than the terminal is")
+        written = io.StringIO()
+        console = Console(width=width, height=24, file=written, color_system=None)
+        console.print(view.draw(console))
+        lines = written.getvalue().splitlines()
+    finally:
+        view.close()
+    assert [line[-3:] for line in lines] == [" 0s", " 0s"]
+    assert [len(line) for line in lines] == [width - 3, width - 3]
+    assert lines[0].startswith("building a-package")
