@@ -1,4 +1,17 @@
-"""What every transport does, seen through the kernel by ordinary system calls and ordinary programs."""
+"""What every transport does, seen through the kernel by ordinary system calls and ordinary programs.
+
+The specification's rows on the mount, and what shows them:
+
+| row        | shown by                                                                                              |
+|------------|-------------------------------------------------------------------------------------------------------|
+| S8 S9      | here: what root can't change, remounted writable or not, with Python's bytecode, during a collection  |
+| S12        | here: canonical metadata; whatever is behind it, they come from the database (`test_view.py`)         |
+| O3         | here: equal files share an inode unless one is executable                                             |
+| V6         | here: a replaced path is never missing and never mixed; killed at any call: `tests/crash`             |
+| S1         | `metadata/test_environment.py`: maps that grow, readers that are killed, full tables and disks        |
+| G3         | here: open and mapped files outlive their path; `gc/test_collector.py`, `tests/crash`                 |
+| G5         | `gc/test_reserve.py`; readers on a full disk: `fuse/test_endurance.py`                                |
+"""
 
 from __future__ import annotations
 
