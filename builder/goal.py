@@ -5,10 +5,8 @@ Values, changed by `goals` and `scheduler` alone.
 
 from __future__ import annotations
 
-from enum import Enum
-
 from storefs.api import BuildMode, BuildStatus
-from storefs.records import field, record
+from storefs.records import Enum, field, record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ questions at most, where one question for each ready build in each round would b
 from __future__ import annotations
 
 import heapq
-from enum import Enum
 
 from builder.environment import BadAttributeError, BuildAttributes
 from storefs.api import BuildMode
+from storefs.records import Enum
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

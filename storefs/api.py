@@ -11,9 +11,7 @@ what waits for many answers at once is one loop inside the HTTP client. Builders
 
 from __future__ import annotations
 
-from enum import Enum
-
-from storefs.records import field, record
+from storefs.records import Enum, field, record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

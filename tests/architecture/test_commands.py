@@ -101,6 +101,12 @@ def test_a_question_to_the_store_starts_light(environ: dict[str, str], run: Runn
         assert HEAVY & _modules_of(environ, "nix-store", "-q", question, path) == set(), question
 
 
+def test_realising_what_is_there_starts_light(environ: dict[str, str], run: Runner) -> None:
+    path = run("nix-store", "--add", __file__).stdout.strip()
+    heavy = HEAVY | {"collections", "functools", "types"}
+    assert heavy & _modules_of(environ, "nix-store", "--realise", path) == set()
+
+
 def test_an_evaluation_starts_light(environ: dict[str, str]) -> None:
     expression = '{ x = map (n: n * 2) [ 1 2 ]; y = "a" + "b"; }'
     assert HEAVY & _modules_of(environ, "nix-instantiate", "--eval", "--strict", "-E", expression) == set()

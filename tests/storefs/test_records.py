@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import storefs
-from storefs.records import field, record
+from storefs.records import Enum, field, record
 
 
 @record(frozen=True, slots=True)
@@ -91,13 +92,28 @@ def test_patterns_match_by_position() -> None:
             assert (x, y) == (1, 5)
 
 
+class Colour(Enum):
+    RED = 1
+    BLUE = "b"
+
+
+def test_the_constants_of_an_enumeration_are_its_objects() -> None:
+    assert (Colour.RED.name, Colour.RED.value, repr(Colour.BLUE)) == ("RED", 1, "<Colour.BLUE: 'b'>")
+    assert [*Colour] == [Colour(1), Colour["BLUE"]]
+    assert isinstance(Colour.RED, Colour)
+    assert len({Colour.RED, Colour(1), Colour.BLUE}) == 2
+    assert pickle.loads(pickle.dumps(Colour.BLUE)) is copy.deepcopy(Colour.BLUE) is Colour.BLUE
+    with pytest.raises(ValueError, match="2 is not a valid Colour"):
+        Colour(2)
+
+
 def test_it_imports_nothing_heavy() -> None:
     root = Path(storefs.__file__).parents[1]
     code = f"""if True:
         import sys
         sys.path.insert(0, {str(root)!r})
         import storefs.records
-        print({{"dataclasses", "inspect", "typing", "re"}} & set(sys.modules))
+        print({{"dataclasses", "enum", "inspect", "typing", "re"}} & set(sys.modules))
     """
     done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
