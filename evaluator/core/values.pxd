@@ -8,8 +8,14 @@ cimport cython
 cdef extern from *:
     """
     #include <frameobject.h>
+    #if PY_VERSION_HEX >= 0x030C0000
+    #define HAS_TRACEBACK(thread) \\
+        ((thread)->current_exception && ((PyBaseExceptionObject *)(thread)->current_exception)->traceback)
+    #else
+    #define HAS_TRACEBACK(thread) ((thread)->curexc_traceback)
+    #endif
     #define PyFrame_New(thread, code, globals, locals) \\
-        ((thread)->curexc_traceback ? (PyFrameObject *)0 : PyFrame_New(thread, code, globals, locals))
+        (HAS_TRACEBACK(thread) ? (PyFrameObject *)0 : PyFrame_New(thread, code, globals, locals))
     """
 
 
