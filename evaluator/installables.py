@@ -83,12 +83,9 @@ def named_outputs(session: Session, packages: list[PackageInfo]) -> list[StorePa
         StoreError: one is known only after it was built.
     """
     directory = session.store_io.directory
-    found = []
-    for package in packages:
-        text = session.run(package.out_path)
-        path = directory.parse(text) if directory.is_in_store(text) else _realised(session, package)
-        found.append(path)
-    return found
+    if has_feature(session.config, CA_DERIVATIONS):
+        return [_realised(session, package) for package in packages]
+    return [directory.parse(session.run(package.out_path)) for package in packages]
 
 
 def _realised(session: Session, package: PackageInfo) -> StorePath:
@@ -96,7 +93,7 @@ def _realised(session: Session, package: PackageInfo) -> StorePath:
     name = session.run(package.output_name) or "out"
     path = known_outputs(session.store, session.store_io.derivation(drv_path)).get(name)
     if path is None:
-        raise StoreError(f"cannot operate on output '{name}' of the unbuilt derivation '{drv_path}'")
+        raise StoreError(f"cannot operate on an output of unbuilt content-addressed derivation '{drv_path}!{name}'")
     return path
 
 

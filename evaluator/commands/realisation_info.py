@@ -72,6 +72,6 @@ def _realisations(session: Session, wanted: list[tuple[StorePath, str]]) -> list
         output = outputs.ids(session.store_io.derivation(shown))[name]
         realisation = session.store.realisation(output)
         if realisation is None:
-            raise NotBuiltError(f"cannot operate on output '{name}' of the unbuilt derivation '{shown}'")
+            raise NotBuiltError(f"cannot operate on an output of unbuilt content-addressed derivation '{output}'")
         found[output] = realisation
     return [found[output] for output in sorted(found)]

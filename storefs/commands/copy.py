@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from storefs.errors import UsageError
+from storefs.errors import StoreError, UsageError
 from storefs.installable_options import INSTALLABLES
-from storefs.logs import info
+from storefs.logs import info, warn
 from storefs.options import Command, Option
 
 TYPE_CHECKING = False
@@ -106,5 +106,11 @@ def run(invocation: Invocation) -> int:
             copy_to_store(source, paths, target, trust)
             for realisation in realisations:
                 trust.check_realisation(realisation, source.uri, source_is_trusted=source.is_trusted)
-            target.register_realisations(realisations)
+            try:
+                target.register_realisations(realisations)
+            except StoreError as error:
+                # A daemon may have the feature off; the paths are there all the same.
+                if "experimental Nix feature" not in str(error):
+                    raise
+                warn(str(error))
     return 0

@@ -97,6 +97,14 @@ def test_the_same_paths_and_realisations(run: Runner, real_nix: RealNix, scratch
     assert run(*info).stdout == real_nix.run(*info).decode()
     assert run(*info, "--json").stdout == real_nix.run(*info, "--json").decode()
     assert json.loads(run(*info, "--json").stdout)
+    for words in (
+        ("nix", "path-info", "-f", file, "dependent"),
+        ("nix", "build", "-f", file, "root", "--no-link", "--json"),
+    ):
+        assert run(*words, *options).stdout == real_nix.run(*words, *options).decode()
+    unbuilt = ("nix", "path-info", "-f", file, "dependent", "--arg", "seed", "9", *options)
+    assert "cannot operate on an output of unbuilt content-addressed derivation" in run(*unbuilt, status=1).stderr
+    assert b"cannot operate on an output of unbuilt content-addressed derivation" in real_nix.result(*unbuilt).stderr
     for path in ours.stdout.split():
         words = ("nix-store", "-q", "--deriver", path, *options)
         assert run(*words).stdout == real_nix.run(*words).decode()

@@ -49,7 +49,9 @@ def operand_paths(invocation: Invocation, store: Store) -> list[StorePath]:
             for name in sorted(derivation.outputs):
                 if name not in outputs:
                     shown = store.directory.print(path)
-                    raise StoreError(f"cannot operate on output '{name}' of the unbuilt derivation '{shown}'")
+                    raise StoreError(
+                        f"cannot operate on an output of unbuilt content-addressed derivation '{shown}!{name}'"
+                    )
                 paths.append(outputs[name])
         else:
             paths.append(path)

@@ -63,7 +63,9 @@ def find_outputs(store: Store, origin: Realised, operands: Iterable[str]) -> tup
             realisation = origin.realisation(ids[name])
             known = realisation.path if realisation is not None else derivation.outputs[name].path
             if known is None:
-                raise NotBuiltError(f"cannot operate on output '{name}' of the unbuilt derivation '{shown}'")
+                raise NotBuiltError(
+                    f"cannot operate on an output of unbuilt content-addressed derivation '{ids[name]}'"
+                )
             paths.add(known)
             if realisation is not None:
                 found.append(realisation)
