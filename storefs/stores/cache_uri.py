@@ -74,6 +74,7 @@ class Caches:
 
     def _answers_database(self) -> NarInfoCache:
         if self._answers is None:
+            _heed_removal(self._config)
             self._answers = NarInfoCache(
                 answers_path(self._config),
                 self._config.integer("narinfo-cache-positive-ttl"),
@@ -166,6 +167,26 @@ class Caches:
 def answers_path(config: Config) -> str:
     """Where the database of answers is."""
     return f"{config.xdg('cache')}/verglas/narinfo"
+
+
+def _heed_removal(config: Config) -> None:
+    """Forget all answers if somebody removed `~/.cache/nix/binary-cache*`: so users of Nix clear what it remembers.
+
+    There an empty file stands for our database. Where it can't be made, nothing is forgotten.
+    """
+    token = f"{config.xdg('cache')}/nix/binary-cache-verglas"
+    if os.path.exists(token):
+        return
+    try:
+        os.makedirs(os.path.dirname(token), exist_ok=True)
+        with open(token, "xb"):
+            pass
+    except OSError:
+        return
+    if os.path.exists(answers_path(config)):
+        import shutil  # noqa: PLC0415  7 ms, once
+
+        shutil.rmtree(answers_path(config), ignore_errors=True)
 
 
 def is_cache_uri(uri: str) -> bool:

@@ -6,6 +6,7 @@ import re
 import threading
 import tracemalloc
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,7 @@ from storefs.formats.store_path import StoreDir
 from storefs.stores.cache_uri import Caches, answers_path
 from storefs.stores.local import LocalStore
 from storefs.stores.substitution import Substitution, SubstitutionError
+from tests.conftest import Runner
 from tests.http_server import Fault, HttpServer
 from tests.storefs.stores.caches import PUBLIC_KEY, HandMadeCache, path_named
 
@@ -129,6 +131,19 @@ def test_database_of_answers_may_be_deleted_and_damaged(
         file.write(b"damage" * 100)
     # The process that has it open is another one in practice; here it was closed by nobody yet.
     assert len(opened(server.url).closure([path_named("top")])) == 4
+
+
+def test_answers_are_forgotten_as_users_of_nix_have_it_forgotten(
+    cache: HandMadeCache, server: HttpServer, config: Config, run: Runner
+) -> None:
+    path = f"{config.store_dir}/{path_named('late').base_name}"
+    words = ("nix", "path-info", "--store", server.url, path)
+    run(*words, status=1)
+    cache.add("late")
+    run(*words, status=1)
+    (token,) = Path(f"{config.xdg('cache')}/nix").glob("binary-cache*")
+    token.unlink()
+    assert run(*words).stdout == f"{path}\n"
 
 
 def test_answers_survive_the_server(cache: HandMadeCache, server: HttpServer, opened: Open) -> None:
