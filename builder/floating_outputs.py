@@ -9,7 +9,6 @@ local-derivation-goal.cc of Nix 2.8; Dolstra's thesis, chapter 6.
 from __future__ import annotations
 
 import os
-import tempfile
 
 from builder.failures import OutputRejectedError
 from builder.flat_contents import FlatHasher, not_flat
@@ -81,6 +80,8 @@ class _Made:
             raise OutputRejectedError(
                 f"builder for '{shown}' failed to produce output path for output '{name}' at '{at}'"
             ) from None
+        import tempfile  # noqa: PLC0415  5 ms of every command that may build, and few outputs are such
+
         self._spool: BinaryIO = tempfile.TemporaryFile(dir=os.path.dirname(host_path))  # noqa: SIM115  see close
         scanner = ReferenceScanner(candidates)
 
