@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import subprocess
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,25 +16,47 @@ if TYPE_CHECKING:
     from bench.harness import Bench
 
 
+START = "nix-store -q --hash"
+ADD = "add a tree of {} files, synced, beside nix-store --add"
+ADD_COPY = "add a tree of {} files, synced, beside cp -a and sync"
+VERIFY = "verify --check-contents on {} files"
+QUICK = "quick verify of {} files beside a full one"
+IMPORT = "import {} paths, {} files"
+COLLECT = "collect {} dead files in {} paths"
+SLOWEST = "slowest add during that collection"
+SHARE = "disk usage of five similar closures beside nix-store --optimise"
+
+
 def run(bench: Bench) -> None:
-    peer = Peer(bench)
-    _start(bench, peer)
-    _add(bench, peer)
-    _import(bench, peer)
-    _collect(bench, peer)
-    _share(bench, peer)
+    peer = Peer(bench, "peer")
+    files = 5000 if bench.quick else 50_000
+    if bench.wants(START):
+        _start(bench, peer)
+    if bench.wants(ADD.format(files), ADD_COPY.format(files)):
+        _add(bench, peer, files)
+    if bench.wants(VERIFY.format(2 * files), QUICK.format(2 * files)):
+        _verify(bench, files)
+    paths = 40 if bench.quick else 200
+    if bench.wants(IMPORT.format(paths, paths * 100)):
+        _import(bench, peer, paths)
+    paths = 10 if bench.quick else 60
+    if bench.wants(COLLECT.format(paths * 1000, paths), SLOWEST):
+        _collect(bench, peer, paths)
+    if bench.wants(SHARE):
+        _share(bench, peer)
 
 
 class Peer:
     """Real Nix on directories of its own."""
 
-    def __init__(self, bench: Bench) -> None:
+    def __init__(self, bench: Bench, name: str) -> None:
+        """They lie in the folder ``name`` of the scratch directory."""
         self.nix_store = need("nix-store", "nix-bin")
         self.environ = {
-            "NIX_STORE_DIR": f"{bench.scratch}/peer/store",
-            "NIX_STATE_DIR": f"{bench.scratch}/peer/state",
-            "NIX_LOG_DIR": f"{bench.scratch}/peer/log",
-            "NIX_CONF_DIR": f"{bench.scratch}/peer/etc",
+            "NIX_STORE_DIR": f"{bench.scratch}/{name}/store",
+            "NIX_STATE_DIR": f"{bench.scratch}/{name}/state",
+            "NIX_LOG_DIR": f"{bench.scratch}/{name}/log",
+            "NIX_CONF_DIR": f"{bench.scratch}/{name}/etc",
         }
         self.bench = bench
 
@@ -73,7 +96,7 @@ def _start(bench: Bench, peer: Peer) -> None:
     small.write_text("x")
     path, theirs = ours(bench, "--add", small), peer.output("--add", small)
     bench.compare(
-        "nix-store -q --hash",
+        START,
         ours=["nix-store", "-q", "--hash", path],
         peer=[peer.nix_store, "-q", "--hash", theirs],
         peer_environ=peer.environ,
@@ -82,60 +105,56 @@ def _start(bench: Bench, peer: Peer) -> None:
     )
 
 
-def _add(bench: Bench, peer: Peer) -> None:
-    files = 5000 if bench.quick else 50_000
-    tree = make_tree(bench.scratch / "tree", files, 1)
+def _add(bench: Bench, peer: Peer, files: int) -> None:
+    tree = bench.made("tree", lambda path: make_tree(path, files, 1))
     copy = bench.scratch / "copy"
-    clean = f"{bench.environ['NIX_STATE_DIR']}/verglas"
-    bench.compare(
-        f"add a tree of {files} files, synced, beside nix-store --add",
+
+    def fresh() -> None:
+        shutil.rmtree(f"{bench.environ['NIX_STATE_DIR']}/verglas", ignore_errors=True)
+        shutil.rmtree(copy, ignore_errors=True)
+        _remove(bench.scratch / "peer")
+        os.sync()
+
+    compare = partial(
+        bench.compare,
         ours=["nix-store", "--add", tree],
+        before_ours=fresh,
+        before_peer=fresh,
+        pairs=3,
+        warm_up=False,
+    )
+    compare(
+        ADD.format(files),
         peer=["sh", "-c", f"{peer.nix_store} --add {tree} && sync -f {bench.scratch}"],
         peer_environ=peer.environ,
-        before_ours=lambda: (shutil.rmtree(clean, ignore_errors=True), os.sync()),
-        before_peer=lambda: (_remove(Path(bench.scratch / "peer")), os.sync()),
-        pairs=3,
         limit=0.6,
-        warm_up=False,
     )
-    bench.compare(
-        f"add a tree of {files} files, synced, beside cp -a and sync",
-        ours=["nix-store", "--add", tree],
-        peer=["sh", "-c", f"cp -a {tree} {copy} && sync -f {copy}"],
-        before_ours=lambda: (shutil.rmtree(clean, ignore_errors=True), os.sync()),
-        before_peer=lambda: (shutil.rmtree(copy, ignore_errors=True), os.sync()),
-        pairs=3,
-        limit=1.0,
-        warm_up=False,
-    )
-    shutil.rmtree(copy)
-    second = make_tree(bench.scratch / "second", files, 2)
-    for source in (tree, second):
-        peer.output("--add", source)
-        ours(bench, "--add", source)
-    bench.compare(
-        f"verify --check-contents on {2 * files} files",
-        ours=["nix-store", "--verify", "--check-contents"],
+    compare(ADD_COPY.format(files), peer=["sh", "-c", f"cp -a {tree} {copy} && sync -f {copy}"], limit=1.0)
+    fresh()
+
+
+def _verify(bench: Bench, files: int) -> None:
+    """Two large paths, in stores of their own, which a later run finds."""
+    peer = Peer(bench, "verified-peer")
+    mine = dict(bench.environ)
+    bench.environ["NIX_STATE_DIR"] = f"{bench.scratch}/verified"
+    for number, name in enumerate(("tree", "second"), 1):
+        tree = bench.made(name, lambda path, number=number: make_tree(path, files, number))
+        bench.made(f"verified-{name}", lambda _, tree=tree: (peer.output("--add", tree), ours(bench, "--add", tree)))
+    # Both are read once before, so that neither waits for the disk.
+    compare = partial(
+        bench.compare,
         peer=[peer.nix_store, "--verify", "--check-contents"],
         peer_environ=peer.environ,
         pairs=3,
-        limit=0.5,
     )
-    bench.compare(
-        f"quick verify of {2 * files} files beside a full one",
-        ours=["nix-store", "--verify"],
-        peer=[peer.nix_store, "--verify", "--check-contents"],
-        peer_environ=peer.environ,
-        pairs=3,
-        limit=0.02,
-    )
-    for source in (tree, second):
-        shutil.rmtree(source)
-    _forget_all(bench, peer)
+    compare(VERIFY.format(2 * files), ours=["nix-store", "--verify", "--check-contents"], limit=0.5)
+    compare(QUICK.format(2 * files), ours=["nix-store", "--verify"], limit=0.02)
+    bench.environ.update(mine)
 
 
-def _import(bench: Bench, peer: Peer) -> None:
-    paths, files = (40, 100) if bench.quick else (200, 100)
+def _import(bench: Bench, peer: Peer, paths: int) -> None:
+    files = 100
     sources = [make_tree(bench.scratch / "many" / f"p{number}", files, 100 + number, 8000) for number in range(paths)]
     added = peer.output("--add", *sources).split()
     archive = f"{bench.scratch}/archive"
@@ -149,7 +168,7 @@ def _import(bench: Bench, peer: Peer) -> None:
     bench.environ.update(same)
     state = f"{bench.environ['NIX_STATE_DIR']}/verglas"
     bench.compare(
-        f"import {paths} paths, {paths * files} files",
+        IMPORT.format(paths, paths * files),
         ours=["sh", "-c", f"{BIN}/nix-store --import < {archive}"],
         peer=["sh", "-c", f"{peer.nix_store} --import < {archive} && sync -f {bench.scratch}"],
         peer_environ=peer.environ,
@@ -166,11 +185,11 @@ def _import(bench: Bench, peer: Peer) -> None:
     _forget_all(bench, peer)
 
 
-def _collect(bench: Bench, peer: Peer) -> None:
-    paths, files = (10, 1000) if bench.quick else (60, 1000)
+def _collect(bench: Bench, peer: Peer, paths: int) -> None:
+    files = 1000
     sources = [make_tree(bench.scratch / "dead" / f"p{number}", files, 500 + number, 3000) for number in range(paths)]
     bench.compare(
-        f"collect {paths * files} dead files in {paths} paths",
+        COLLECT.format(paths * files, paths),
         ours=["nix-store", "--gc"],
         peer=[peer.nix_store, "--gc"],
         peer_environ=peer.environ,
@@ -182,7 +201,7 @@ def _collect(bench: Bench, peer: Peer) -> None:
     )
     ours(bench, "--add", *sources)
     slowest = _slowest_add_while_collecting(bench)
-    bench.record("slowest add during that collection", slowest, "s", limit=0.15)
+    bench.record(SLOWEST, slowest, "s", limit=0.15)
     shutil.rmtree(bench.scratch / "dead")
     _forget_all(bench, peer)
 
@@ -241,9 +260,9 @@ def _share(bench: Bench, peer: Peer) -> None:
     mine = _usage(Path(bench.environ["NIX_STATE_DIR"]) / "verglas")
     reserve = 8 << 20
     theirs = _usage(Path(peer.environ["NIX_STORE_DIR"])) + _usage(Path(peer.environ["NIX_STATE_DIR"])) - reserve
-    bench.record(
-        "disk usage of five similar closures beside nix-store --optimise", (mine - reserve) / theirs, "x", limit=1.0
-    )
+    bench.record(SHARE, (mine - reserve) / theirs, "x", limit=1.0)
+    for tree in (base, *versions):
+        shutil.rmtree(tree)
     _forget_all(bench, peer)
 
 
