@@ -54,6 +54,8 @@ def diagnose(
         hint = ""
         if ending.setup_failure.startswith("creating namespaces") and os.geteuid() != 0:
             hint = "; without root this takes user namespaces, which this kernel or container does not allow"
+        if ending.setup_failure.startswith("user namespace: entering new namespaces"):
+            hint = "; the kernel makes no user namespaces in a chroot, nor more than user.max_user_namespaces"
         raise SandboxSetupError(f"while setting up the build environment of '{drv_path}': {ending.setup_failure}{hint}")
     tail = ending.tail
     text = f"builder for '{drv_path}' {ending.describe()}"

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import os
+import subprocess
+import sys
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import lmdb
@@ -13,9 +16,7 @@ import pytest
 from storefs.metadata.schema import KEY_VERSION, META, SCHEMA_VERSION
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.conftest import Runner
 
@@ -99,3 +100,16 @@ def test_a_sandbox_path_that_is_not_there(run: Runner, scratch: Path) -> None:
     assert done.stdout == ""
     left = [path for path in (scratch / "state/verglas/tmp").rglob("*") if path.is_file()]
     assert left == []
+
+
+@pytest.mark.slow
+@pytest.mark.root
+def test_a_chroot_has_no_user_namespaces(environ: dict[str, str], scratch: Path) -> None:
+    (scratch / "root").mkdir()
+    enter = 'mount --rbind / "$0" && exec chroot "$0" "$@"'
+    expression = 'derivation { name = "x"; system = builtins.currentSystem; builder = "/bin/sh"; }'
+    build = [Path(sys.executable).with_name("nix-build"), "--no-out-link", "-Q", "-E", expression]
+    words = ["unshare", "-m", "sh", "-c", enter, scratch / "root", *build]
+    done = subprocess.run(words, env=environ, cwd="/", capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "the kernel makes no user namespaces in a chroot" in done.stderr
