@@ -192,3 +192,20 @@ def test_what_was_prepared_and_not_registered_leaves_nothing(local_store: LocalS
         intake.prepare()
     assert list(local_store.blobs.all_digests()) == []
     check_invariants(local_store)
+
+
+def test_small_files_are_hashed_in_few_large_pieces(local_store: LocalStore) -> None:
+    """Row D5: each call of a hash costs something; the sink is given what the hash is given."""
+    count, size, large = 2000, 1000, 4
+    events: list[Event] = [Directory(b"")]
+    for number in range(count):
+        events += [Regular(b"%04d" % number, False, size), bytes(size)]
+    for number in range(large):
+        events += [Regular(b"large-%d" % number, False, 100_000), bytes(100_000)]
+    events.append(EndDirectory())
+    pieces: list[bytes] = []
+    with local_store.intake() as intake:
+        tree = intake.add_events(events, nar_sink=pieces.append)
+    assert sum(map(len, pieces)) == tree.nar_size
+    assert len(pieces) <= tree.nar_size // (128 << 10) + 2 * large
+    assert hashlib.sha256(b"".join(pieces)).digest() == tree.nar_hash.digest
