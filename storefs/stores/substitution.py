@@ -13,13 +13,13 @@ from storefs.api import Offer
 from storefs.errors import StoreError
 from storefs.logs import INFO, log, warn
 from storefs.stores.cache_transport import GoneError
-from storefs.stores.copying import UnsignedPathError, take_nar, topological
+from storefs.stores.copying import take_nar, topological
 from storefs.stores.freed_memory import keep_freed_memory
 from storefs.stores.offer_query import query
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from storefs.api import Intake, Store, Tree
     from storefs.formats.narinfo import NarInfo
@@ -175,7 +175,7 @@ class Substitution:
         answered = self._found.get(path)
         errors: list[str] = []
         gone = True
-        for source, narinfo in self._candidates(path, answered):
+        for source, narinfo in self._renewed(path, self._candidates(path, answered)):
             try:
                 self._trust.check(narinfo.info, source.uri, source_is_trusted=source.is_trusted)
                 if self.pause_before_each is not None:
@@ -184,8 +184,6 @@ class Substitution:
                 with source.open_nar(narinfo) as pieces:
                     tree = take_nar(intake, narinfo.info, pieces, source.uri, directory)
             except StoreError as error:
-                if not isinstance(error, UnsignedPathError):
-                    source.forget(path)
                 gone = gone and isinstance(error, GoneError)
                 text = str(error)
                 if path.base_name not in text or source.uri not in text:
@@ -299,7 +297,11 @@ class Substitution:
             source.prefetch(narinfos)
 
     def _await_references(self, done: Sequence[tuple[Tree, PathInfo]], inside: set[StorePath]) -> None:
-        """Wait for what other threads are fetching and these paths refer to; those groups began earlier."""
+        """Wait for what other threads are fetching and these paths refer to; those groups began earlier.
+
+        What nobody fetches was not told by the source that was asked first, and not believed: it is fetched now.
+        """
+        untold: set[StorePath] = set()
         for _, info in done:
             for reference in info.references:
                 if reference not in inside:
@@ -307,6 +309,13 @@ class Substitution:
                         event = self._under_way.get(reference)
                     if event is not None:
                         event.wait()
+                    elif not self._store.is_valid(reference):
+                        untold.add(reference)
+        if untold:
+            try:
+                self.fetch_all(untold)
+            except SubstitutionError as error:
+                warn(str(error))
 
     def _registrable(self, done: Sequence[tuple[Tree, PathInfo]]) -> list[tuple[Tree, PathInfo]]:
         """Those whose references are valid or among them, in an order that lets one pass decide."""
@@ -329,6 +338,20 @@ class Substitution:
                 found = query([source], [path]).get(path)
                 if found is not None:
                     yield found
+
+    def _renewed(
+        self, path: StorePath, candidates: Iterable[tuple[Source, NarInfo]]
+    ) -> Iterator[tuple[Source, NarInfo]]:
+        """Yield candidates; and when one did not do, what its source says now, if that is something else.
+
+        What was remembered may be out of date: the cache has another file by now, or none.
+        """
+        for source, narinfo in candidates:
+            yield source, narinfo
+            source.forget(path)
+            found = query([source], [path]).get(path)
+            if found is not None and found[1] != narinfo:
+                yield found
 
     def _report(self, path: StorePath, uri: str) -> None:
         log(INFO, f"copying path '{self._store.directory.print(path)}' from '{uri}'...")

@@ -146,6 +146,19 @@ def test_answers_are_forgotten_as_users_of_nix_have_it_forgotten(
     assert run(*words).stdout == f"{path}\n"
 
 
+def test_what_is_remembered_may_be_out_of_date(
+    cache: HandMadeCache, server: HttpServer, store: LocalStore, opened: Open, expects_warnings: Warnings
+) -> None:
+    path = cache.add("x")
+    opened(server.url).offers([path])
+    old, narinfo = cache.nar_key("x"), f"/{path.hash_part}.narinfo"
+    new = old.replace("/nar/", "/nar/new-")
+    cache.files[new] = cache.files.pop(old)
+    cache.files[narinfo] = cache.files[narinfo].replace(b"URL: nar/", b"URL: nar/new-")
+    opened(server.url).fetch(path)
+    assert store.is_valid(path)
+
+
 def test_answers_survive_the_server(cache: HandMadeCache, server: HttpServer, opened: Open) -> None:
     diamond(cache)
     opened(server.url).offers([path_named("top")])
@@ -167,6 +180,24 @@ def test_second_cache_is_asked_only_for_what_the_first_lacks(
         assert len(offers) == 10
         assert len(narinfo_targets(better)) == 10
         assert sorted(narinfo_targets(server)) == sorted(cache.key(f"p{number}") for number in range(5, 10))
+
+
+def test_what_a_liar_leaves_out_is_fetched_from_who_is_believed(
+    cache: HandMadeCache,
+    server: HttpServer,
+    store: LocalStore,
+    config: Config,
+    opened: Open,
+    expects_warnings: Warnings,
+) -> None:
+    diamond(cache)
+    liar = HandMadeCache(StoreDir(config.store_dir), priority=10)
+    for key, content in cache.files.items():
+        if key.endswith(".narinfo"):
+            liar.files[key] = re.sub(rb"References: .*\n", b"References: \n", content)
+    with HttpServer(liar.files) as bad:
+        opened(server.url, bad.url).fetch(path_named("top"))
+    assert all(store.is_valid(path_named(name)) for name in ("top", "left", "right", "bottom"))
 
 
 def test_caches_of_other_stores_are_not_asked(
