@@ -12,6 +12,18 @@ if TYPE_CHECKING:
     from storefs.options import Invocation
     from storefs.settings import Value
 
+# Lists without an order, and without repetitions: they are shown as Nix shows them.
+_SETS = frozenset(
+    (
+        "experimental-features",
+        "extra-platforms",
+        "ignored-acls",
+        "sandbox-paths",
+        "system-features",
+        "trusted-substituters",
+    )
+)
+
 COMMAND = Command(
     "verglas show-config",
     "Show the value of every setting",
@@ -23,7 +35,7 @@ COMMAND = Command(
 
 def run(invocation: Invocation) -> int:
     """Carry out the command."""
-    values = {name: invocation.config.setting(name) for name in sorted(DEFAULTS)}
+    values = {name: _shown(name, invocation.config.setting(name)) for name in sorted(DEFAULTS)}
     if invocation.flag("--json"):
         from storefs.commands.operations.json_output import print_json
 
@@ -33,6 +45,10 @@ def run(invocation: Invocation) -> int:
     for name, value in values.items():
         sys.stdout.write(f"{name} = {_text(value)}\n")
     return 0
+
+
+def _shown(name: str, value: Value) -> Value:
+    return tuple(sorted(set(value))) if name in _SETS and isinstance(value, tuple) else value
 
 
 def _text(value: Value) -> str:

@@ -53,6 +53,19 @@ def test_every_setting_is_shown(run: Runner) -> None:
     assert json.loads(run("nix", "show-config", "--json").stdout)["fallback"] == {"value": False}
 
 
+@pytest.mark.oracle
+def test_settings_that_are_sets_are_shown_as_real_nix_shows_them(run: Runner, real_nix: RealNix) -> None:
+    names = ("extra-platforms", "ignored-acls", "system-features", "trusted-substituters", "trusted-public-keys")
+    given = [word for name in names for word in ("--option", name, "z a z")]
+    words = ("nix", "--extra-experimental-features", "nix-command flakes ca-derivations", "show-config", *given)
+    wanted = (*names, "experimental-features")
+
+    def chosen(text: str) -> list[str]:
+        return [line for line in text.splitlines() if line.startswith(wanted)]
+
+    assert chosen(run(*words).stdout) == chosen(real_nix.run(*words).decode())
+
+
 def test_ping_opens_the_store(run: Runner, scratch: Path) -> None:
     said = "Store URL: local\nVersion: 2.8.0\n"
     assert run("verglas", "ping").stdout == said
