@@ -11,37 +11,25 @@ import subprocess
 import sys
 import threading
 
-from storefs.castore.blobs import BlobError, BlobStore
 from storefs.errors import StoreError
-from storefs.formats.hashes import Hash, new_hashlib
-from storefs.metadata.environment import open_environment
-from storefs.metadata.nar_reader import TreeDamagedError, nar_buffers
-from storefs.metadata.records import CorruptRecordError
+from storefs.formats.hashes import Hash
+from storefs.metadata.nar_reader import TreeDamagedError
 from storefs.metadata.schema import KEY
+from storefs.stores.nar_hash_server import nar_hash
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import IO
 
+    from storefs.castore.blobs import BlobStore
     from storefs.metadata.environment import Environment
 
 # Bytes that a thread hashes itself before it starts a process, which takes 30 ms.
 _PROCESS_PAYS = 32 << 20
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-_PROGRAM = f"import sys; sys.path.append({_ROOT!r}); from storefs.stores.nar_hashing import serve; serve(sys.argv[1])"
-
-
-def nar_hash(env: Environment, blobs: BlobStore, root: int) -> tuple[Hash, int]:
-    """The SHA-256 and the size of the NAR of the tree at ``root``; reads all of it, in this thread.
-
-    Raises TreeDamagedError, BlobError, CorruptRecordError.
-    """
-    state = new_hashlib("sha256")
-    size = 0
-    for piece in nar_buffers(env, blobs, root):
-        state.update(piece)
-        size += len(piece)
-    return Hash("sha256", state.digest()), size
+_PROGRAM = (
+    f"import sys; sys.path.append({_ROOT!r}); from storefs.stores.nar_hash_server import serve; serve(sys.argv[1])"
+)
 
 
 class NarHashers:
@@ -117,18 +105,3 @@ def _ask(process: subprocess.Popen[bytes], root: int) -> bytes:
         return answers.readline()
     except (BrokenPipeError, ValueError):
         return b""
-
-
-def serve(verglas_dir: str) -> None:
-    """What such a process does: for each inode that it reads, a line with hash and size, or with what is wrong."""
-    env = open_environment(f"{verglas_dir}/db")
-    blobs = BlobStore(verglas_dir)
-    while key := sys.stdin.buffer.read(KEY.size):
-        try:
-            found, size = nar_hash(env, blobs, KEY.unpack(key)[0])
-            answer = f"{found.digest.hex()} {size}"
-        except (TreeDamagedError, BlobError, CorruptRecordError) as error:
-            answer = f"damaged {error}"
-        sys.stdout.buffer.write(answer.encode(errors="surrogateescape") + b"\n")
-        sys.stdout.buffer.flush()
-    env.close()

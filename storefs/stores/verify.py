@@ -80,7 +80,7 @@ def verify_paths(store: LocalStore, paths: Iterable[StorePath]) -> list[StorePat
 
 def is_intact(store: LocalStore, path: StorePath) -> bool:
     """Whether a valid path's contents are what is registered; reads all of them.  Raises InvalidPathError."""
-    from storefs.stores.nar_hashing import nar_hash  # noqa: PLC0415  a quick check does without
+    from storefs.stores.nar_hash_server import nar_hash  # noqa: PLC0415  a quick check does without
 
     info = store.path_info(path)
     try:

@@ -13,7 +13,8 @@ from storefs.errors import StoreError
 from storefs.metadata.nar_reader import TreeDamagedError
 from storefs.metadata.schema import KEY
 from storefs.stores.adding import add_host_path
-from storefs.stores.nar_hashing import NarHashers, nar_hash
+from storefs.stores.nar_hash_server import nar_hash
+from storefs.stores.nar_hashing import NarHashers
 
 if TYPE_CHECKING:
     from pathlib import Path
