@@ -115,7 +115,7 @@ class GoalGraph:
             else:
                 self.look_again(goal)
         elif outcome is BuildStatus.SUBSTITUTED:
-            self.note_valid(goal)
+            self._note_valid([goal])
 
     def resolve(self, goal: Goal) -> None:
         """Let another goal stand for one whose inputs are there: that of the derivation that follows from them.
@@ -154,12 +154,13 @@ class GoalGraph:
             self._outputs_or_none = DerivationOutputs(self._store, self.derivation)
         return self._outputs_or_none
 
-    def note_valid(self, goal: Goal) -> None:
+    def _note_valid(self, goals: Iterable[Goal]) -> None:
         """With what floats there is a record of what every output is, also where the derivation says so itself."""
-        if self._floating_allowed and goal.derivation is not None:
+        if self._floating_allowed:
             from builder.realising import note_valid  # noqa: PLC0415  see above
 
-            note_valid(self._outputs, self._store, goal.derivation, goal.outputs())
+            made = [(goal.derivation, goal.outputs()) for goal in goals if goal.derivation is not None]
+            note_valid(self._outputs, self._store, made)
 
     def download_size(self) -> int:
         """How many bytes the fetches that are known of will take, without what their paths refer to."""
@@ -195,11 +196,11 @@ class GoalGraph:
         self._load([goal for goal in built if goal.derivation is None])
         missing_of = self._missing(built, opaque)
         offered = self._offers(path for goal, paths in missing_of.items() if _may_fetch(goal) for path in paths)
-        to_build = []
+        to_build, there = [], []
         for goal, missing in missing_of.items():
             if not missing and goal.mode is BuildMode.NORMAL:
                 goal.phase = Phase.DONE
-                self.note_valid(goal)
+                there.append(goal)
             elif missing and _may_fetch(goal) and not goal.unknown() and offered.issuperset(missing):
                 goal.phase = Phase.FETCH
             elif goal.derivation is None:
@@ -215,6 +216,7 @@ class GoalGraph:
             else:
                 goal.phase = Phase.BUILD
                 to_build.append(goal)
+        self._note_valid(there)
         if to_build:
             self._expand(to_build)
 

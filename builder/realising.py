@@ -30,13 +30,17 @@ def realisations(machine: LocalMachine, derivation: Derivation, made: Mapping[st
     return [sign_realisation(Realisation(ids[name], path), machine.config) for name, path in made.items()]
 
 
-def note_valid(outputs: DerivationOutputs, store: Store, derivation: Derivation, made: Mapping[str, StorePath]) -> None:
+def note_valid(
+    outputs: DerivationOutputs, store: Store, made: Iterable[tuple[Derivation, Mapping[str, StorePath]]]
+) -> None:
     """Register that outputs with known paths are those, where that was not noted: they came before the feature was on.
 
     So they can be found by what floats and depends on them. Not signed, as in Nix.
     """
-    ids = outputs.ids(derivation)
-    fresh = [Realisation(ids[name], path) for name, path in made.items() if store.realisation(ids[name]) is None]
+    fresh = []
+    for derivation, paths in made:
+        ids = outputs.ids(derivation)
+        fresh += [Realisation(ids[name], path) for name, path in paths.items() if store.realisation(ids[name]) is None]
     if fresh:
         store.register_realisations(fresh)
 
@@ -50,7 +54,7 @@ def valid_and_noted(
     wanted = {name: path for name in names if (path := known[name]) is not None}
     valid = store.valid_paths(wanted.values())
     made = {name: path for name, path in wanted.items() if path in valid}
-    note_valid(outputs, store, derivation, made)
+    note_valid(outputs, store, [(derivation, made)])
     return made
 
 

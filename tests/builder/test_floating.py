@@ -212,3 +212,17 @@ def test_more_outputs_may_be_wanted_later(bench: Workbench) -> None:
     (second,) = bench.build(both)
     assert second.status in {BuildStatus.ALREADY_VALID, BuildStatus.RESOLVES_TO_ALREADY_VALID}
     assert set(second.outputs) == {"out", "dev"}
+
+
+def test_outputs_that_were_there_before_the_feature_are_noted(bench: Workbench) -> None:
+    plain = bench.derive("plain", "echo plain > $out")
+    bench.build(plain, experimental_features="")
+    outputs = DerivationOutputs(bench.store)
+    derivation = bench.store.derivation(plain)
+    assert outputs.realisations(derivation) == []
+    # As a target, and as what a target needs.
+    use = derive(bench, "use", f"echo {bench.shown(plain)} > $out", inputs={plain: ("out",)})
+    (result,) = bench.build(use)
+    (noted,) = outputs.realisations(derivation)
+    assert noted.path == bench.out(plain)
+    assert path_of(result) in bench.store.referrers(noted.path)
