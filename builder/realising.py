@@ -6,7 +6,9 @@ Blocking on the database. Loaded only with the experimental feature `ca-derivati
 from __future__ import annotations
 
 from builder.signing import sign_realisation
+from storefs import logs
 from storefs.api import BuildMode
+from storefs.errors import StoreError
 from storefs.formats.derivation import FIXED, IMPURE
 from storefs.formats.realisation import Realisation
 from storefs.stores.derivation_outputs import DerivationOutputs
@@ -54,7 +56,11 @@ def valid_and_noted(
     wanted = {name: path for name in names if (path := known[name]) is not None}
     valid = store.valid_paths(wanted.values())
     made = {name: path for name, path in wanted.items() if path in valid}
-    note_valid(outputs, store, [(derivation, made)])
+    try:
+        note_valid(outputs, store, [(derivation, made)])
+    except StoreError as error:
+        # Not every store takes them, and a daemon may have the feature off; the outputs are there all the same.
+        logs.debug(f"the outputs of '{derivation.name}' are not noted: {error}")
     return made
 
 
