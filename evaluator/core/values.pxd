@@ -16,7 +16,14 @@ cdef extern from *:
     #endif
     #define PyFrame_New(thread, code, globals, locals) \\
         (HAS_TRACEBACK(thread) ? (PyFrameObject *)0 : PyFrame_New(thread, code, globals, locals))
+    #if PY_VERSION_HEX >= 0x030C0000 && PY_VERSION_HEX < 0x030E0000
+    #define COUNT_NO_C_CALLS() ((void)(PyThreadState_Get()->c_recursion_remaining = INT_MAX / 2))
+    #else
+    #define COUNT_NO_C_CALLS() ((void)0)
+    #endif
     """
+    # Python 3.12 and 3.13 allow some thousands of nested calls of C functions, however much room the stack has.
+    void count_no_c_calls "COUNT_NO_C_CALLS"()
 
 
 @cython.final

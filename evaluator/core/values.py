@@ -620,6 +620,7 @@ def set_stack_size(size):
         here: cython.size_t = cython.cast(cython.size_t, cython.address(mark))
         room: cython.size_t = size
         _stack_limit = here - room if room and room < here else 0
+        count_no_c_calls()  # noqa: F821  the header has it
 
 
 def get_counters():
