@@ -35,6 +35,12 @@ MICRO = {
     "json": """
         let v = genList (i: { name = "n${toString i}"; value = [ i (i / 2.0) true null ]; }) 20000;
         in length (fromJSON (toJSON v))""",
+    "toJSON": """
+        let v = genList (i: { name = "n${toString i}"; value = [ i (i / 2.0) true null ]; }) 40000;
+        in stringLength (toJSON v)""",
+    "toXML": """
+        let v = genList (i: { name = "n${toString i}"; value = [ i (i / 2.0) true null ]; }) 20000;
+        in stringLength (toXML v)""",
     "filter": "length (filter (x: x > 5) (genList (x: x) 1000000))",
     "replaceStrings": """
         let one = i: stringLength (replaceStrings [ "-" "." "_" ] [ "" "" "-" ] "foo-${toString i}.2_3");
