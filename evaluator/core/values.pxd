@@ -28,7 +28,6 @@ cdef extern from *:
 
 @cython.final
 @cython.no_gc
-@cython.freelist(4096)
 cdef class Frame:
     cdef Frame up
     cdef object first
@@ -36,7 +35,6 @@ cdef class Frame:
 
 @cython.final
 @cython.no_gc
-@cython.freelist(1024)
 cdef class Frame2:
     cdef Frame up
     cdef object first
@@ -84,7 +82,6 @@ cdef class Lambda(Node):
 
 @cython.final
 @cython.no_gc
-@cython.freelist(4096)
 cdef class Thunk:
     cdef Node node
     cdef object payload
@@ -92,7 +89,6 @@ cdef class Thunk:
 
 @cython.final
 @cython.no_gc
-@cython.freelist(512)
 cdef class Func:
     cdef readonly Lambda code
     cdef Frame env
@@ -156,8 +152,6 @@ cdef int _ticks
 cdef bint _interrupted
 cdef size_t _stack_limit
 cdef object _recursion
-cdef int _nested
-cdef list _dropped
 cdef Counters counters
 cpdef str show_type(object v)
 
@@ -171,7 +165,6 @@ cpdef object force(object value, long long pos=*)
 cpdef object make_string(str text, object context)
 cpdef object make_path(str path)
 cdef int poll() except -1
-cdef void drop_rest() noexcept
 cdef int check_stack() except -1
 cdef long long position_of(object attrs, str name) except -2
 cdef object new_attrs(object positions)

@@ -32,24 +32,24 @@ from evaluator.errors import InfiniteRecursion, Interrupted, NixError, NixTypeEr
 
 if cython.compiled:
     from cython.cimports.cpython.exc import PyErr_CheckSignals
+    from cython.cimports.evaluator.core.arenas import verglas_use_huge_pages
+    from cython.cimports.evaluator.core.cells import verglas_cell2, verglas_cell3, verglas_live_in_cells
 
 
 @cython.final
 @cython.no_gc
-@cython.freelist(4096)
 @cython.cclass
 class Frame:
     """An environment of one slot: `up` is the environment outside of it, `first` a value or thunk.
 
     The number of a slot says where it is: in `first`, in `second`, or in `rest`. The three classes are laid out alike,
     so that compiled code that knows there is a second slot may take any of them for a `Frame2`; none derives from
-    another, because then only one of them could have a free list. nodes.py reads and writes slots (`slot`, `set_slot`).
+    another, because a cell is of one size (cells.pxd). nodes.py reads and writes slots (`slot`, `set_slot`).
     """
 
 
 @cython.final
 @cython.no_gc
-@cython.freelist(1024)
 @cython.cclass
 class Frame2:
     """An environment of two slots."""
@@ -138,40 +138,16 @@ class Lambda(Node):
 
 @cython.final
 @cython.no_gc
-@cython.freelist(4096)
 @cython.cclass
 class Thunk:
     """A value not yet computed: `node` and its environment. Forced: no node, and `payload` is the value."""
 
-    def __dealloc__(self):
-        global _nested
-        if _nested > 500:
-            _dropped.append(self.payload)
-            return
-        _nested += 1
-        self.payload = None
-        _nested -= 1
-        if _nested == 0 and _dropped:
-            drop_rest()
-
 
 @cython.final
 @cython.no_gc
-@cython.freelist(512)
 @cython.cclass
 class Func:
     """A closure: the lambda and the environment that it was made in."""
-
-    def __dealloc__(self):
-        global _nested
-        if _nested > 500:
-            _dropped.append(self.env)
-            return
-        _nested += 1
-        self.env = None
-        _nested -= 1
-        if _nested == 0 and _dropped:
-            drop_rest()
 
     def __repr__(self):
         return "<LAMBDA>"
@@ -290,38 +266,29 @@ _interrupted = False
 _stack_limit = 0
 #: The last error of a value that needs itself, until it has come back to where that value was asked for first.
 _recursion = None
-#: How many thunks and closures are being freed, one inside the other: every long chain of values goes through them, and
-#: would be taken apart by recursion. From some depth on, what they held waits here.
-_nested = 0
-_dropped = []
-
-
-def drop_rest():
-    """Let go of what `_dropped` holds, and of what joins it meanwhile."""
-    global _nested
-    _nested = 1
-    while _dropped:
-        _dropped.pop()
-    _nested = 0
 
 
 def new_frame(up, first):
     """Return an environment of one slot."""
-    frame: Frame = Frame.__new__(Frame)
-    frame.up = up
-    frame.first = first
-    return frame
+    if cython.compiled:
+        return cython.cast(Frame, verglas_cell2(Frame, up, first))
+    else:
+        frame: Frame = Frame.__new__(Frame)
+        frame.up = up
+        frame.first = first
+        return frame
 
 
 def new_frame2(up, first, second):
     """Return an environment of two slots."""
-    frame: Frame2 = Frame2.__new__(Frame2)
-    frame.up = up
-    frame.first = first
-    frame.second = second
     if cython.compiled:
-        return cython.cast(Frame, frame)
-    return frame
+        return cython.cast(Frame, verglas_cell3(Frame2, up, first, second))
+    else:
+        frame: Frame2 = Frame2.__new__(Frame2)
+        frame.up = up
+        frame.first = first
+        frame.second = second
+        return frame
 
 
 def empty_frame(up, slots):
@@ -334,26 +301,30 @@ def empty_frame(up, slots):
     frame.up = up
     frame.first = frame.second = None
     frame.rest = [None] * (slots - 2)
-    if cython.compiled:
-        return cython.cast(Frame, frame)
-    return frame
+    return cython.cast(Frame, frame) if cython.compiled else frame
 
 
 def new_func(code, env):
     """Return the closure of a lambda."""
-    f: Func = Func.__new__(Func)
-    f.code = code
-    f.env = env
-    return f
+    if cython.compiled:
+        return cython.cast(Func, verglas_cell2(Func, code, env))
+    else:
+        f: Func = Func.__new__(Func)
+        f.code = code
+        f.env = env
+        return f
 
 
 def new_thunk(node, payload):
     """Return a thunk for `node` in the environment `payload`."""
-    t: Thunk = Thunk.__new__(Thunk)
-    t.node = node
-    t.payload = payload
     counters.thunks += 1
-    return t
+    if cython.compiled:
+        return verglas_cell2(Thunk, node, payload)
+    else:
+        t: Thunk = Thunk.__new__(Thunk)
+        t.node = node
+        t.payload = payload
+        return t
 
 
 def force_thunk(thunk, pos):
@@ -658,5 +629,8 @@ def show_type(v):
     return "null"
 
 
+if cython.compiled:
+    verglas_live_in_cells(Thunk, Func, Frame, Frame2)
+    verglas_use_huge_pages()
 # Names with C types are invisible to Python code unless they are entered here.
 globals()["NULL"] = NULL
