@@ -220,7 +220,10 @@ class Var0(Node):
     def eval(self, env: Frame) -> object:
         x: object = slot(env, self.index)
         if type(x) is Thunk:
-            x = force_thunk(cython.cast(Thunk, x), self.pos)
+            if cython.cast(Thunk, x).node is None and cython.cast(Thunk, x).payload is not BLACKHOLE:
+                x = cython.cast(Thunk, x).payload
+            else:
+                x = force_thunk(cython.cast(Thunk, x), self.pos)
             set_slot(env, self.index, x)
         return x
 
@@ -258,7 +261,10 @@ class Var(Node):
         env = outer(env, self.level)
         x: object = slot(env, self.index)
         if type(x) is Thunk:
-            x = force_thunk(cython.cast(Thunk, x), self.pos)
+            if cython.cast(Thunk, x).node is None and cython.cast(Thunk, x).payload is not BLACKHOLE:
+                x = cython.cast(Thunk, x).payload
+            else:
+                x = force_thunk(cython.cast(Thunk, x), self.pos)
             set_slot(env, self.index, x)
         return x
 
@@ -288,12 +294,15 @@ class Var(Node):
 class WithVar(Node):
     """A variable that one of the enclosing `with`s must define: that `level` environments further out, or one of the
     others, of which `next` is the innermost, seen from there.
+
+    `without` is the set that was last seen to lack the name: it is mostly the same one that is asked again.
     """
 
     name: str
     level: cython.int
     next: "WithVar"
     pos: cython.longlong
+    without: object
 
     def __init__(self, name, levels, pos):
         """`levels` are how many environments further out the sets are, innermost first."""
@@ -301,6 +310,7 @@ class WithVar(Node):
         self.level = levels[0]
         self.next = None if len(levels) == 1 else WithVar(name, [level - levels[0] for level in levels[1:]], pos)
         self.pos = pos
+        self.without = None
 
     @cython.cfunc
     def find(self, env: Frame) -> object:
@@ -311,13 +321,15 @@ class WithVar(Node):
             if type(x) is Thunk:
                 x = force_thunk(cython.cast(Thunk, x), self.pos)
                 env.first = x
-            if not isinstance(x, dict):
-                raise type_error(x, "a set", 0, "while evaluating the first subexpression of a with expression")
-            v: object = cython.cast(dict, x).get(self.name)
-            if v is not None:
-                if counters.selections is not None:
-                    count_selection(x, self.name)
-                return v
+            if x is not at.without:
+                if not isinstance(x, dict):
+                    raise type_error(x, "a set", 0, "while evaluating the first subexpression of a with expression")
+                v: object = cython.cast(dict, x).get(self.name)
+                if v is not None:
+                    if counters.selections is not None:
+                        count_selection(x, self.name)
+                    return v
+                at.without = x
             at = at.next
         raise UndefinedVarError("undefined variable '%s'" % self.name, self.pos)
 
@@ -335,12 +347,14 @@ class WithVar(Node):
         while at is not None:
             e = outer(e, at.level)
             x: object = e.first
-            if not isinstance(x, dict):
-                return new_thunk(self, env)
-            v: object = cython.cast(dict, x).get(self.name)
-            if v is not None:
-                counters.avoided += 1
-                return v
+            if x is not at.without:
+                if not isinstance(x, dict):
+                    return new_thunk(self, env)
+                v: object = cython.cast(dict, x).get(self.name)
+                if v is not None:
+                    counters.avoided += 1
+                    return v
+                at.without = x
             at = at.next
         return new_thunk(self, env)
 
@@ -527,11 +541,13 @@ class Has(Node):
     e: Node
     path: list
     where: list
+    single: cython.bint
 
     def __init__(self, e, path, where):
         self.e = e
         self.path = path
         self.where = where
+        self.single = len(path) == 1
 
     @cython.cfunc
     def eval(self, env: Frame) -> object:
@@ -543,6 +559,11 @@ class Has(Node):
         s: object = self.e.eval(env)
         name: str
         i: cython.Py_ssize_t = 0
+        p: object
+        if self.single:
+            p = self.path[i]
+            name = cython.cast(str, p) if type(p) is str else name_of(p, env, self.where[i])
+            return isinstance(s, dict) and name in cython.cast(dict, s)
         for p in self.path:
             if type(s) is Thunk:
                 s = force_thunk(cython.cast(Thunk, s), 0)
@@ -586,19 +607,14 @@ class ListNode(Node):
             out[i] = member(self.items, i).delay(env)
         return out
 
-    @cython.cfunc
-    def delay(self, env: Frame) -> object:
-        if not self.items:
-            return []
-        return new_thunk(self, env)
-
 
 @cython.cclass
 class SetNode(Node):
     """What the two kinds of set expressions share: names in the order of the text, their nodes and positions.
 
     `from_outer[i]` tells that node i belongs to the other environment: for a recursive set the one outside of it, for a
-    plain set the frame that holds what `inherit (from)` inherits from. `dynamic` has (name node, node, pos).
+    plain set the frame that holds what `inherit (from)` inherits from. `dynamic` has (name node, node, pos). `empty` is
+    the one value of `{ }`.
     """
 
     names: list
@@ -610,6 +626,7 @@ class SetNode(Node):
     pos: cython.longlong
     state: object
     table: dict
+    empty: Attrs
 
     def __init__(self, names, nodes, from_outer, where, froms, dynamic, pos, state):
         self.names = names
@@ -621,6 +638,7 @@ class SetNode(Node):
         self.pos = pos
         self.state = state
         self.table = None
+        self.empty = None
 
     @property
     def knows_names(self):
@@ -687,8 +705,15 @@ class AttrsNode(SetNode):
     def eval(self, env: Frame) -> object:
         n: cython.Py_ssize_t = len(self.names)
         i: cython.Py_ssize_t
-        d: Attrs = Attrs.__new__(Attrs)
+        d: Attrs
         frame: Frame
+        if n == 0 and self.dynamic is None:  # always the same
+            counters.sets += 1
+            if self.empty is None:
+                self.empty = Attrs.__new__(Attrs)
+                self.empty.positions = self
+            return self.empty
+        d = Attrs.__new__(Attrs)
         d.positions = self
         counters.sets += 1
         counters.set_elements += n

@@ -141,6 +141,8 @@ class Builder:
         if kind == LET_N:
             return self.let(tree, scope)
         if kind == LIST:
+            if not tree[1]:
+                return constant([])
             return nodes.ListNode([self.lazy(x, scope, None) for x in tree[1]])
         if kind == INTERPOLATION:
             return self.interpolation(tree, scope)
