@@ -13,7 +13,7 @@ from __future__ import annotations
 import marshal
 import os
 import sys
-from _blake2 import blake2b
+from _hashlib import openssl_sha256  # with the processor's instructions ten times as fast as blake2b
 from zlib import crc32
 
 from evaluator.core import parser
@@ -29,7 +29,6 @@ FORMAT = f"verglas 3 {sys.implementation.cache_tag}".encode()
 SMALLEST = 3000
 #: Marshalled bindings from this size on are blobs of their own.
 _BLOB_SIZE = 100
-_HASH_SIZE = 20
 _SUM_SIZE = 4
 _HEAD = _SUM_SIZE + 8
 #: When the directory has more files than this, the least recently written half goes.
@@ -48,7 +47,9 @@ class ParseCache:
         """Return what `parser.parse` returns for `text`; raises what it raises."""
         if len(text) < SMALLEST:
             return parser.parse(text)
-        key = blake2b(text, digest_size=_HASH_SIZE, key=FORMAT).hexdigest()
+        digest = openssl_sha256(FORMAT)
+        digest.update(text)
+        key = digest.hexdigest()
         found = self._load(key)
         if found is None:
             found = parser.parse(text)
