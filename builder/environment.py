@@ -42,12 +42,15 @@ class BuildAttributes:
         self.structured: dict[str, object] | None = None
         text = derivation.env.get("__json")
         if text is not None:
-            import json  # noqa: PLC0415
+            from storefs.formats.json_input import parse_json  # noqa: PLC0415  few have structured attributes
 
             try:
-                self.structured = json.loads(text)
+                value = parse_json(text)
             except ValueError as error:
                 raise BadAttributeError(f"cannot process __json attribute of '{self._name}': {error}") from None
+            if not isinstance(value, dict):
+                raise BadAttributeError(f"the __json attribute of '{self._name}' is no object")
+            self.structured = value
 
     def boolean(self, name: str, default: bool = False) -> bool:
         """Return a boolean attribute."""

@@ -201,7 +201,14 @@ def _structured(session: Session, derivation: Derivation, folder: str) -> str:
     """Write the files of structured attributes and return their shell form."""
     import json  # noqa: PLC0415  few derivations have structured attributes
 
-    attributes = json.loads(derivation.env["__json"])
+    from storefs.formats.json_input import parse_json  # noqa: PLC0415
+
+    try:
+        attributes = parse_json(derivation.env["__json"])
+    except ValueError as error:
+        raise StoreError(f"cannot process __json attribute of '{derivation.name}': {error}") from None
+    if not isinstance(attributes, dict):
+        raise StoreError(f"the __json attribute of '{derivation.name}' is no object")
     directory = session.store_io.directory
     attributes["outputs"] = {
         name: directory.print(output.path) for name, output in derivation.outputs.items() if output.path is not None

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from profiles.elements import Element
 from storefs.errors import StoreError
+from storefs.formats.json_input import parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -106,7 +107,7 @@ def read_lock(path: str) -> Lock:
 def parse_lock(text: bytes, path: str) -> Lock:
     """Read the text of a lock file; `path` is for messages. Raises BadLockError."""
     try:
-        data = json.loads(text)
+        data = parse_json(text)
     except ValueError as error:
         raise BadLockError(path, f"is no JSON ({error})") from None
     if not isinstance(data, dict) or data.get("version") != LOCK_VERSION:

@@ -14,6 +14,7 @@ import json
 
 from storefs.errors import StoreError
 from storefs.formats.hashes import BadHash, parse_hash
+from storefs.formats.json_input import parse_json
 from storefs.formats.store_path import MAX_NAME_LENGTH, StorePath
 
 TYPE_CHECKING = False
@@ -157,8 +158,8 @@ class Realisation:
 def parse_realisation(data: bytes | str, whence: str) -> Realisation:
     """Read the JSON text of a realisation that came from `whence`; raises BadRealisationError, BadStorePath."""
     try:
-        value = json.loads(data)
-    except (ValueError, RecursionError):
+        value = parse_json(data)
+    except ValueError:
         raise BadRealisationError(f"Drv output info file '{whence}' is corrupt: it is not JSON") from None
     if not isinstance(value, dict):
         raise BadRealisationError(f"Drv output info file '{whence}' is corrupt: it is no object")

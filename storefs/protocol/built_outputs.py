@@ -19,15 +19,18 @@ NO_HASH = "sha256:" + "0" * 64
 
 def read_built_outputs(reader: Reader) -> dict[str, StorePath]:
     """Take what a build has made: (identity, realisation) pairs, of which names and paths are told."""
-    import json  # noqa: PLC0415  only builds need it
+    from storefs.formats.json_input import parse_json  # noqa: PLC0415  only builds need it
 
     outputs = {}
     for _ in range(reader.number()):
         output, realisation = reader.string().partition("!")[2], reader.string()
         try:
-            outputs[output] = StorePath(str(json.loads(realisation)["outPath"]))
-        except (ValueError, KeyError, TypeError) as error:
-            raise ProtocolError(f"the realisation of output '{output}' is malformed") from error
+            value = parse_json(realisation)
+        except ValueError:
+            value = None
+        if not isinstance(value, dict) or "outPath" not in value:
+            raise ProtocolError(f"the realisation of output '{output}' is malformed")
+        outputs[output] = StorePath(str(value["outPath"]))
     return outputs
 
 

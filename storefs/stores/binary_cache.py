@@ -317,15 +317,15 @@ class BinaryCache:
         data = self.transport.get(f"{path.hash_part}.ls")
         if data is None:
             return None
-        import json  # noqa: PLC0415  3 ms that nobody pays who only asks
+        from storefs.formats.json_input import parse_json  # noqa: PLC0415  3 ms that nobody pays who only asks
 
         try:
-            listing = json.loads(data)
-            root = listing["root"]
-        except (ValueError, KeyError, TypeError):
-            raise BadCacheError(
-                f"binary cache '{self.uri}' has a malformed listing of '{self.directory.print(path)}'"
-            ) from None
+            listing = parse_json(data)
+        except ValueError:
+            listing = None
+        if not isinstance(listing, dict) or "root" not in listing:
+            raise BadCacheError(f"binary cache '{self.uri}' has a malformed listing of '{self.directory.print(path)}'")
+        root = listing["root"]
         return root if isinstance(root, dict) else None
 
     def build_log(self, path: StorePath) -> bytes | None:

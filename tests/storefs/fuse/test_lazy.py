@@ -138,7 +138,9 @@ def test_unknown_paths_do_not_exist_and_appear_when_a_cache_has_them(lazy: Lazy)
     assert lazy.server.targets.count(lazy.cache.key("late")) == 1
 
 
-@pytest.mark.parametrize("damage", ["flipped", "unsigned", "other listing", "gone", "malformed listing"])
+@pytest.mark.parametrize(
+    "damage", ["flipped", "unsigned", "other listing", "gone", "malformed listing", "deep listing"]
+)
 def test_what_is_not_what_was_promised_is_an_error_and_never_shown(lazy: Lazy, damage: str) -> None:
     path = lazy.add("x", ["gone"])
     files = lazy.cache.files
@@ -151,6 +153,8 @@ def test_what_is_not_what_was_promised_is_an_error_and_never_shown(lazy: Lazy, d
     elif damage == "other listing":
         listing = f"/{path_named('x').hash_part}.ls"
         files[listing] = files[listing].replace(b'"executable": true, ', b"")
+    elif damage == "deep listing":
+        files[f"/{path_named('x').hash_part}.ls"] = b'{"root":' * 100_000
     elif damage == "gone":
         del files[key]
     else:
