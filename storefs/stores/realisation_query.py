@@ -41,23 +41,28 @@ def _gather(
 ) -> list[Realisation] | None:
     """What a realisation rests on and itself, dependencies first; None if it can't be had, or contradicts the store."""
     ordered: list[Realisation] = []
-    seen: dict[DrvOutput, StorePath] = {realisation.id: realisation.path}
+    paths: dict[DrvOutput, StorePath] = {realisation.id: realisation.path}
+    answered: dict[DrvOutput, Realisation] = {}
+    entered: set[DrvOutput] = set()  # or known here; marked late, so what several rest on comes before all of these
     stack: list[tuple[Realisation, bool]] = [(realisation, False)]
     while stack:
         current, done = stack.pop()
         if done:
             ordered.append(current)
             continue
+        if current.id in entered:
+            continue
+        entered.add(current.id)
         stack.append((current, True))
         for output, path in current.dependencies.items():
-            if output in seen:
-                if seen[output] != path:
-                    return None
+            if paths.setdefault(output, path) != path:
+                return None
+            if output in entered:
                 continue
-            seen[output] = path
             local = store.realisation(output)
             if local is not None:
                 if local.path == path:
+                    entered.add(output)
                     continue
                 warn(
                     f"substituter '{sources[0].uri}' has an incompatible realisation for '{output}', ignoring.\n"
@@ -65,10 +70,13 @@ def _gather(
                     f"Remote: {store.directory.print(path)}"
                 )
                 return None
-            answers = (_ask(source, trust, output) for source in sources)
-            found = next((answer for answer in answers if answer is not None and answer.path == path), None)
+            found = answered.get(output)
             if found is None:
-                return None
+                answers = (_ask(source, trust, output) for source in sources)
+                found = next((answer for answer in answers if answer is not None and answer.path == path), None)
+                if found is None:
+                    return None
+                answered[output] = found
             stack.append((found, False))
     return ordered
 

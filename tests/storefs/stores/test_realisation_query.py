@@ -48,6 +48,14 @@ def test_what_it_rests_on_comes_first() -> None:
     assert [each.id for each in find_realisations(store, [source], EVERYBODY, TOP)] == [TOP]
 
 
+def test_what_several_rest_on_comes_before_all_of_them() -> None:
+    middle = DrvOutput(hash_bytes("sha256", b"middle"), "out")
+    for needs in ({ROOT: b"root", middle: b"middle"}, {middle: b"middle", ROOT: b"root"}):
+        source = remote((ROOT, b"root", {}), (middle, b"middle", {ROOT: b"root"}), (TOP, b"top", needs))
+        found = find_realisations(MemoryStore(DIRECTORY), [source], EVERYBODY, TOP)
+        assert [each.id for each in found] == [ROOT, middle, TOP]
+
+
 @pytest.mark.usefixtures("expects_warnings")
 def test_what_contradicts_the_store_is_left_to_the_next() -> None:
     store = MemoryStore(DIRECTORY)
