@@ -15,7 +15,7 @@ from storefs.metadata.schema import KEY, NUMBER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from storefs.formats.realisation import DrvOutput
     from storefs.formats.store_path import StoreDir, StorePath
@@ -82,18 +82,18 @@ def put(env: Environment, txn: Transaction, realisation: Realisation, store_dir:
 def put_all(
     env: Environment,
     txn: Transaction,
-    realisations: Iterable[Realisation],
+    realisations: Sequence[Realisation],
     store_dir: StoreDir,
     drv_path: StorePath | None = None,
 ) -> None:
-    """Register realisations, dependencies first; with ``drv_path`` they are outputs of that derivation, if it is valid.
+    """Register realisations, dependencies first; with ``drv_path`` the last is of an output of that valid derivation.
 
-    Raises as `put` does.
+    So are all with the same hash; the others are what these rest on.  Raises as `put` does.
     """
-    paths = []
     for realisation in realisations:
         put(env, txn, realisation, store_dir)
-        paths.append(realisation.path)
     drv_id = None if drv_path is None else path_infos.find_id(env, txn, drv_path)
-    if drv_id is not None:
+    if drv_id is not None and realisations:
+        drv_hash = realisations[-1].id.drv_hash
+        paths = [realisation.path for realisation in realisations if realisation.id.drv_hash == drv_hash]
         path_infos.add_outputs(env, txn, drv_id, paths)

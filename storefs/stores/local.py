@@ -291,7 +291,7 @@ class LocalStore:
             return realisations.find(self.environment, txn, output)
 
     def register_realisations(self, realisations: Sequence[Realisation], drv_path: StorePath | None = None) -> None:
-        """See `storefs.api.Store`; with ``drv_path`` they are outputs of that valid derivation, which makes them."""
+        """See `storefs.api.Store`; with ``drv_path`` the last, and those of its hash, are that derivation's outputs."""
         from storefs.metadata.realisations import put_all  # noqa: PLC0415  see above
 
         env = self.environment

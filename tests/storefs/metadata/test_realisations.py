@@ -7,6 +7,7 @@ import pytest
 
 from storefs.config import Config
 from storefs.errors import StoreError
+from storefs.formats.derivation import Derivation, DerivationOutput
 from storefs.formats.hashes import hash_bytes
 from storefs.formats.nar import nar_of_bytes
 from storefs.formats.path_info import InvalidPathError, PathInfo
@@ -60,6 +61,18 @@ def test_dependencies_must_be_what_they_are_here(config: Config) -> None:
         found = store.realisation(SECOND)
         assert found is not None
         assert found.dependencies == {FIRST: one}
+
+
+def test_what_outputs_rest_on_is_not_made_by_their_derivation(config: Config) -> None:
+    with LocalStore(config) as store:
+        one = add(store, b"1")
+        two = add(store, b"2", (one,))
+        builder = Derivation("x", {"out": DerivationOutput(None, "r:sha256")}, {}, set(), "system", "/bin/sh", [], {})
+        drv_path = store.add_text("x.drv", builder.unparse(store.directory))
+        store.register_realisations([Realisation(FIRST, one), Realisation(SECOND, two, (), {FIRST: one})], drv_path)
+        assert store.valid_derivers(two) == [drv_path]
+        assert store.valid_derivers(one) == []
+        check_invariants(store)
 
 
 def test_all_or_none_become_known(config: Config) -> None:
