@@ -14,11 +14,12 @@ from storefs.errors import StoreError
 from storefs.formats.content_address import RECURSIVE, ContentAddress
 from storefs.formats.hash_modulo import ModuloHasher
 from storefs.formats.path_info import PathInfo
+from storefs.stores.content_hash import ContentMismatchError
 from storefs.stores.copy_between import copy_to_store, read_nar, source_closure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable, Iterator
 
     from storefs.api import Store
     from storefs.config import Config
@@ -61,11 +62,21 @@ def _rewrite(source: Source, store: Store, info: PathInfo, moved: dict[StorePath
         return path
     own = {info.path.hash_part.encode(): path.hash_part.encode()}
     with store.intake() as intake:
-        tree = intake.add_nar(rewrite_stream(rewrite_stream(read_nar(source, info), names), own))
+        # Whoever gave one NAR may give another the second time, and nobody would ever doubt what has this name.
+        again = ModuloHasher("sha256", path.hash_part)
+        tree = intake.add_nar(_watched(rewrite_stream(rewrite_stream(read_nar(source, info), names), own), again))
+        if (found := again.finish()) != address.hash:
+            raise ContentMismatchError(directory.print(path), address.hash, found)
         if refers_to_itself:
             references = sorted([*references, path])
         intake.register([(tree, PathInfo(path, tree.nar_hash, tree.nar_size, references, ca=str(address)))])
     return path
+
+
+def _watched(pieces: Iterable[bytes], hasher: ModuloHasher) -> Iterator[bytes]:
+    for piece in pieces:
+        hasher.update(piece)
+        yield piece
 
 
 def _name(store: Store, path: StorePath) -> bytes:
