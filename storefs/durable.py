@@ -108,8 +108,7 @@ def replace_file(path: str, content: bytes, mode: int = 0o644) -> None:
 
 def replace_by_pieces(path: str, pieces: Iterable[bytes], mode: int = 0o644) -> None:
     """Like `replace_file`, of contents that come in pieces; what getting the next one raises ends it, too."""
-    temporary = temporary_name(path)
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    temporary, fd = _create_beside(path, mode)
     try:
         try:
             for piece in pieces:
@@ -124,6 +123,16 @@ def replace_by_pieces(path: str, pieces: Iterable[bytes], mode: int = 0o644) -> 
         os.unlink(temporary)
         raise
     sync_directory(os.path.dirname(path) or ".")
+
+
+def _create_beside(path: str, mode: int) -> tuple[str, int]:
+    """Create a temporary file; one of this name may be a dead process's, or of another machine in the same folder."""
+    while True:
+        temporary = temporary_name(path)
+        try:
+            return temporary, os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        except FileExistsError:
+            continue
 
 
 def replace_symlink(path: str, target: str) -> None:

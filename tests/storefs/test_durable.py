@@ -36,6 +36,18 @@ def test_pieces_that_break_off_leave_the_old_file_alone(scratch: Path) -> None:
     assert os.listdir(scratch) == ["file"]
 
 
+def test_a_temporary_file_of_somebody_else_is_left_alone(scratch: Path) -> None:
+    # Processes of containers have few different ids, and share file:// caches.
+    path = scratch / "file"
+    number = int(os.path.basename(temporary_name(str(path))).split("-")[2])
+    theirs = [scratch / f".tmp-{os.getpid()}-{number + each}-file~" for each in (1, 2)]
+    for each in theirs:
+        each.write_bytes(b"theirs")
+    replace_file(str(path), b"ours")
+    assert path.read_bytes() == b"ours"
+    assert [each.read_bytes() for each in theirs] == [b"theirs", b"theirs"]
+
+
 def test_a_temporary_name_says_whose_it_is_and_is_given_once() -> None:
     names = {temporary_name("/folder/name.txt") for _ in range(100)}
     assert len(names) == 100
