@@ -130,8 +130,10 @@ class Substitution:
             return
         self.fetch_all([path])
 
-    def fetch_all(self, paths: Collection[StorePath]) -> None:
+    def fetch_all(self, paths: Collection[StorePath], held: frozenset[StorePath] = frozenset()) -> None:
         """Make paths and everything they refer to valid, as far as possible.
+
+        `held` are those that wait for these: they are not waited for.
 
         Raises:
             SubstitutionError: the first that could not be had; the others are there.
@@ -139,17 +141,17 @@ class Substitution:
         plan = self._plan(paths)
         for info in plan:
             self._store.add_temp_root(info.path)
-        ours, others = self._claim(plan)
+        ours, others = self._claim([info for info in plan if info.path not in held])
         groups = _group(ours)
         try:
             if len(groups) == 1:
-                errors = [self._fetch_group(groups[0])]
+                errors = [self._fetch_group(groups[0], held)]
             elif groups:
                 from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415  8 ms, for who fetches
 
                 keep_freed_memory()
                 with ThreadPoolExecutor(min(_WORKERS, len(groups)), "fetch") as pool:
-                    errors = list(pool.map(self._fetch_group, groups))
+                    errors = list(pool.map(lambda group: self._fetch_group(group, held), groups))
             else:
                 errors = []
         finally:
@@ -242,7 +244,7 @@ class Substitution:
                 if event is not None:
                     event.set()
 
-    def _fetch_group(self, group: Sequence[PathInfo]) -> SubstitutionError | None:
+    def _fetch_group(self, group: Sequence[PathInfo], held: frozenset[StorePath]) -> SubstitutionError | None:
         """Fetch some paths and register them together; returns the first failure."""
         failure: SubstitutionError | None = None
         inside = {info.path for info in group}
@@ -263,7 +265,9 @@ class Substitution:
                         continue
                     done.append(taken)
                 intake.prepare()  # before waiting for groups that do the same
-                self._await_references(done, inside)
+                untold = self._await_references(done, held | inside)
+                if untold:
+                    self._fetch_untold(untold, intake, done, held | inside)
                 ready = self._registrable(done)
                 if ready:
                     intake.register(ready)
@@ -296,26 +300,42 @@ class Substitution:
         for source, narinfos in by_source.items():
             source.prefetch(narinfos)
 
-    def _await_references(self, done: Sequence[tuple[Tree, PathInfo]], inside: set[StorePath]) -> None:
+    def _await_references(self, done: Sequence[tuple[Tree, PathInfo]], held: Collection[StorePath]) -> set[StorePath]:
         """Wait for what other threads are fetching and these paths refer to; those groups began earlier.
 
-        What nobody fetches was not told by the source that was asked first, and not believed: it is fetched now.
+        Returns what nobody fetches: it was not told by the source that was asked first, and not believed.
         """
         untold: set[StorePath] = set()
         for _, info in done:
             for reference in info.references:
-                if reference not in inside:
+                if reference not in held:
                     with self._lock:
                         event = self._under_way.get(reference)
                     if event is not None:
                         event.wait()
                     elif not self._store.is_valid(reference):
                         untold.add(reference)
-        if untold:
+        return untold
+
+    def _fetch_untold(
+        self, untold: set[StorePath], intake: Intake, done: Sequence[tuple[Tree, PathInfo]], held: frozenset[StorePath]
+    ) -> None:
+        """Fetch references that are known only now; they may refer to paths of this group, which go first."""
+        while untold:
+            ready = self._registrable(done)
+            if ready:
+                intake.register(ready)
+            failure = None
             try:
-                self.fetch_all(untold)
+                self.fetch_all(untold, held)
             except SubstitutionError as error:
-                warn(str(error))
+                failure = error
+            left = untold - self._store.valid_paths(untold)
+            if len(left) == len(untold):
+                if failure is not None:
+                    warn(str(failure))
+                return
+            untold = left
 
     def _registrable(self, done: Sequence[tuple[Tree, PathInfo]]) -> list[tuple[Tree, PathInfo]]:
         """Those whose references are valid or among them, in an order that lets one pass decide."""

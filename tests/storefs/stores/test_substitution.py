@@ -200,6 +200,34 @@ def test_what_a_liar_leaves_out_is_fetched_from_who_is_believed(
     assert all(store.is_valid(path_named(name)) for name in ("top", "left", "right", "bottom"))
 
 
+@pytest.mark.parametrize(
+    "told", [{"top": "inner", "inner": "bottom"}, {"top": "inner"}], ids=["one is left out", "two in a row"]
+)
+def test_what_a_liar_leaves_out_may_need_what_it_tells(
+    told: dict[str, str],
+    cache: HandMadeCache,
+    server: HttpServer,
+    store: LocalStore,
+    config: Config,
+    opened: Open,
+    expects_warnings: Warnings,
+) -> None:
+    chain = ["bottom", "inner", "outer"]
+    for name, references in (("bottom", []), ("inner", ["bottom"]), ("outer", ["inner"]), ("top", ["inner", "outer"])):
+        cache.add(name, references)
+    liar = HandMadeCache(StoreDir(config.store_dir), priority=10)
+    for name in [*chain, "top"]:
+        said = f"References: {path_named(told[name]).base_name if name in told else ''}\n".encode()
+        liar.files[cache.key(name)] = re.sub(rb"References: .*\n", said, cache.files[cache.key(name)])
+    with HttpServer(liar.files) as bad:
+        substitution = opened(server.url, bad.url)
+        fetching = threading.Thread(target=substitution.fetch, args=(path_named("top"),), daemon=True)
+        fetching.start()
+        fetching.join(10)
+        assert not fetching.is_alive()
+    assert all(store.is_valid(path_named(name)) for name in [*chain, "top"])
+
+
 def test_caches_of_other_stores_are_not_asked(
     cache: HandMadeCache, server: HttpServer, opened: Open, expects_warnings: Warnings
 ) -> None:
