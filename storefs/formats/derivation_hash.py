@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from storefs.formats.derivation import DEFERRED, FIXED, FLOATING, IMPURE, INPUT_ADDRESSED, BadDerivationError
 from storefs.formats.hashes import Hash, hash_bytes
-from storefs.formats.store_path import output_path_name
+from storefs.formats.store_path import check_name, output_path_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -154,6 +154,7 @@ def check_output_paths(
 
     Raises:
         BadDerivationError: it does not.
+        BadStorePath: an output has a name that no path can have.
     """
     shown = derivation.name if path is None else store_dir.print(path)
     kind = derivation.kind()
@@ -169,6 +170,8 @@ def check_output_paths(
                 raise BadDerivationError(f"derivation '{shown}' names output paths that can't be known yet")
             expected = store_dir.make_output_path(name, masked.hash, derivation.name)
         else:
+            # Nobody else looks at the name, which becomes part of file names before there is a path.
+            check_name(output_path_name(derivation.name, name), f"{shown}!{name}")
             continue
         text = store_dir.print(expected)
         if output.path != expected:

@@ -82,6 +82,15 @@ def test_a_fixed_output_without_a_proper_hash_is_refused(store: LocalStore, text
         add(store, derivation, "good")
 
 
+@pytest.mark.parametrize("name", ["a/../b", "a\0b", 'a"b', "x" * 212])
+def test_an_output_whose_path_is_not_known_yet_has_a_proper_name(store: LocalStore, name: str) -> None:
+    output = DerivationOutput(None, "r:sha256")
+    good, bad = (Derivation("d", {each: output}, {}, set(), "system", "/bin/sh", [], {}) for each in ("dev", name))
+    add(store, good, "d")
+    with pytest.raises(StoreError, match=r"illegal character|longer than"):
+        add(store, bad, "d")
+
+
 def test_the_same_holds_for_archives(store: LocalStore) -> None:
     text = honest(store).unparse(store.directory)
     path = store.directory.make_text_path("evil.drv", hash_bytes("sha256", text))
