@@ -40,7 +40,7 @@ class SshMaster:
     def __init__(self, config: Config, uri: str, key: str = "", host_key: str = "") -> None:
         base, _, query = uri.partition("?")
         scheme, separator, host = base.partition("://")
-        if not separator or not host or host.startswith("-"):
+        if not separator or not host or host.lstrip("[").startswith("-"):
             raise UsageError(f"invalid SSH host in '{uri}'")
         self.uri = base
         self.scheme = scheme

@@ -75,7 +75,7 @@ def test_localhost_needs_no_ssh(config: Config) -> None:
     assert say(config, "ssh://localhost", "cat") == b"hello\n"
 
 
-@pytest.mark.parametrize("uri", ["ssh://", "host", "ssh://-oProxyCommand=evil"])
+@pytest.mark.parametrize("uri", ["ssh://", "host", "ssh://-oProxyCommand=evil", "ssh://[-oProxyCommand=evil]"])
 def test_what_is_no_host_is_refused(config: Config, uri: str) -> None:
     with pytest.raises(UsageError, match="invalid SSH host"):
         SshMaster(config, uri)
