@@ -15,7 +15,7 @@ import json
 from storefs.errors import StoreError
 from storefs.formats.hashes import BadHash, parse_hash
 from storefs.formats.json_input import parse_json
-from storefs.formats.store_path import MAX_NAME_LENGTH, StorePath
+from storefs.formats.store_path import MAX_NAME_LENGTH, NAME_CHARACTERS, StorePath
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def parse_drv_output(text: str) -> DrvOutput:
     """Read `sha256:HASH!OUTPUT`; raises BadRealisationError."""
     digest, separator, name = text.partition("!")
     # A name goes into file names of caches and into keys of the database.
-    if not separator or not name or len(name) > MAX_NAME_LENGTH or "/" in name or "\0" in name:
+    if not separator or not name or len(name) > MAX_NAME_LENGTH or not NAME_CHARACTERS.issuperset(name):
         raise BadRealisationError(f"Invalid derivation output id {text}")
     try:
         return DrvOutput(parse_hash(digest, None), name)
@@ -172,7 +172,7 @@ def parse_realisation(data: bytes | str, whence: str) -> Realisation:
 
     signatures = value.get("signatures", [])
     dependencies = value.get("dependentRealisations", {})
-    if not isinstance(signatures, list) or not all(isinstance(each, str) for each in signatures):
+    if not isinstance(signatures, list) or not all(isinstance(each, str) and each.isprintable() for each in signatures):
         raise BadRealisationError(f"Drv output info file '{whence}' is corrupt: bad signatures")
     if not isinstance(dependencies, dict) or not all(isinstance(each, str) for each in dependencies.values()):
         raise BadRealisationError(f"Drv output info file '{whence}' is corrupt: bad dependencies")

@@ -31,7 +31,9 @@ def test_what_older_releases_left_out_is_empty() -> None:
     assert parse_realisation(text, "here") == Realisation(parse_drv_output(OUT), PATH)
 
 
-@pytest.mark.parametrize("text", ["", "x", "sha256:00!out", "!out", OUT.removesuffix("out"), OUT + "/../x", OUT * 4])
+@pytest.mark.parametrize(
+    "text", ["", "x", "sha256:00!out", "!out", OUT.removesuffix("out"), OUT + "/../x", OUT * 4, OUT + "\ud800"]
+)
 def test_a_name_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(BadRealisationError, match="Invalid derivation output id"):
         parse_drv_output(text)
@@ -49,6 +51,7 @@ def test_a_name_that_is_none_is_refused(text: str) -> None:
         TEXT.replace(b"[", b"{").replace(b"]", b"}"),
         TEXT.replace(PATH.base_name.encode(), b"../x"),
         TEXT.replace(b'"%s"' % OTHER.base_name.encode(), b"1"),
+        TEXT.replace(b"k:AA==", b"\\ud800"),
         b"\xff",
     ],
 )
