@@ -102,6 +102,10 @@ def save_build_log(config: Config, drv_path: StorePath, chunks: Iterable[bytes])
         log.close()
         os.unlink(partial)
         raise
+    try:
+        os.unlink(path.removesuffix(".bz2"))  # one that was kept uncompressed, which would be found first
+    except FileNotFoundError:
+        pass
 
 
 def find_build_log(config: Config, drv_path: StorePath) -> str | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from builder.build_log import LineSplitter, find_build_log, open_build_log, read_build_log
+from builder.build_log import LineSplitter, find_build_log, open_build_log, read_build_log, save_build_log
 from storefs.formats.store_path import StorePath
 
 if TYPE_CHECKING:
@@ -38,6 +38,18 @@ def test_a_silent_build_has_an_empty_log(config: Config, settings: dict[str, str
     assert b"".join(read_build_log(path)) == b""
     if path.endswith(".bz2"):
         assert bz2.decompress(Path(path).read_bytes()) == b""
+
+
+@pytest.mark.parametrize("compress", ["false", "true"])
+def test_a_log_from_elsewhere_takes_the_place_of_one_that_is_here(config: Config, compress: str) -> None:
+    log = open_build_log(config.with_settings([("compress-build-log", compress)]), DRV)
+    assert log is not None
+    log.write(b"ours\n")
+    log.close()
+    save_build_log(config, DRV, [b"the", b"irs\n"])
+    path = find_build_log(config, DRV)
+    assert path is not None
+    assert b"".join(read_build_log(path)) == b"theirs\n"
 
 
 def test_no_log_is_kept_where_none_is_wanted(config: Config) -> None:
