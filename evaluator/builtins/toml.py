@@ -32,6 +32,8 @@ def prim_fromTOML(state: EvalState, text: object) -> object:  # noqa: N802
         raise EvalError("while parsing TOML: invalid UTF-8") from None
     except tomllib.TOMLDecodeError as error:
         raise EvalError(f"while parsing TOML: {error}") from None
+    except ValueError:  # Python reads no integer of thousands of digits
+        raise EvalError("while parsing TOML: a number does not fit into 64 bits") from None
     except RecursionError:
         raise EvalError("while parsing TOML: it is nested too deeply") from None
     return _from_toml(value, dates)

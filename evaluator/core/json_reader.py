@@ -291,7 +291,7 @@ class Reader:
 def large_number(text, whole):
     """Return the value of a number that is a float or has many digits."""
     number = float(text)
-    if whole and number < 1e20:
+    if whole and abs(number) < 1e20:
         integer = int(text)
         if -0x8000000000000000 <= integer <= 0x7FFFFFFFFFFFFFFF:
             return integer

@@ -23,3 +23,9 @@ def test_toml_dates_need_a_feature() -> None:
 def test_what_is_not_toml_is_an_error(text: str) -> None:
     with pytest.raises(EvalError, match=r"while parsing TOML|null bytes"):
         value(f'builtins.fromTOML "{text}"')
+
+
+@pytest.mark.parametrize("sign", ["", "-"])
+def test_a_number_of_thousands_of_digits_is_an_error(sign: str) -> None:
+    with pytest.raises(EvalError, match="does not fit into 64 bits"):
+        value(f'builtins.fromTOML "a = {sign}{"1" * 5000}"')

@@ -31,6 +31,12 @@ def test_numbers_beyond_64_bits() -> None:
         value('builtins.fromJSON "18446744073709551615"')
 
 
+@pytest.mark.parametrize("sign", ["", "-"])
+def test_a_number_of_thousands_of_digits_is_an_error(sign: str) -> None:
+    with pytest.raises(EvalError, match="number overflow"):
+        value(f'builtins.fromJSON "{sign}{"1" * 5000}"')
+
+
 # Answers of real Nix 2.8, found by asking it.
 @pytest.mark.parametrize(
     ("text", "written"),
