@@ -2,7 +2,7 @@
 from evaluator.core.calls cimport call1, coerce, is_derivation
 from evaluator.core.text_buffer cimport TextBuffer
 from evaluator.core.values cimport (
-    ContextString, Func, NULL, Path, Thunk, force_thunk, make_string, position_of, show_type,
+    ContextString, Func, NULL, Path, Thunk, check_stack, force_thunk, make_string, position_of, show_type,
 )
 
 cimport cython

@@ -18,6 +18,7 @@ else:
         ContextString,
         Path,
         Thunk,
+        check_stack,
         force_thunk,
         make_string,
         position_of,
@@ -143,6 +144,7 @@ class _Writer:
         elif type(value) is int:
             out.put_int(value)
         elif type(value) is list or isinstance(value, dict):
+            check_stack()  # an `ulimit -v` leaves less of it than so many levels need
             if depth >= _MOST_LEVELS:
                 raise EvalError("stack overflow; max-call-depth exceeded", NO_POS)
             if type(value) is list:

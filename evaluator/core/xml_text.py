@@ -12,7 +12,17 @@ from evaluator.errors import NO_POS, EvalError
 
 if not cython.compiled:
     from evaluator.core.calls import is_derivation
-    from evaluator.core.values import NULL, ContextString, Func, Path, Thunk, force_thunk, make_string, position_of
+    from evaluator.core.values import (
+        NULL,
+        ContextString,
+        Func,
+        Path,
+        Thunk,
+        check_stack,
+        force_thunk,
+        make_string,
+        position_of,
+    )
 
 # Every level costs two blanks on each line beneath it, so the text of a cycle would fill the memory quickly.
 _WIDEST_INDENT = 2 * 4000
@@ -78,6 +88,7 @@ class _Writer:
         return 0
 
     def value(self, value, indent: cython.int):
+        check_stack()
         if indent > _WIDEST_INDENT:
             raise EvalError("stack overflow; max-call-depth exceeded", NO_POS)
         if type(value) is Thunk:

@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluator.errors import EvalError, NixTypeError
+from evaluator.core.values import set_stack_size
+from evaluator.errors import EvalError, NixTypeError, StackOverflow
 from tests.evaluator.evaluating import new_state, value
+from tests.lang.programs import on_deep_stack
 
 DOCUMENTS = st.recursive(
     st.none()
@@ -66,3 +68,13 @@ def test_functions_have_no_json() -> None:
 def test_deep_json_is_an_error_and_not_a_crash() -> None:
     with pytest.raises(EvalError, match="stack overflow"):
         value("builtins.toJSON (builtins.foldl' (a: b: [ a ]) 1 (builtins.genList (x: x) 20000))")
+
+
+@pytest.mark.parametrize("builtin", ["toJSON", "toXML"])
+def test_where_little_stack_is_left_deep_values_are_an_error_and_not_a_crash(builtin: str) -> None:
+    def write() -> None:
+        set_stack_size(150_000)
+        value(f"builtins.{builtin} (builtins.foldl' (a: b: [ a ]) 1 (builtins.genList (x: x) 3900))")
+
+    with pytest.raises(StackOverflow):
+        on_deep_stack(write)
