@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 
 from storefs.errors import StoreError
 from storefs.formats.hashes import Hash
@@ -55,9 +56,11 @@ class NarHashers:
         for process in self._processes:
             process.kill()  # it changes nothing, and may be at a large tree that nobody wants any more
             process.wait()
-            for stream in (process.stdin, process.stdout):
-                assert stream is not None
-                stream.close()
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdout.close()
+            with suppress(BrokenPipeError):  # a question that it never got is sent again
+                process.stdin.close()
         self._processes.clear()
 
     @property

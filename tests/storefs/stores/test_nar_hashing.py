@@ -59,7 +59,9 @@ def test_a_process_that_was_killed_is_done_without(local_store: LocalStore, scra
     [root] = add_trees(local_store, scratch)
     with hashers(local_store) as them:
         expected = them.hash(root, 1)
-        os.kill(them.processes[0], signal.SIGKILL)
+        [pid] = them.processes
+        os.kill(pid, signal.SIGKILL)
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
         assert them.hash(root, 1) == expected
 
 
