@@ -58,6 +58,7 @@ def test_to_another_machine_and_back(run: Runner, scratch: Path) -> None:
 
 @pytest.mark.fuse
 def test_what_was_copied_can_be_seen_there_without_another_command(run: Runner, scratch: Path) -> None:
+    (scratch / "store").mkdir()  # an ordinary user's other programs see a store whose directory is there and his
     one, two = two_paths(run, scratch)
     run("nix-copy-closure", "--to", program(scratch, {"NIX_STATE_DIR": f"{scratch}/there"}, f"{BIN}/nix-store"), two)
     assert Path(one).read_text() == "hello"
