@@ -17,6 +17,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+from contextlib import suppress
 
 from storefs.durable import replace_symlink, sync_directory
 from storefs.errors import StoreError
@@ -72,9 +73,9 @@ def default_profile(home: str, state_dir: str, user: str) -> str:
     try:
         if not os.path.lexists(link):
             system = os.geteuid() == 0
-            os.symlink(
-                f"{state_dir}/profiles/default" if system else f"{state_dir}/profiles/per-user/{user}/profile", link
-            )
+            profile = f"{state_dir}/profiles/default" if system else f"{state_dir}/profiles/per-user/{user}/profile"
+            with suppress(FileExistsError):  # another process made it just now
+                os.symlink(profile, link)
         return os.path.normpath(os.path.join(home, os.readlink(link)))
     except OSError:
         return link

@@ -382,8 +382,11 @@ def _make_directories(config: Config) -> None:
     state = config.state_dir
     for name in ("gcroots/auto", "profiles", "temproots"):
         make_directories(f"{state}/{name}")
-    if not os.path.lexists(f"{state}/gcroots/profiles"):
-        os.symlink(f"{state}/profiles", f"{state}/gcroots/profiles")
+    try:
+        if not os.path.lexists(f"{state}/gcroots/profiles"):
+            os.symlink(f"{state}/profiles", f"{state}/gcroots/profiles")
+    except FileExistsError:
+        pass  # several processes open a new store at once, and another one was faster
     # The bytes are nobody's business but through the mount or the daemon.
     make_directories(config.verglas_dir, mode=0o700)
     make_directories(f"{config.verglas_dir}/blobs")

@@ -211,6 +211,17 @@ def test_default_profile_is_linked_once(scratch: Path) -> None:
     assert default_profile(str(scratch), "/state", "joe") == f"{scratch}/mine/profile"
 
 
+def test_default_profile_that_another_process_links_at_the_same_time(
+    scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def look_too_early(link: str) -> bool:
+        os.symlink("mine/profile", link)
+        return False
+
+    monkeypatch.setattr(os.path, "lexists", look_too_early)
+    assert default_profile(str(scratch), "/state", "joe") == f"{scratch}/mine/profile"
+
+
 @pytest.mark.oracle
 def test_real_nix_env_lists_and_rolls_back_ours(scratch: Path) -> None:
     nix = RealNix(scratch / "nix")
