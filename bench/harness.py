@@ -152,11 +152,13 @@ class Bench:
         environ_of_peer = {**self.environ, **(peer_environ or {})}
         rounds = self._pairs or pairs
         ours_seconds, peer_seconds = [], []
+        both = (
+            (ours, self.environ, before_ours, ours_seconds),
+            (peer, environ_of_peer, before_peer, peer_seconds),
+        )
         for index in range(-1 if warm_up else 0, rounds):
-            for action, environ, before, seconds in (
-                (ours, self.environ, before_ours, ours_seconds),
-                (peer, environ_of_peer, before_peer, peer_seconds),
-            ):
+            # Each goes first in every other pair: what one leaves to be written or dropped, the next one pays for.
+            for action, environ, before, seconds in both if index % 2 == 0 else reversed(both):
                 if before is not None:
                     before()
                 taken = _measure(action, environ, self.scratch, clock)
