@@ -11,9 +11,11 @@ import json
 import os
 import secrets
 import select
+import signal
 import socket
 import threading
 import time
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
@@ -55,6 +57,8 @@ class ControlThread:
         os.makedirs(sockets_dir(verglas_dir), mode=0o700, exist_ok=True)
         self._directory = os.open(sockets_dir(verglas_dir), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self._wake = os.eventfd(0, os.EFD_CLOEXEC)
+        self._signals, self._signals_in = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._on_signal: Callable[[int], None] | None = None
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(through_descriptor(self._directory, self.name))
         self._listener.listen(64)
@@ -63,6 +67,15 @@ class ControlThread:
     def start(self) -> None:
         """Begin to listen."""
         self._thread.start()
+
+    def take_signals(self, act: Callable[[int], None]) -> None:
+        """Call `act` in this thread for every signal that has a handler. Call it before `start`, in the main thread.
+
+        A handler runs between two instructions of the main thread, which may have begun to wait for a request just
+        after the signal came; signal.set_wakeup_fd() has no such gap.
+        """
+        self._on_signal = act
+        signal.set_wakeup_fd(self._signals_in, warn_on_full_buffer=False)
 
     def soon(self, errand: Callable[[], None]) -> None:
         """Run something in this thread, later. Safe in signal handlers and any thread; never blocks."""
@@ -79,14 +92,17 @@ class ControlThread:
         except FileNotFoundError:
             pass
         self._listener.close()
-        os.close(self._directory)
-        os.close(self._wake)
+        if self._on_signal is not None:
+            signal.set_wakeup_fd(-1)
+        for fd in (self._directory, self._wake, self._signals, self._signals_in):
+            os.close(fd)
 
     def _run(self) -> None:
         with open("/proc/self/mountinfo", "rb") as table:
             poll = select.poll()
             poll.register(self._listener, select.POLLIN)
             poll.register(self._wake, select.POLLIN)
+            poll.register(self._signals, select.POLLIN)
             if self._watch is not None:
                 poll.register(table, select.POLLPRI | select.POLLERR)
             due = 0.0
@@ -105,6 +121,8 @@ class ControlThread:
                     if fd == self._wake:
                         os.eventfd_read(self._wake)
                         self._run_errands()
+                    elif fd == self._signals:
+                        self._run_signals()
                     elif fd == table.fileno():
                         self._carefully(self._watch)
                     else:
@@ -117,6 +135,11 @@ class ControlThread:
             except Empty:
                 return
             self._carefully(errand)
+
+    def _run_signals(self) -> None:
+        assert self._on_signal is not None
+        for number in os.read(self._signals, 1024):
+            self._carefully(partial(self._on_signal, number))
 
     def _carefully(self, action: Callable[[], None] | None) -> None:
         """Run something; a failure is reported and ends neither the thread nor the mount."""

@@ -70,6 +70,8 @@ class KernelServer:
         report: called, in any thread, with a line of text and an inode when a request failed: a person should know.
     """
 
+    wakes_for_signals = False
+
     def __init__(self, fd: int, view: View, report: Callable[[str, Inode | None], None], *, passthrough: bool) -> None:
         if sys.byteorder != "little":
             raise UnsupportedKernelError("records are little-endian; this machine is not")

@@ -29,6 +29,8 @@ class _LazyOperations(Operations):
 class LazyPyfuse3Server(Pyfuse3Server):
     """One connection; see `Pyfuse3Server`. Views are asked in the serving thread only."""
 
+    wakes_for_signals = True
+
     def make_operations(self, view: View, report: Callable[[str, Inode | None], None]) -> Operations:
         """Return handlers that can wait."""
         return _LazyOperations(view, report)

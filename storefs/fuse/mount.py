@@ -49,7 +49,12 @@ _MOST_DESCRIPTORS = 65536
 
 
 class Transport(Notifier, Protocol):
-    """What serves the kernel's requests."""
+    """What serves the kernel's requests.
+
+    `wakes_for_signals` says whether its loop has a wake-up of its own, after which handlers in Python run at once.
+    """
+
+    wakes_for_signals: bool
 
     def serve(self, ready: Callable[[], None]) -> None:
         """Answer until the file system is unmounted."""
@@ -167,11 +172,11 @@ class MountServer:
         """Prepare the process to serve; `ready` is called when the first request has been answered."""
         self._ready = ready
         _raise_descriptor_limit()
-        signal.signal(signal.SIGTERM, self._on_signal)
-        signal.signal(signal.SIGINT, self._on_signal)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+            signal.signal(number, self._after_signal)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        signal.signal(signal.SIGUSR1, lambda *_: self._control.soon(self._log_statistics))
-        faulthandler.register(signal.SIGUSR1, file=sys.stderr, all_threads=True, chain=True)
+        if not self._transport.wakes_for_signals:
+            self._control.take_signals(self._on_signal)
         self._control.start()
 
     def run(self) -> None:
@@ -232,7 +237,18 @@ class MountServer:
                 syscalls.mount("", mount.target, "", flags)
                 logs.warn(f"'{mount.target}' was made writable; it is read-only again")
 
-    def _log_statistics(self) -> None:
+    def _on_signal(self, number: int) -> None:
+        if number == signal.SIGUSR1:
+            self._log_state()
+            return
+        if not self._attachment.device:
+            # Somebody else's mount: it stays, dead, until they unmount it.
+            os._exit(128 + number)  # child of a command that has ended
+        self._attachment.detach()
+
+    def _log_state(self) -> None:
+        # Not faulthandler.register(): it reads frames that other threads are changing, which ended the process.
+        faulthandler.dump_traceback(sys.stderr, all_threads=True)
         for name, value in self.statistics().items():
             logs.info(f"{name}: {value}")
 
@@ -252,11 +268,11 @@ class MountServer:
         where = "" if inode is None else f"store path '{self._view.store_path_of(inode, self._side_forest)}': "
         logs.warn(where + text)
 
-    def _on_signal(self, number: int, frame: object) -> None:
-        if not self._attachment.device:
-            # Somebody else's mount: it stays, dead, until they unmount it.
-            os._exit(128 + number)  # child of a command that has ended
-        self._control.soon(self._attachment.detach)
+    # In the main thread.
+
+    def _after_signal(self, number: int, frame: object) -> None:
+        if self._transport.wakes_for_signals:
+            self._control.soon(lambda: self._on_signal(number))
         if number == signal.SIGINT:
             signal.signal(number, signal.SIG_DFL)  # a second ^C is meant; a service manager repeats itself
 

@@ -233,6 +233,8 @@ class Pyfuse3Server:
         report: called, in any thread, with a line of text and an inode when a request failed: a person should know.
     """
 
+    wakes_for_signals = False
+
     def __init__(self, fd: int, view: View, report: Callable[[str, Inode | None], None]) -> None:
         self._operations = self.make_operations(view, report)
         self._fd = fd

@@ -445,9 +445,18 @@ class TestFailures:
 
     def test_a_signal_shows_stacks_and_counters(self, store: MountedStore) -> None:
         assert not (store.root / "nothing").exists()  # one request at least, whatever other tests have asked for
-        os.kill(int(str(store.status()["pid"])), signal.SIGUSR1)
-        wait_until(lambda: "requests lookup: " in store.log and "most recent call first" in store.log)
-        assert store.root.exists()
+        process = int(str(store.status()["pid"]))
+        for count in range(1, 31):  # though no request comes that would wake the serving thread
+            os.kill(process, signal.SIGUSR1)
+            wait_until(lambda count=count: store.log.count("requests lookup: ") >= count)  # type: ignore[misc]
+        assert "most recent call first" in store.log
+
+    def test_signals_do_not_disturb_what_is_being_served(self, store: MountedStore) -> None:
+        process = int(str(store.status()["pid"]))
+        for index in range(1000):  # the stacks of all threads are read while they change
+            os.kill(process, signal.SIGUSR1)
+            assert not (store.root / f"nothing{index}").exists()
+            assert store.status()["pid"] == process
 
     def test_bad_control_requests_are_refused(self, store: MountedStore) -> None:
         for request in ({"op": "nonsense"}, {}, {"op": "forget", "names": 5}):
