@@ -39,6 +39,7 @@ def check_invariants(store: LocalStore, *, contents: bool = True) -> None:
                 "realised",
             )
         }
+        tables["staged"] = list(txn.cursor(env.staged).iternext())
         tables["dying"] = list(txn.cursor(env.dying).iternext())
         tables["dead_blobs"] = list(txn.cursor(env.dead_blobs).iternext())
         next_id = NUMBER.unpack(txn.get(KEY_NEXT_ID, db=env.meta) or NUMBER.pack(1))[0]
@@ -112,6 +113,9 @@ def _check_trees(
 
     for root in roots:
         visit(root)
+    for key, _ in tables["staged"]:
+        assert KEY.unpack(key)[0] in dirs, "a part of a tree that nobody holds"
+        visit(KEY.unpack(key)[0])
     for key, value in tables["dying"]:
         inode = DYING_KEY.unpack(key)[0]
         if inode in dirs or inode in nodes:
@@ -150,6 +154,7 @@ def check_nothing_is_left(store: LocalStore) -> None:
     with env.snapshot() as txn:
         named = {key[:32] for key, value in txn.cursor(env.files).iternext()}
         assert txn.stat(env.dying)["entries"] == 0
+        assert txn.stat(env.staged)["entries"] == 0
         assert txn.stat(env.dead_blobs)["entries"] == 0
     assert set(store.blobs.all_digests()) <= named
     assert not list(store.blobs.stale_areas())

@@ -263,6 +263,22 @@ class IntakeArea:
                 self._link(self._links[digest], self._store.path(digest))
             self.published.add(digest)
 
+    def hand_over(self) -> tuple[list[bytes], WriteBehind]:
+        """Publish, and return every blob that this addition relies on, and who has begun to write them to the disk.
+
+        For `sync`, which another thread may call while this one goes on; then `let_go`.
+        """
+        self.publish()
+        behind, self.behind = self.behind, WriteBehind(self.path)
+        return list(self._links), behind
+
+    def let_go(self, digests: list[bytes]) -> None:
+        """Forget blobs that committed rows name: those keep them."""
+        for digest in digests:
+            os.unlink(self._links.pop(digest))
+            self._fresh.discard(digest)
+            self.published.discard(digest)
+
     def read(self, digest: bytes) -> bytes:
         """Contents that this addition relies on."""
         with open(self._links[digest], "rb") as file:
@@ -276,14 +292,18 @@ class IntakeArea:
         self._link(self._links[digest], path)
         return True
 
-    def sync(self, digests: list[bytes]) -> None:
-        """Make these blobs, bytes and names, durable."""
-        error = self.behind.finish()
+    def sync(self, digests: list[bytes], behind: WriteBehind | None = None) -> None:
+        """Make these blobs, bytes and names, durable; ``behind`` is who has begun to write them."""
+        error = (behind or self.behind).finish()
+        if error is not None:  # the kernel tells of a failed write once, so the sync below may not hear of it
+            raise write_error(self._store.directory, error) from error
+        self.sync_names(digests)
+
+    def sync_names(self, digests: list[bytes]) -> None:
+        """Make these blobs durable, of which nobody has begun to write any."""
         if not digests:
             return
         try:
-            if error is not None:
-                raise error  # the kernel tells of a failed write once, so the sync below may not hear of it
             if len(digests) > SYNC_ONE_BY_ONE:
                 sync_file_system(self._store.directory)
                 return

@@ -11,7 +11,8 @@ from _thread import allocate_lock, start_new_thread
 from itertools import chain
 
 from storefs.castore.blobs import BLOB_MODE, write_error
-from storefs.castore.digest import Digester, digest_bytes
+from storefs.castore.contents import ENTRY_WEIGHT
+from storefs.castore.digest import Digester
 from storefs.castore.host_tree import HostRegular
 from storefs.castore.trees import DirectoryNode, FileNode, IngestedTree, LinkNode, file_key
 from storefs.formats.hashes import Hash, new_hashlib
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from storefs.castore.blobs import IntakeArea
+    from storefs.castore.contents import Contents
     from storefs.formats.nar import Event
 
     Buffer = bytes | bytearray | memoryview
@@ -29,77 +31,11 @@ if TYPE_CHECKING:
 # Bytes. Files up to this size are held in memory once. Larger ones go to disk piece by piece, each hashed and written
 # while it is in the processor's cache: twice as fast as doing one after the other with megabytes.
 WHOLE_LIMIT = 256 << 10
-_SPOOL_LIMIT = 32 << 20  # bytes of small contents that stay in memory; more of them wait in a file of the area
 _BATCH = 256 << 10  # bytes: pieces of the NAR are joined to this size, so that hashing releases the interpreter lock
 _LARGE = 64 << 10  # bytes: such a piece is hashed and written as it is
 _THREAD_PAYS = 16 << 20  # bytes of NAR before a second thread is worth its start; smaller ones come many at a time
 _QUEUE_DEPTH = 8
 _WRITE_BEHIND = 32 << 20  # bytes of a large file after which the disk begins to write them
-
-
-class Contents:
-    """The small contents of an addition until its transaction writes them; large ones are in the area."""
-
-    __slots__ = ("_area", "_inline_limit", "_memory", "_size", "_spool", "_spool_end", "_spooled")
-
-    def __init__(self, area: Callable[[], IntakeArea], inline_limit: int) -> None:
-        """``area`` gives the intake area, which is made only when something needs it."""
-        self._area = area
-        self._inline_limit = inline_limit
-        self._memory: dict[bytes, bytes] = {}
-        self._size = 0
-        self._spool = -1
-        self._spool_end = 0
-        self._spooled: dict[bytes, tuple[int, int]] = {}
-
-    def add(self, content: bytes) -> bytes:
-        """Keep a whole file's contents and return their digest."""
-        digest = digest_bytes(content)
-        size = len(content)
-        if size > self._inline_limit:
-            self._area().put(digest, content)
-        elif digest not in self._memory and digest not in self._spooled:
-            if self._size + size > _SPOOL_LIMIT:
-                self._spool_one(digest, content)
-            else:
-                self._memory[digest] = content
-                self._size += size
-        return digest
-
-    def is_inline(self, size: int) -> bool:
-        """Whether contents of this size live in the database."""
-        return size <= self._inline_limit
-
-    def inline(self, digest: bytes) -> bytes:
-        """Small contents that were added."""
-        content = self._memory.get(digest)
-        if content is None:
-            position, size = self._spooled[digest]
-            content = os.pread(self._spool, size, position)
-        return content
-
-    def close(self) -> None:
-        """Forget everything."""
-        self._memory.clear()
-        if self._spool >= 0:
-            os.close(self._spool)
-            self._spool = -1
-
-    def _spool_one(self, digest: bytes, content: bytes) -> None:
-        path = f"{self._area().path}/small"
-        try:
-            if self._spool < 0:
-                self._spool = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            view = memoryview(content)
-            position = self._spool_end
-            while view:
-                written = os.pwrite(self._spool, view, position)
-                view = view[written:]
-                position += written
-        except OSError as error:
-            raise write_error(path, error) from error
-        self._spooled[digest] = (self._spool_end, len(content))
-        self._spool_end = position
 
 
 class _NarHash:
@@ -204,18 +140,20 @@ def ingest_events(
     area: Callable[[], IntakeArea],
     contents: Contents,
     *,
+    make_room: Callable[[list[DirectoryNode]], None],
     move: bool = False,
     nar_sink: Callable[[bytes], object] | None = None,
 ) -> IngestedTree:
     """Take in the tree that ``events`` tell.
 
-    ``area`` gives the intake area and is asked only when something needs it.  With ``move``, files of the host that are
-    large and have one name may be renamed away.  Raises what the source raises, BlobError where bytes can't be written,
-    BadNarError for events that are no tree.
+    ``area`` gives the intake area and is asked only when something needs it.  ``make_room`` is called, with the
+    directories that are not complete, the outermost first, when ``contents`` are more than their room.  With ``move``,
+    files of the host that are large and have one name may be renamed away.  Raises what the source raises, BlobError
+    where bytes can't be written, BadNarError for events that are no tree.
     """
     nar = _NarHash(nar_sink)
     try:
-        root = _Ingest(area, contents, move, nar).run(events)
+        root = _Ingest(area, contents, make_room, move, nar).run(events)
         nar_hash, nar_size = nar.finish()
     finally:
         nar.abort()
@@ -237,9 +175,17 @@ def ingest_bytes(content: bytes, executable: bool, contents: Contents) -> Ingest
 
 
 class _Ingest:
-    def __init__(self, area: Callable[[], IntakeArea], contents: Contents, move: bool, nar: _NarHash) -> None:
+    def __init__(
+        self,
+        area: Callable[[], IntakeArea],
+        contents: Contents,
+        make_room: Callable[[list[DirectoryNode]], None],
+        move: bool,
+        nar: _NarHash,
+    ) -> None:
         self._area = area
         self._contents = contents
+        self._make_room = make_room
         self._move = move
         self._nar = nar
 
@@ -247,6 +193,7 @@ class _Ingest:
         stream = iter(events)
         writer = NarWriter()
         add = self._nar.add
+        contents = self._contents
         stack: list[DirectoryNode] = []
         root: FileNode | LinkNode | DirectoryNode | None = None
         for event in stream:
@@ -277,6 +224,9 @@ class _Ingest:
                 root = node
             if type(node) is DirectoryNode:
                 stack.append(node)
+            contents.weight += ENTRY_WEIGHT
+            if contents.weight > contents.room:
+                self._make_room(stack)
         if root is None:
             raise BadNarError("it is empty")
         return root

@@ -1,15 +1,19 @@
 """A tree between having been read and being registered: its shape in memory, its contents in an intake area.
 
-Plain values without I/O.  Made by castore/ingest.py, written to the database by metadata/tree_writer.py.
+Of a large one, parts are in the database already: `StoredNode`, which a directory record of its own holds until the
+tree is registered (stores/staging.py).  Plain values without I/O.  Made by castore/ingest.py, written to the database
+by metadata/tree_writer.py.
 """
 
 from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     from storefs.formats.hashes import Hash
 
-    Node = "FileNode | LinkNode | DirectoryNode"
+    Node: TypeAlias = "FileNode | LinkNode | DirectoryNode | StoredNode"
 
 
 class FileNode:
@@ -41,24 +45,44 @@ class LinkNode:
         self.target = target
 
 
-class DirectoryNode:
-    """A directory; ``entries`` are sorted bytewise by name."""
+class StoredNode:
+    """Whatever has its rows already: a file, a link, or a directory with all that is beneath it."""
 
-    __slots__ = ("entries",)
+    __slots__ = ("inode", "mode", "size")
+
+    def __init__(self, inode: int, size: int, mode: int) -> None:
+        self.inode = inode
+        self.size = size
+        self.mode = mode
+
+
+class DirectoryNode:
+    """A directory; ``entries`` are sorted bytewise by name.
+
+    The first ``stored`` of them are StoredNodes, which the directory records with the inodes ``holders`` hold.
+    """
+
+    __slots__ = ("entries", "holders", "stored")
 
     def __init__(self) -> None:
-        self.entries: list[tuple[bytes, FileNode | LinkNode | DirectoryNode]] = []
+        self.entries: list[tuple[bytes, FileNode | LinkNode | DirectoryNode | StoredNode]] = []
+        self.stored = 0
+        self.holders: tuple[int, ...] = ()
 
 
 class IngestedTree:
-    """A whole tree, with the hash and size of its NAR. Implements `storefs.api.Tree`."""
+    """A whole tree, with the hash and size of its NAR. Implements `storefs.api.Tree`.
 
-    __slots__ = ("nar_hash", "nar_size", "root")
+    If its root is a StoredNode, the directory record with the inode ``holder`` holds it.
+    """
+
+    __slots__ = ("holder", "nar_hash", "nar_size", "root")
 
     def __init__(self, root: FileNode | LinkNode | DirectoryNode, nar_hash: Hash, nar_size: int) -> None:
-        self.root = root
+        self.root: FileNode | LinkNode | DirectoryNode | StoredNode = root
         self.nar_hash = nar_hash
         self.nar_size = nar_size
+        self.holder = 0
 
 
 def file_key(digest: bytes, executable: bool) -> bytes:

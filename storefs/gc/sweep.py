@@ -6,13 +6,16 @@ an addition that relies on it holds a link of its own and puts it back before it
 
 from __future__ import annotations
 
+import os
+
 from storefs.castore.left_overs import digests_in_area, remove_area
 from storefs.metadata import trees
 from storefs.metadata.schema import KEY, NUMBER
+from storefs.metadata.tree_release import give_up_staged
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from storefs.castore.blobs import BlobStore, IntakeArea
     from storefs.metadata.environment import Environment, Transaction
@@ -21,13 +24,20 @@ _BATCH = 256  # blobs for each transaction: a few milliseconds
 
 
 def collect_left_overs(env: Environment, blobs: BlobStore) -> int:
-    """Remove what killed additions left and return the bytes freed; `sweep_blobs` frees what they had published."""
+    """Remove what killed additions left and return the bytes freed; `sweep_blobs` frees what they had published.
+
+    What they had written ahead is dying now.
+    """
     freed = 0
     for area in blobs.stale_areas():
+        owner = os.path.basename(area).encode()
+        _give_up(env, owner.__eq__)
         digests = digests_in_area(area)
         for start in range(0, len(digests), _BATCH):
             _mark_unnamed(env, digests[start : start + _BATCH])
         freed += remove_area(area)
+    # Where somebody has emptied the folder of areas. Asked under the write lock: whoever has a row has an area.
+    _give_up(env, lambda owner: not os.path.isdir(f"{blobs.temporary}/{os.fsdecode(owner)}"))
     return freed
 
 
@@ -88,12 +98,24 @@ def _withdraw_some(env: Environment, txn: Transaction, blobs: BlobStore, area: I
         txn.delete(digest, db=env.dead_blobs)
 
 
-def _mark_unnamed(env: Environment, digests: list[bytes]) -> int:
+def unnamed(env: Environment, digests: Iterable[bytes]) -> list[bytes]:
+    """Those blobs that no committed row names: nobody has promised yet that they are durable."""
     with env.snapshot() as txn:
-        unnamed = [digest for digest in digests if not is_named(env, txn, digest)]
-    if unnamed:
-        env.update(lambda txn: _put_unnamed(env, txn, unnamed))
-    return len(unnamed)
+        return [digest for digest in digests if not is_named(env, txn, digest)]
+
+
+def _give_up(env: Environment, is_over: Callable[[bytes], bool]) -> None:
+    with env.snapshot() as txn:
+        if not any(map(is_over, txn.cursor(env.staged).iternext(keys=False))):
+            return
+    env.update(lambda txn: give_up_staged(env, txn, is_over))
+
+
+def _mark_unnamed(env: Environment, digests: list[bytes]) -> int:
+    found = unnamed(env, digests)
+    if found:
+        env.update(lambda txn: _put_unnamed(env, txn, found))
+    return len(found)
 
 
 def _put_unnamed(env: Environment, txn: Transaction, digests: list[bytes]) -> None:

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     Transaction = lmdb.Transaction[bytes]
     T = TypeVar("T")
 
-
 # Address space, not memory and not disk: the file grows as it is used. Doubled when it is full; halved at opening until
 # the process's own limit (ulimit -v) allows it.
 DEFAULT_MAP_SIZE = 64 << 30
@@ -112,6 +111,7 @@ class Environment:
     realised: Database | None
     references: Database
     referrers: Database
+    staged: Database | None
     uses: Database
 
     def __init__(self, path: str, map_size: int, sync: bool) -> None:

@@ -24,6 +24,8 @@ it a new tree; an *inode* belongs to one file system object and is never given o
     dying         inode, serial number    u32, base name: root of a removed tree, or a directory below (serial 0), how
                                           many of its entries have been released, and, of a root, the path it had
     dead_blobs    BLAKE3 digest           u64: size of a blob that no node names any more and that may be unlinked
+    staged        inode                   name of an intake area: a directory record that holds parts of trees which the
+                                          addition with this area has written and will register, or else give up
     narinfo       see narinfo_cache.py    what binary caches said about paths
     realisations  drv hash, output name   u64 path id of what the output is, then the realisation's JSON; the hash
                                           is the derivation's hash modulo, 32 bytes
@@ -37,11 +39,11 @@ Invariants, true after every commit:
 * ``files`` names exactly the regular files in ``nodes``, each once;
 * a node record of kind BLOB in ``files`` has its blob file, complete and durable, before the commit that adds it; a
   blob file is unlinked only by a process that holds the write lock and sees no row in ``files`` that names it;
-* symbolic links and directories are never shared; inodes of ``dying`` are named by no valid path;
+* symbolic links and directories are never shared; inodes of ``dying`` and ``staged`` are named by no valid path;
 * every row in ``realisations`` names a valid path and has its row in ``realised``, and the other way round.
 
-The last two tables came later, with the number of the format unchanged: a store without them has no realisations, and
-whoever first opens it for writing makes them.
+Three tables came later, with the number of the format unchanged: a store without them has no realisations and nothing
+staged, and whoever first opens it for writing makes them.
 """
 
 from __future__ import annotations
@@ -66,6 +68,7 @@ DEAD_BLOBS = "dead_blobs"
 NARINFO = "narinfo"
 REALISATIONS = "realisations"
 REALISED = "realised"
+STAGED = "staged"
 
 DATABASES = (
     META,
@@ -84,8 +87,9 @@ DATABASES = (
     NARINFO,
     REALISATIONS,
     REALISED,
+    STAGED,
 )
-LATER = frozenset({REALISATIONS, REALISED})
+LATER = frozenset({REALISATIONS, REALISED, STAGED})
 SORTED_DUPLICATES = frozenset({REFERRERS, OUTPUTS})
 
 KEY_VERSION = b"version"

@@ -14,7 +14,7 @@ from storefs.metadata.schema import DYING_KEY, KEY, NUMBER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Callable, Container
 
     from storefs.metadata.environment import Environment, Transaction
 
@@ -67,6 +67,14 @@ def continue_release(env: Environment, txn: Transaction, budget: int, held: Cont
     for inode in sorted(counts):
         _drop_uses(env, txn, inode, counts[inode], result)
     return result
+
+
+def give_up_staged(env: Environment, txn: Transaction, is_over: Callable[[bytes], bool]) -> None:
+    """Give up what additions have written ahead and not registered, where ``is_over`` says so of their areas' names."""
+    over = [key for key, owner in txn.cursor(env.staged).iternext() if is_over(owner)]
+    for key in over:
+        txn.delete(key, db=env.staged)
+        txn.put(key + bytes(DYING_KEY.size - len(key)), bytes(4), db=env.dying)
 
 
 def dying_roots(env: Environment, txn: Transaction) -> list[tuple[str, int]]:

@@ -1,19 +1,22 @@
 """From a tree in memory to its rows in dirs, nodes, files and uses, inside the transaction that registers it.
 
-Called by the stores only.  The order of the steps that make it durable is theirs: contents in blob files before the
-transaction, everything else in it.
+Or, of a large one, to the rows of its parts in earlier transactions: then a directory record of its own *holds* them,
+whose row in ``staged`` says whose they are, until what contains them is written.  Called by the stores only.  The order
+of the steps that make it durable is theirs: contents in blob files before the transaction, everything else in it.
 """
 
 from __future__ import annotations
 
-from storefs.castore.trees import DirectoryNode, FileNode, LinkNode
+from storefs.castore.trees import DirectoryNode, FileNode, LinkNode, StoredNode
 from storefs.metadata import trees
 from storefs.metadata.schema import KEY, KEY_NEXT_INODE, NUMBER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from storefs.castore.ingest import Contents
-    from storefs.castore.trees import IngestedTree
+    from collections.abc import Iterable
+
+    from storefs.castore.contents import Contents
+    from storefs.castore.trees import IngestedTree, Node
     from storefs.metadata.environment import Environment, Transaction
 
 
@@ -30,19 +33,55 @@ class TreeWriter:
         self._contents = contents
         self._repair = repair
         value = txn.get(KEY_NEXT_INODE, db=env.meta)
-        self._next = trees.FIRST_INODE if value is None else NUMBER.unpack(value)[0]
+        self.first = self._next = trees.FIRST_INODE if value is None else NUMBER.unpack(value)[0]
         self._inodes: dict[bytes, int] = {}
         self._created: set[bytes] = set()
         self._uses: dict[bytes, int] = {}
         self.blobs: list[bytes] = []  # digests of blob files that rows now name for the first time
+        self.released: list[int] = []  # inodes of records that held what something else names now
+
+    @property
+    def inodes(self) -> range:
+        """The inodes that were given out."""
+        return range(self.first, self._next)
 
     def write(self, tree: IngestedTree) -> int:
         """Write one tree and return the inode of its root."""
-        root = tree.root
-        if isinstance(root, FileNode):
-            return self._file(root)
-        if isinstance(root, LinkNode):
-            return self._link(root)
+        if tree.holder:
+            self._release((tree.holder,))
+        return self._node(tree.root).inode
+
+    def hold(self, nodes: Iterable[Node], owner: bytes) -> tuple[int, list[StoredNode]]:
+        """Write these, and a directory record that holds them for the addition whose area is ``owner``.
+
+        Returns its inode, and what takes the place of the nodes.
+        """
+        stored = [self._node(node) for node in nodes]
+        holder = self._allocate()
+        entries = [(b"%08d" % place, node.inode, node.size, node.mode) for place, node in enumerate(stored)]
+        self._txn.put(KEY.pack(holder), trees.encode_directory(holder, entries), append=True, db=self._env.dirs)
+        self._txn.put(KEY.pack(holder), owner, db=self._env.staged)
+        return holder, stored
+
+    def _node(self, node: Node) -> StoredNode:
+        if isinstance(node, FileNode):
+            return StoredNode(self._file(node), node.size, trees.file_mode(node.executable))
+        if isinstance(node, LinkNode):
+            return StoredNode(self._link(node), len(node.target), trees.MODE_SYMLINK)
+        if isinstance(node, DirectoryNode):
+            return StoredNode(self._directory(node), 0, trees.MODE_DIRECTORY)
+        return node
+
+    def _release(self, holders: Iterable[int]) -> None:
+        """Take away records that hold what is being named: the uses that they counted for are the new names'."""
+        for holder in holders:
+            key = KEY.pack(holder)
+            if not self._txn.delete(key, db=self._env.staged):
+                raise RuntimeError("a tree was registered twice")
+            self._txn.delete(key, db=self._env.dirs)
+            self.released.append(holder)
+
+    def _directory(self, root: DirectoryNode) -> int:
         root_inode = self._allocate()
         # Breadth first: a directory's row is written before those of its children, whose inodes are larger.
         queue = [(root_inode, root)]
@@ -53,6 +92,7 @@ class TreeWriter:
             inode, directory = queue[position]
             queue[position] = (inode, _EMPTY)  # what is written need not be held
             position += 1
+            self._release(directory.holders)
             entries = []
             for name, node in directory.entries:
                 if isinstance(node, FileNode):
@@ -61,6 +101,8 @@ class TreeWriter:
                     child = self._allocate()
                     queue.append((child, node))
                     entries.append((name, child, 0, trees.MODE_DIRECTORY))
+                elif isinstance(node, StoredNode):
+                    entries.append((name, node.inode, node.size, node.mode))
                 else:
                     entries.append((name, self._link(node), len(node.target), trees.MODE_SYMLINK))
             put(KEY.pack(inode), trees.encode_directory(inode, entries), append=True, db=dirs)

@@ -2,25 +2,30 @@
 
 Implements `storefs.api.Intake` for stores/local.py, which alone makes it.  The order that makes it durable: contents
 are written while they are read; `register` syncs them, then commits rows that name them; only then are they visible.
-A crash before the commit leaves an intake area and blobs that nothing names, and the collector takes both.
+Of what would take much memory, parts are in the database before (`staging`).  A crash before the commit leaves an
+intake area, blobs that nothing names and parts that nobody registers, and the collector takes all of them.
 """
 
 from __future__ import annotations
 
 import time
 
+from storefs.castore.contents import Contents
 from storefs.castore.host_tree import host_events
-from storefs.castore.ingest import Contents, ingest_bytes, ingest_events
-from storefs.castore.trees import FileNode, IngestedTree
+from storefs.castore.ingest import ingest_bytes, ingest_events
+from storefs.castore.trees import FileNode, IngestedTree, StoredNode
 from storefs.formats.byte_reader import ByteReader
 from storefs.formats.derivation import BadDerivationError, parse_derivation
 from storefs.formats.nar import BadNarError, NarStream, parse_nar
 from storefs.formats.path_info import InvalidPathError
+from storefs.gc.sweep import is_named, unnamed
 from storefs.metadata import path_infos
 from storefs.metadata.schema import INLINE_LIMIT
 from storefs.metadata.tree_release import begin_release
 from storefs.metadata.tree_writer import TreeWriter
+from storefs.metadata.trees import MODE_EXECUTABLE, MODE_REGULAR
 from storefs.stores.mismatch import HashMismatchError
+from storefs.stores.staging import Staging
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,10 +46,11 @@ if TYPE_CHECKING:
 class Registered:
     """What a registration did."""
 
-    __slots__ = ("added", "replaced")
+    __slots__ = ("added", "released", "replaced")
 
     def __init__(self) -> None:
         self.added: list[StorePath] = []
+        self.released: list[int] = []  # records that held parts of the trees
         self.replaced: list[tuple[StorePath, int]] = []  # with the root inode that was taken out of use
 
 
@@ -66,11 +72,11 @@ class LocalIntake:
         self._blobs = blobs
         self._directory = directory
         self._repair = repair
-        self._inline_limit = inline_limit
         self._check_derivations = check_derivations
         self._on_registered = on_registered
         self._area_or_none: IntakeArea | None = None
-        self._contents_or_none: Contents | None = None
+        self._contents = Contents(self._open_area, inline_limit)
+        self._staging = Staging(env, blobs, self._open_area, self._contents, repair)
         self._durable: set[bytes] = set()  # digests of blobs that were synced under their names
 
     def __enter__(self) -> LocalIntake:
@@ -81,15 +87,13 @@ class LocalIntake:
 
     def close(self) -> None:
         """Give up what was not registered."""
-        if self._contents_or_none is not None:
-            self._contents_or_none.close()
-            self._contents_or_none = None
         area = self._area_or_none
         if area is not None:
-            self._area_or_none = None
             try:
+                self._staging.give_up()
                 self._withdraw_unnamed(area)
             finally:
+                self._area_or_none = None
                 area.close()
 
     def add_tree(
@@ -117,11 +121,24 @@ class LocalIntake:
         self, events: Iterable[Event], *, move: bool = False, nar_sink: Callable[[bytes], object] | None = None
     ) -> IngestedTree:
         """Take in a tree that is told in events, as `storefs.formats.nar.parse_nar` tells it."""
-        return ingest_events(events, self._open_area, self._contents, move=move, nar_sink=nar_sink)
+        tree = ingest_events(
+            events,
+            self._open_area,
+            self._contents,
+            make_room=self._staging.write_ahead,
+            move=move,
+            nar_sink=nar_sink,
+        )
+        self._staging.trees.append(tree)
+        return tree
 
     def add_bytes(self, content: bytes, *, executable: bool = False) -> IngestedTree:
         """See `storefs.api.Intake`."""
-        return ingest_bytes(content, executable, self._contents)
+        tree = ingest_bytes(content, executable, self._contents)
+        self._staging.trees.append(tree)
+        if self._contents.weight > self._contents.room:
+            self._staging.write_ahead([])
+        return tree
 
     def prepare(self) -> None:
         """See `storefs.api.Intake`.
@@ -130,8 +147,9 @@ class LocalIntake:
         """
         area = self._area_or_none
         if area is not None:
+            self._staging.wait()
             area.publish()
-            fresh = area.published.union(self._unnamed(area.digests)) - self._durable
+            fresh = area.published.union(unnamed(self._env, area.digests)) - self._durable
             area.sync(list(fresh))
             self._durable |= fresh
 
@@ -148,6 +166,7 @@ class LocalIntake:
         With ``realisations``, which of the paths are what outputs is registered with them; ``drv_path`` makes these.
         """
         trees: list[tuple[IngestedTree, PathInfo]] = []
+        self._staging.wait()
         for tree, info in additions:
             if not isinstance(tree, IngestedTree):
                 raise TypeError("a tree of another store")
@@ -169,6 +188,7 @@ class LocalIntake:
             return written
 
         registered = self._env.update(write)
+        self._staging.registered([tree for tree, _ in trees], registered.released)
         if self._on_registered is not None:
             self._on_registered(registered)
 
@@ -177,43 +197,32 @@ class LocalIntake:
             self._area_or_none = self._blobs.new_area(self._repair)
         return self._area_or_none
 
-    @property
-    def _contents(self) -> Contents:
-        if self._contents_or_none is None:
-            self._contents_or_none = Contents(self._open_area, self._inline_limit)
-        return self._contents_or_none
-
     def _derivation(self, tree: IngestedTree, path: StorePath) -> Derivation:
         node = tree.root
-        if not isinstance(node, FileNode):
+        if isinstance(node, StoredNode) and node.mode in (MODE_REGULAR, MODE_EXECUTABLE):
+            from storefs.metadata.tree_reader import TreeReader  # noqa: PLC0415  most are registered from memory
+
+            content = TreeReader(self._env, self._blobs).read(node.inode)
+        elif not isinstance(node, FileNode):
             raise BadDerivationError(f"error parsing derivation '{self._directory.print(path)}': it is no regular file")
-        if self._contents.is_inline(node.size):
+        elif self._contents.is_inline(node.size):
             content = self._contents.inline(node.digest)
         else:
             content = self._open_area().read(node.digest)
         return parse_derivation(content, self._directory, path.name.removesuffix(".drv"))
 
-    def _unnamed(self, digests: list[bytes]) -> list[bytes]:
-        """Those blobs that no committed row names: nobody has promised yet that they are durable."""
-        with self._env.snapshot() as txn:
-            return [digest for digest in digests if not self._is_named(txn, digest)]
-
     def _withdraw_unnamed(self, area: IntakeArea) -> None:
         """Take back blobs that got their names for nothing: registering failed, or the paths were valid already."""
-        if not area.published or not self._unnamed(list(area.published)):
+        if not area.published or not unnamed(self._env, area.published):
             return
 
         def work(txn: Transaction) -> None:
             # Changes no row, and so succeeds on a full disk too; the transaction is for its lock.
             for digest in area.published:
-                if not self._is_named(txn, digest):
+                if not is_named(self._env, txn, digest):
                     self._blobs.withdraw(digest, area)
 
         self._env.update(work)
-
-    def _is_named(self, txn: Transaction, digest: bytes) -> bool:
-        files = self._env.files
-        return txn.get(digest + b"\0", db=files) is not None or txn.get(digest + b"\1", db=files) is not None
 
     def _write(
         self,
@@ -250,6 +259,7 @@ class LocalIntake:
                 env, txn, path_id, [self._valid_id(txn, reference) for reference in info.references]
             )
         writer.finish()
+        result.released = writer.released
         area = self._area_or_none
         if area is not None:
             restored = [digest for digest in writer.blobs if area.ensure(digest)]

@@ -6,6 +6,7 @@ import os
 import random
 import sys
 
+from storefs.castore import contents
 from storefs.castore.blobs import IntakeArea
 from storefs.config import load_config
 from storefs.formats.hashes import hash_bytes
@@ -43,6 +44,9 @@ def main(workload: str) -> None:
     config = load_config()
     if workload == "add-unsynced":
         IntakeArea.sync = lambda self, digests: None  # type: ignore[method-assign]
+        workload = "add"
+    if workload == "ahead":
+        contents.ROOM = 5000  # so most of the tree is written before it is registered
         workload = "add"
     with LocalStore(config, map_size=1 << 20, inline_limit=64) as store:
         if workload == "prepare":

@@ -114,17 +114,6 @@ def test_files_with_two_names_are_copied_and_not_moved(local_store: LocalStore, 
     check_invariants(local_store)
 
 
-def test_small_contents_wait_on_disk_when_there_are_many(
-    local_store: LocalStore, scratch: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("storefs.castore.ingest._SPOOL_LIMIT", 100)
-    (scratch / "tree").mkdir()
-    for number in range(50):
-        (scratch / "tree" / f"f{number:02}").write_bytes(b"%d" % number * 10)
-    add(local_store, scratch / "tree")
-    assert b"".join(local_store.nar(PATH)) == b"".join(write_nar(host_events(f"{scratch}/tree")))
-
-
 def test_a_file_that_shrinks_while_it_is_read_is_an_error(scratch: Path) -> None:
     file = scratch / "file"
     file.write_bytes(b"x" * (3 << 20))

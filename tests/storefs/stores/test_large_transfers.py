@@ -7,22 +7,28 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from storefs.config import Config, load_config
 from storefs.formats.hashes import Hash, Hasher, hash_bytes
-from storefs.formats.nar import Regular, write_nar
+from storefs.formats.nar import Directory, EndDirectory, Regular, write_nar
 from storefs.formats.narinfo import NarInfo
 from storefs.formats.path_info import PathInfo
 from storefs.formats.store_path import StoreDir, StorePath
+from storefs.metadata.schema import INLINE_LIMIT
 from storefs.stores.local import LocalStore
 from tests.conftest import BIN
 from tests.daemon_process import DaemonProcess
 
+if TYPE_CHECKING:
+    from storefs.formats.nar import Event
+
 pytestmark = pytest.mark.slow
 
 _PIECE = 1 << 20
+_FILES_IN_ONE = 256  # a folder's entries are held together
 
 
 # A program's record of its largest size begins with that of whoever forked it: here with that of pytest.
@@ -82,8 +88,37 @@ class TestArchive:
         narinfo = NarInfo(PathInfo(path, digest, size), "large.nar", "none", digest, size)
         (cache / f"{path.hash_part}.narinfo").write_text(narinfo.to_text(directory))
 
+    @pytest.fixture(
+        params=[pytest.param(128 << 20, id="128 MB"), pytest.param(4 << 30, id="4 GB", marks=pytest.mark.deep)]
+    )
+    def path_of_many(self, request: pytest.FixtureRequest, scratch: Path, environ: dict[str, str]) -> StorePath:
+        """The path of a tree of different files, each as large as one may be whose contents are in the database."""
+        size = INLINE_LIMIT
+        cache = scratch / "cache"
+        cache.mkdir()
+
+        def events() -> Iterator[Event]:
+            yield Directory(b"")
+            for folder in range(request.param // (_FILES_IN_ONE * size)):
+                yield Directory(b"%04d" % folder)
+                for number in range(_FILES_IN_ONE):
+                    yield Regular(b"%04d" % number, executable=False, size=size)
+                    yield b"%08d%08d" % (folder, number) * (size // 16)
+                yield EndDirectory()
+            yield EndDirectory()
+
+        hasher = Hasher("sha256")
+        with (cache / "large.nar").open("wb") as file:
+            for piece in write_nar(events()):
+                hasher.update(piece)
+                file.write(piece)
+        digest, whole = hasher.finish(), hasher.size
+        path = StorePath("0" * 32 + "-large")
+        self.describe(cache, StoreDir(environ["NIX_STORE_DIR"]), path, digest, whole)
+        return path
+
     @pytest.fixture
-    def url(self, scratch: Path, path: StorePath) -> Iterator[str]:
+    def url(self, scratch: Path) -> Iterator[str]:
         words = [
             sys.executable,
             "-u",
@@ -103,6 +138,13 @@ class TestArchive:
                 server.terminate()
 
     def test_it_is_fetched_in_less_than_100_mb(self, environ: dict[str, str], url: str, path: StorePath) -> None:
+        self.fetch(environ, url, path)
+
+    def test_so_is_one_of_many_files(self, environ: dict[str, str], url: str, path_of_many: StorePath) -> None:
+        self.fetch(environ, url, path_of_many)
+
+    @staticmethod
+    def fetch(environ: dict[str, str], url: str, path: StorePath) -> None:
         environ["NIX_CONFIG"] = f"substituters = {url}\nrequire-sigs = false\n"
         shown = f"{environ['NIX_STORE_DIR']}/{path.base_name}"
         # Without the mount that nix-store starts: the command is what is measured.

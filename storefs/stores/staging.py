@@ -1,0 +1,194 @@
+"""Writing a large addition ahead: parts of its trees go into the database before it is registered.
+
+Whenever what waits in memory is more than there is room for, the directories that are complete, and the files and links
+of those that are not, are written by a thread in a transaction of their own; what remains of each is an inode.  No path
+leads to them: a directory record *holds* them for the addition (metadata/tree_writer.py), whose area proves that it
+lives.  Registering names them instead; an addition that fails, or the collector, takes them down.
+
+So memory is bounded by the largest directory, not by the tree.  For `stores.local_intake`, which is used in one thread.
+"""
+
+from __future__ import annotations
+
+import os
+from _thread import allocate_lock, start_new_thread
+
+from storefs.gc.sweep import sweep_blobs, unnamed
+from storefs.metadata.environment import DatabaseError, DiskFullError
+from storefs.metadata.tree_release import continue_release, give_up_staged
+from storefs.metadata.tree_writer import TreeWriter
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from storefs.castore.blobs import BlobStore, IntakeArea
+    from storefs.castore.contents import Contents
+    from storefs.castore.trees import DirectoryNode, IngestedTree
+    from storefs.metadata.environment import Environment, Transaction
+
+_ENTRIES_AT_ONCE = 2000  # directory entries taken down in one transaction: some milliseconds
+
+
+class Staging:
+    """See the module.  ``trees`` are those that were taken in and not registered yet."""
+
+    def __init__(
+        self, env: Environment, blobs: BlobStore, area: Callable[[], IntakeArea], contents: Contents, repair: bool
+    ) -> None:
+        self._env = env
+        self._blobs = blobs
+        self._area = area
+        self._contents = contents
+        self._repair = repair
+        self.trees: list[IngestedTree] = []
+        self._written = 0  # how many of them have their rows
+        self._batch: _Batch | None = None
+        self._holders: set[int] = set()
+        self._inodes: list[range] = []  # what was given out to this addition
+
+    def write_ahead(self, stack: Sequence[DirectoryNode]) -> None:
+        """Begin to write everything that is in memory; ``stack`` are the directories that are not complete.
+
+        Waits for the last batch, and raises what that met.
+        """
+        self.wait()
+        area = self._area()
+        digests, behind = area.hand_over()
+        batch = _Batch(self._env, area, self._contents.hand_over(), self._repair, digests)
+        for place, directory in enumerate(stack):
+            # The last entry of all but the innermost is the next one.
+            batch.add_directory(directory, len(directory.entries) - (place < len(stack) - 1))
+        batch.trees = self.trees[self._written :]
+        self._written = len(self.trees)
+        self._batch = batch
+        batch.start(lambda: area.sync(_to_sync(self._env, area, digests), behind))
+
+    def wait(self) -> None:
+        """Wait for what is being written; raises what that met."""
+        batch = self._batch
+        if batch is None:
+            return
+        self._batch = None
+        error = batch.wait()
+        if error is not None:
+            raise error
+        self._note(batch)
+
+    def _note(self, batch: _Batch) -> None:
+        self._area().let_go(batch.digests)
+        self._holders.update(batch.holders)
+        self._holders.difference_update(batch.released)
+        self._inodes.append(batch.inodes)
+
+    def registered(self, trees: Iterable[IngestedTree], released: Iterable[int]) -> None:
+        """These trees have their paths, and the records ``released`` are gone for that."""
+        self._holders.difference_update(released)
+        gone = {id(tree) for tree in trees}
+        written, waiting = self.trees[: self._written], self.trees[self._written :]
+        written = [tree for tree in written if id(tree) not in gone]
+        self._written = len(written)
+        self.trees = written + [tree for tree in waiting if id(tree) not in gone]
+
+    def give_up(self) -> None:
+        """Take down what was written ahead and not registered; what the disk prevents is left to the collector."""
+        batch = self._batch
+        if batch is not None and batch.wait() is None:
+            self._note(batch)
+        if not self._holders:
+            return
+        owner = os.path.basename(self._area().path).encode()
+        ours = _Others(self._inodes)
+        try:
+            self._env.update(lambda txn: give_up_staged(self._env, txn, owner.__eq__))
+            while self._env.update(lambda txn: continue_release(self._env, txn, _ENTRIES_AT_ONCE, ours)).more:
+                pass
+            sweep_blobs(self._env, self._blobs)
+        except (DatabaseError, DiskFullError):
+            pass
+
+
+class _Batch:
+    """What one transaction writes, in a thread of its own."""
+
+    def __init__(
+        self, env: Environment, area: IntakeArea, contents: Contents, repair: bool, digests: list[bytes]
+    ) -> None:
+        self._env = env
+        self._area = area
+        self._contents = contents
+        self._repair = repair
+        self._directories: list[tuple[DirectoryNode, int]] = []
+        self._done = allocate_lock()
+        self._error: BaseException | None = None
+        self.digests = digests
+        self.trees: list[IngestedTree] = []
+        self.holders: list[int] = []
+        self.released: list[int] = []
+        self.inodes = range(0)
+
+    def add_directory(self, directory: DirectoryNode, stop: int) -> None:
+        """Entries of a directory that is not complete, which may get more meanwhile, but behind ``stop``."""
+        if stop > directory.stored:
+            self._directories.append((directory, stop))
+
+    def start(self, sync: Callable[[], None]) -> None:
+        self._done.acquire()
+        start_new_thread(self._run, (sync,))
+
+    def wait(self) -> BaseException | None:
+        """Wait for the end, and return what went wrong."""
+        self._done.acquire()
+        return self._error
+
+    def _run(self, sync: Callable[[], None]) -> None:
+        try:
+            sync()
+            self._env.update(self._write)()
+        except BaseException as error:  # raised again where it is waited for
+            self._error = error
+        finally:
+            self._done.release()
+
+    def _write(self, txn: Transaction) -> Callable[[], None]:
+        """Write, and return what is to be done once that is committed."""
+        writer = TreeWriter(self._env, txn, self._contents, self._repair)
+        owner = os.path.basename(self._area.path).encode()
+        parts = [
+            writer.hold((node for _, node in directory.entries[directory.stored : stop]), owner)
+            for directory, stop in self._directories
+        ]
+        roots = [writer.hold([tree.root], owner) for tree in self.trees]
+        writer.finish()
+        restored = [digest for digest in writer.blobs if self._area.ensure(digest)]
+        if restored:
+            self._area.sync_names(restored)
+
+        def committed() -> None:
+            for (directory, stop), (holder, stored) in zip(self._directories, parts, strict=True):
+                for place, node in enumerate(stored, directory.stored):
+                    directory.entries[place] = (directory.entries[place][0], node)
+                directory.stored = stop
+                directory.holders += (holder,)
+            for tree, (holder, (root,)) in zip(self.trees, roots, strict=True):
+                tree.root = root
+                tree.holder = holder
+            self.holders = [holder for holder, _ in parts + roots]
+            self.released = writer.released
+            self.inodes = writer.inodes
+
+        return committed
+
+
+class _Others:
+    """Every inode that was not given out to this addition: what its clean-up leaves alone."""
+
+    def __init__(self, ours: list[range]) -> None:
+        self._ours = ours
+
+    def __contains__(self, inode: object) -> bool:
+        return not any(inode in each for each in self._ours)
+
+
+def _to_sync(env: Environment, area: IntakeArea, digests: list[bytes]) -> list[bytes]:
+    return list(area.published.union(unnamed(env, digests)))

@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from storefs.castore import contents
+from storefs.castore.host_tree import host_events
+from storefs.config import load_config
+from storefs.errors import StoreError
+from storefs.formats.aterm import BadATermError
+from storefs.formats.byte_reader import UnexpectedEndError
+from storefs.formats.nar import write_nar
+from storefs.formats.path_info import PathInfo
+from storefs.formats.store_path import StorePath
+from storefs.stores.local import LocalStore
+from tests.store_invariants import check_invariants, check_nothing_is_left
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from storefs.api import Tree
+
+PATH = StorePath("0" * 32 + "-x")
+OTHER = StorePath("1" * 32 + "-y")
+
+
+@pytest.fixture(params=[1, 9000, 30_000])
+def _little_room(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Room for nothing, for some entries, and for about a directory."""
+    monkeypatch.setattr(contents, "ROOM", request.param)
+
+
+@pytest.fixture
+def tree(scratch: Path) -> Path:
+    """Directories inside each other, before and after files, with links, equal files, and contents of both kinds."""
+    top = scratch / "tree"
+    for name in ("a/b/c", "a/b/d", "a/z", "e", "m/n"):
+        folder = top / name
+        folder.mkdir(parents=True)
+        for number in range(7):
+            (folder / f"f{number}").write_bytes(f"{name} {number} ".encode() * (1 + 20 * (number % 3)))
+            (folder / f"equal{number}").write_bytes(b"equal")
+        (folder / "program").write_bytes(b"equal")
+        (folder / "program").chmod(0o755)
+        (folder / "large-program").write_bytes(b"equal and large" * 10)
+        (folder / "large-program").chmod(0o755)
+        (folder / "large").write_bytes(b"equal and large" * 10)
+        (folder / "link").symlink_to("f0")
+        (folder / "empty").mkdir()
+    (top / "zz").write_bytes(b"last")
+    return top
+
+
+def pieces(tree: Path) -> Iterator[bytes]:
+    return write_nar(host_events(str(tree)))
+
+
+def register(store: LocalStore, tree: Path, path: StorePath) -> None:
+    with store.intake() as intake:
+        taken = intake.add_nar(pieces(tree))
+        intake.register([(taken, info(taken, path))])
+
+
+def info(tree: Tree, path: StorePath) -> PathInfo:
+    return PathInfo(path, tree.nar_hash, tree.nar_size)
+
+
+def staged(store: LocalStore) -> int:
+    with store.environment.snapshot() as txn:
+        return int(txn.stat(store.environment.staged)["entries"])
+
+
+def collect(store: LocalStore) -> list[StorePath]:
+    collector = store.collector()
+    try:
+        return collector.collect().paths
+    finally:
+        collector.close()
+
+
+@pytest.mark.usefixtures("_little_room")
+class TestWrittenAhead:
+    def test_a_tree_is_what_it_was(self, local_store: LocalStore, tree: Path) -> None:
+        register(local_store, tree, PATH)
+        assert b"".join(local_store.nar(PATH)) == b"".join(pieces(tree))
+        assert not staged(local_store)
+        check_invariants(local_store)
+
+    def test_it_shares_what_is_there_and_goes_as_a_whole(self, local_store: LocalStore, tree: Path) -> None:
+        register(local_store, tree / "a", OTHER)
+        register(local_store, tree, PATH)
+        check_invariants(local_store)
+        assert sorted(collect(local_store)) == [PATH, OTHER]
+        check_invariants(local_store)
+        check_nothing_is_left(local_store)
+
+    def test_an_addition_that_fails_leaves_nothing(self, local_store: LocalStore, tree: Path) -> None:
+        nar = b"".join(pieces(tree))
+        register(local_store, tree / "e", OTHER)
+        with local_store.intake() as intake, pytest.raises(UnexpectedEndError):
+            intake.add_nar([nar[:-200]])
+        check_invariants(local_store)
+        check_nothing_is_left(local_store)
+        assert list(local_store.all_valid_paths()) == [OTHER]
+
+    def test_what_is_not_registered_goes(self, local_store: LocalStore, tree: Path) -> None:
+        with local_store.intake() as intake:
+            intake.add_nar(pieces(tree / "a"))
+            other = intake.add_nar(pieces(tree / "e"))
+            intake.add_bytes(b"text" * 100)
+            intake.register([(other, info(other, OTHER))])
+            intake.add_nar(pieces(tree / "m"))
+        check_invariants(local_store)
+        check_nothing_is_left(local_store)
+        assert list(local_store.all_valid_paths()) == [OTHER]
+
+    def test_a_path_that_is_valid_already(self, local_store: LocalStore, tree: Path) -> None:
+        with local_store.intake() as one, local_store.intake() as two:
+            first, second = one.add_nar(pieces(tree)), two.add_nar(pieces(tree))
+            two.register([(second, info(second, PATH))])
+            one.register([(first, info(first, PATH))])
+        check_invariants(local_store)
+        check_nothing_is_left(local_store)
+
+    def test_replacing(self, local_store: LocalStore, tree: Path) -> None:
+        register(local_store, tree, PATH)
+        with local_store.intake(repair=True) as intake:
+            taken = intake.add_nar(pieces(tree))
+            intake.register([(taken, info(taken, PATH))], replace=True)
+        check_invariants(local_store)
+        check_nothing_is_left(local_store)
+
+    def test_a_collector_leaves_it_alone_while_the_addition_lives(self, local_store: LocalStore, tree: Path) -> None:
+        register(local_store, tree / "a", OTHER)
+        nar = b"".join(pieces(tree))
+
+        def interrupted() -> Iterator[bytes]:
+            for start in range(0, len(nar), 4000):
+                yield nar[start : start + 4000]
+                collect(local_store)
+
+        with local_store.intake() as intake:
+            taken = intake.add_nar(interrupted())
+            collect(local_store)
+            intake.register([(taken, info(taken, PATH))])
+        check_invariants(local_store)
+        assert collect(local_store) == [PATH]
+        check_nothing_is_left(local_store)
+
+    def test_a_file_that_is_no_derivation_is_refused(self, local_store: LocalStore, tree: Path) -> None:
+        path = StorePath("2" * 32 + "-d.drv")
+        with local_store.intake() as intake:
+            taken = intake.add_bytes(b"no derivation at all")
+            intake.add_nar(pieces(tree))
+            with pytest.raises(BadATermError):
+                intake.register([(taken, info(taken, path))])
+        check_nothing_is_left(local_store)
+
+
+KILLED = """
+import os, sys
+from storefs.castore import contents
+from storefs.config import load_config
+from storefs.stores.local import LocalStore
+
+contents.ROOM = 9000
+def pieces():
+    yield sys.stdin.buffer.read(int(sys.argv[1]))
+    os.kill(os.getpid(), 9)
+
+with LocalStore(load_config(), map_size=1 << 20, inline_limit=64) as store, store.intake() as intake:
+    intake.add_nar(pieces())
+"""
+
+
+def killed_in_the_middle(environ: dict[str, str], tree: Path) -> None:
+    nar = b"".join(pieces(tree))
+    done = subprocess.run([sys.executable, "-c", KILLED, str(len(nar) * 3 // 4)], env=environ, input=nar, check=False)
+    assert done.returncode == -9
+
+
+def test_what_a_killed_addition_wrote_ahead_is_collected(environ: dict[str, str], tree: Path) -> None:
+    killed_in_the_middle(environ, tree)
+    with LocalStore(load_config(environ)) as store:
+        assert staged(store) > 1
+        check_invariants(store)
+        assert list(store.all_valid_paths()) == []
+        collect(store)
+        check_invariants(store)
+        check_nothing_is_left(store)
+
+
+def test_also_if_somebody_removed_its_area(environ: dict[str, str], tree: Path) -> None:
+    killed_in_the_middle(environ, tree)
+    with LocalStore(load_config(environ)) as store:
+        subprocess.run(["rm", "-r", store.blobs.temporary], check=True)
+        collect(store)
+        assert staged(store) == 0
+        check_invariants(store)
+
+
+def test_an_error_while_writing_ahead_ends_the_addition(
+    local_store: LocalStore, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database may not grow beyond a megabyte, as if the disk were full."""
+    monkeypatch.setattr(contents, "ROOM", 9000)
+    for number in range(4000):
+        (scratch / "tree").mkdir(exist_ok=True)
+        (scratch / "tree" / f"f{number}").write_bytes(b"%060d" % number)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, before[1]))
+    try:
+        with local_store.intake() as intake, pytest.raises(StoreError, match="database"):
+            intake.add_nar(pieces(scratch / "tree"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    collect(local_store)
+    check_invariants(local_store)
+    check_nothing_is_left(local_store)
