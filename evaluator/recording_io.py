@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from evaluator.eval_io import COREPKGS
 from evaluator.forwarding_io import ForwardingIO
-from evaluator.result_cache import digest, listing_digest, signature
+from evaluator.result_cache import digest, is_regular, listing_digest, signature
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from typing import TypeVar
+
+    T = TypeVar("T")
 
     from evaluator.eval_io import ClosureRequest, EvalIO, RepositoryRequest, RepositoryTree
     from evaluator.result_cache import Observation
@@ -30,6 +33,7 @@ class RecordingIO(ForwardingIO):
         super().__init__(inner)
         self.cacheable = True
         self._prefix = inner.directory.path + "/"
+        self._within: set[str] = set()
         self._observations: dict[tuple[str, str], Observation] = {}
 
     def observations(self) -> list[Observation]:
@@ -43,31 +47,65 @@ class RecordingIO(ForwardingIO):
     def _note(self, kind: str, path: str, answer: object, found: tuple[int, ...] | None = None) -> None:
         self._observations.setdefault((kind, path), (kind, path, answer, found))
 
+    def _ask(self, effect: Callable[[str], T], path: str) -> T:
+        """Return what `effect` says of a path.
+
+        What the system refuses to tell is no error everywhere (`pathExists`), and may be told tomorrow.
+        """
+        try:
+            return effect(path)
+        except OSError:
+            self.cacheable = False
+            raise
+
     def _fixed(self, path: str) -> bool:
         """Whether what is at `path` can't change: a file of the program, or one in a valid store path."""
         if path.startswith(COREPKGS):
             return True
         if not path.startswith(self._prefix):
             return False
-        base_name = path[len(self._prefix) :].partition("/")[0]
-        return bool(base_name) and self.is_valid(self._prefix + base_name)
+        base_name, slash, _ = path[len(self._prefix) :].partition("/")
+        if not base_name or not self.is_valid(self._prefix + base_name):
+            return False
+        folder = path.rpartition("/")[0]
+        if slash and folder not in self._within:
+            self._within.add(folder)
+            self._stay_within(folder)
+        return True
+
+    def _fixed_to_its_end(self, path: str) -> bool:
+        """As `_fixed`, for a path that is read: a link at its end is followed, too."""
+        if not self._fixed(path):
+            return False
+        if not path.startswith(COREPKGS) and self._ask(self._inner.file_type, path) == "symlink":
+            self._stay_within(path)
+        return True
+
+    def _stay_within(self, path: str) -> None:
+        """Give up remembering if links lead from a path of the store to files that change, through links that do."""
+        real = self._ask(self._inner.resolve, path)
+        if not real.startswith(self._prefix) and not real.startswith(self._inner.resolve(self.directory.path) + "/"):
+            self.cacheable = False
 
     # Files.
 
     def file_type(self, path: str) -> str | None:
         """See `EvalIO`."""
-        kind = self._inner.file_type(path)
+        kind = self._ask(self._inner.file_type, path)
         if not self._fixed(path):
             self._note("type", path, kind)
         return kind
 
     def read_file(self, path: str) -> bytes:
         """See `EvalIO`."""
-        if self._fixed(path):
+        if self._fixed_to_its_end(path):
             return self._inner.read_file(path)
         before = signature(path)
-        content = self._inner.read_file(path)
-        self._note("file", path, digest(content), before)
+        content = self._ask(self._inner.read_file, path)
+        if before is not None and not is_regular(before):
+            self.cacheable = False  # a pipe, which can be read once
+        # Files of the kernel have contents that change without a trace, and sizes that are not theirs.
+        self._note("file", path, digest(content), None if before is None or before[1] != len(content) else before)
         return content
 
     def read_source(self, path: str) -> bytes:
@@ -79,17 +117,17 @@ class RecordingIO(ForwardingIO):
 
     def read_link(self, path: str) -> str:
         """See `EvalIO`."""
-        target = self._inner.read_link(path)
+        target = self._ask(self._inner.read_link, path)
         if not self._fixed(path):
             self._note("link", path, target)
         return target
 
     def list_dir(self, path: str) -> dict[str, str]:
         """See `EvalIO`."""
-        if self._fixed(path):
+        if self._fixed_to_its_end(path):
             return self._inner.list_dir(path)
         before = signature(path)
-        entries = self._inner.list_dir(path)
+        entries = self._ask(self._inner.list_dir, path)
         self._note("directory", path, listing_digest(entries), before)
         return entries
 
@@ -97,7 +135,7 @@ class RecordingIO(ForwardingIO):
         """See `EvalIO`."""
         before = signature(path)
         answer = self._inner.is_executable(path)
-        if not self._fixed(path):
+        if not self._fixed_to_its_end(path):
             self._note("executable", path, answer, before)
         return answer
 
@@ -139,7 +177,8 @@ class RecordingIO(ForwardingIO):
     ) -> str:
         """See `EvalIO`; everything in the tree that was not left out is observed."""
         if keep is None:
-            self._observe_tree(path)
+            # A single file may be found through links.
+            self._observe_tree(path if recursive else self.resolve(path))
             return self._inner.add_path(name, path, recursive=recursive, expected=expected)
         choose = keep
 
@@ -157,7 +196,7 @@ class RecordingIO(ForwardingIO):
         if self._fixed(path):
             return
         if kind == "regular":
-            self._note("file", path, None, signature(path))
+            self._note("copy", path, None, signature(path))
         elif kind == "symlink":
             self.read_link(path)
         elif kind == "directory":

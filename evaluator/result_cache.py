@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     #: what was looked at: (kind, path or name, answer, signature)
     Observation = tuple[str, str, object, tuple[int, ...] | None]
 
-FORMAT = 1
+FORMAT = 2
 #: An evaluation that took less CPU time than this many seconds is not worth an entry.
 WORTH_IT = 0.04
 # A file changed within this time before it was read may change again without its times changing.
@@ -53,7 +53,12 @@ def signature(path: str) -> tuple[int, ...] | None:
         found = os.stat(path)
     except (OSError, ValueError):
         return None
-    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_mode
+
+
+def is_regular(found: tuple[int, ...]) -> bool:
+    """Whether a signature is that of a regular file."""
+    return stat.S_ISREG(found[4])
 
 
 def listing_digest(entries: dict[str, str]) -> bytes:
@@ -141,7 +146,7 @@ class ResultCache:
             except OSError:
                 return False
         now = signature(path)
-        if now is None:
+        if now is None or (kind in {"file", "copy"} and not is_regular(now)):
             return False
         if now == known and max(now[2], now[3]) + _RACY_NS < written:
             return True
@@ -173,10 +178,13 @@ class ResultCache:
 
 
 def _type(path: str) -> str | None:
+    """What `EvalIO.file_type` says; where that raises, something that it never says."""
     try:
         return TYPES.get(stat.S_IFMT(os.lstat(path).st_mode), "unknown")
-    except (OSError, ValueError):
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except (OSError, ValueError):
+        return "refused"
 
 
 def _content(kind: str, path: str) -> object:
@@ -187,6 +195,8 @@ def _content(kind: str, path: str) -> object:
                 return digest(file.read())
         if kind == "executable":
             return bool(os.stat(path).st_mode & stat.S_IXUSR)
+        if kind == "copy":
+            return b""  # nobody knows what it was
         with os.scandir(path) as entries:
             return listing_digest({entry.name: _type(entry.path) or "unknown" for entry in entries})
     except OSError:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from evaluator.errors import CALL_SITE, ThrownError
+from evaluator.errors import CALL_SITE, EvalError, ThrownError
 from evaluator.eval_io import COREPKGS
 from evaluator.nix_path import is_uri, resolve_uri
 from storefs.errors import StoreError
@@ -84,8 +84,14 @@ class SearchPath:
         """Return whether something is there; asked once, for every `<nix/fetchurl.nix>` goes through all elements."""
         known = self._known.get(path)
         if known is None:
-            known = self._known[path] = self._io.exists(path)
+            known = self._known[path] = self._is_there(path)
         return known
+
+    def _is_there(self, path: str) -> bool:
+        try:
+            return self._io.exists(path)
+        except OSError as error:
+            raise EvalError(f"getting status of '{path}': {error.strerror}") from None
 
     def resolve(self, target: str) -> str | None:
         """Return the directory or file that an element stands for, None (and a warning, once) if it is not there."""
@@ -100,7 +106,7 @@ class SearchPath:
                 found = None
         else:
             path = os.path.abspath(target)
-            found = path if self._io.exists(path) else None
+            found = path if self._is_there(path) else None
             if found is None:
                 warn(f"Nix search path entry '{path}' does not exist, ignoring")
         self._resolved[target] = found

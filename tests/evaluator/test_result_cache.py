@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import marshal
 import os
 from typing import TYPE_CHECKING
 
 import pytest
+
+from evaluator.result_cache import digest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,8 +41,6 @@ class Asker:
 
     def poison(self, text: str) -> None:
         """Change the remembered output, so that a hit can be told from an evaluation."""
-        from evaluator.result_cache import digest
-
         data = self.entry().read_bytes()[20:]
         body = data.replace(b"remembered-0", text.encode())
         assert body != data
@@ -51,6 +52,7 @@ def aside(scratch: Path) -> Path:
     folder = scratch / "aside"
     folder.mkdir()
     (folder / "data").write_text("0")
+    (scratch / "aside-link").symlink_to(folder / "data")
     return folder
 
 
@@ -88,6 +90,15 @@ def test_an_unchanged_question_is_answered_from_the_cache(run: Runner, scratch: 
         ('builtins.seq "${{{aside}}}" "0"', "chmod +x {aside}/data"),
         ('if builtins.readFileType {aside}/data == "regular" then "0" else "x"', "ln -sf /dev/null {aside}/data"),
         ('if builtins.getEnv "HOMER" == "" then "0" else "x"', ""),
+        # Read and copied: the mode matters as well as the content.
+        (
+            'let text = builtins.readFile {aside}/data; in builtins.seq text (builtins.seq "${{{aside}/data}}" text)',
+            "chmod +x {aside}/data",
+        ),
+        (
+            'builtins.seq (builtins.path {{ path = {aside}-link; recursive = false; name = "x"; }}) "0"',
+            "printf 2 > {aside}/data",
+        ),
     ],
 )
 def test_every_change_that_matters_is_noticed(
@@ -99,6 +110,49 @@ def test_every_change_that_matters_is_noticed(
     subprocess.run(["sh", "-c", change.format(aside=aside)], check=True)
     answer = run("nix-instantiate", "--eval", "--strict", str(question.file), HOMER="d'oh", status=None)
     assert "remembered-9" not in answer.stdout
+
+
+@pytest.mark.slow
+def test_what_the_system_refuses_to_tell_may_be_told_tomorrow(run: Runner, scratch: Path) -> None:
+    (scratch / "loop").symlink_to("loop")
+    question = Asker(run, scratch, f"builtins.pathExists {scratch}/loop/x")
+    assert question.ask() == "false"
+    (scratch / "loop").unlink()
+    (scratch / "loop/x").mkdir(parents=True)
+    assert question.ask() == "true"
+
+
+@pytest.mark.slow
+def test_a_link_in_the_store_may_lead_to_what_changes(run: Runner, scratch: Path, aside: Path) -> None:
+    (scratch / "tree").mkdir()
+    (scratch / "tree/link").symlink_to(aside / "data")
+    (scratch / "tree/file").write_text("0")
+    path = f'"${{{scratch}/tree}}"'
+    stored = run("nix-instantiate", "--eval", "--raw", "--read-write-mode", "-E", path).stdout
+    for entry in (scratch / "home/.cache/verglas/results").glob("*"):
+        entry.unlink()
+    inside = asker(run, scratch, f'builtins.readFile "{stored}/file"')
+    assert inside.ask() == '"remembered-9"'
+    inside.entry().unlink()
+    question = Asker(run, scratch, f'"remembered-" + builtins.readFile "{stored}/link"')
+    assert question.ask() == '"remembered-0"'
+    (aside / "data").write_text("2")
+    assert question.ask() == '"remembered-2"'
+
+
+@pytest.mark.slow
+def test_what_can_be_read_once_or_changes_without_a_trace_is_not_believed(run: Runner, scratch: Path) -> None:
+    pipe = Asker(run, scratch, 'builtins.readFile "/dev/stdin"')
+    for text in ("a", "b"):
+        assert run("nix-instantiate", "--eval", str(pipe.file), stdin=text).stdout == f'"{text}"\n'
+    # A file of the kernel, of no size and with the times of when it was first looked at.
+    clock = Asker(run, scratch, 'builtins.readFile "/proc/uptime"')
+    clock.ask()
+    entry = clock.entry()
+    written, observations, _ = marshal.loads(entry.read_bytes()[20:])
+    body = marshal.dumps((written + 10_000_000_000, observations, ["old"]))
+    entry.write_bytes(digest(body) + body)
+    assert clock.ask() != "old"
 
 
 @pytest.mark.slow
