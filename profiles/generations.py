@@ -19,7 +19,7 @@ import fcntl
 import os
 from contextlib import suppress
 
-from storefs.durable import replace_symlink, sync_directory
+from storefs.durable import is_in_use, replace_symlink, sync_directory
 from storefs.errors import StoreError
 
 TYPE_CHECKING = False
@@ -336,7 +336,7 @@ def _clear_leftovers(profile: str) -> None:
     folder, name = os.path.split(profile)
     names = set(os.listdir(folder))
     for each in names:
-        if each.startswith(".tmp-") and each.split("-", 3)[-1].startswith(name) and not _is_running(each.split("-")[1]):
+        if each.startswith(".tmp-") and each.split("-", 3)[-1].startswith(name) and not is_in_use(each):
             _remove(f"{folder}/{each}")
         elif each.startswith(name + "-") and each.endswith("-declaration"):
             number = _number_of(name, each.removesuffix("-declaration") + "-link")
@@ -361,13 +361,3 @@ def remove_folder(path: str) -> None:
         os.rmdir(path)
     except FileNotFoundError:
         pass
-
-
-def _is_running(pid: str) -> bool:
-    try:
-        os.kill(int(pid), 0)
-    except (ProcessLookupError, ValueError):
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -27,6 +27,20 @@ def temporary_name(path: str) -> str:
     return os.path.join(folder, f".tmp-{os.getpid()}-{next(_temporary_numbers)}-{name}"[:254] + "~")
 
 
+def is_in_use(path: str) -> bool:
+    """Whether `path` has a name that `temporary_name` gave, and the process that asked for it still runs."""
+    name = os.path.basename(path)
+    if not name.startswith(".tmp-"):
+        return False
+    try:
+        os.kill(int(name.split("-", 2)[1]), 0)
+    except (ProcessLookupError, ValueError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def sync_directory(path: str) -> None:
     """Make the names in the directory `path` durable. Blocks on the disk; raises OSError."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

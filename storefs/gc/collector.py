@@ -7,8 +7,8 @@ work that the next one finishes. Paths go in random order, but referrers before 
 processes go first: with a limit they are better garbage than paths that might be wanted again.
 
 Why a path that somebody begins to need in the middle is safe: see `storefs.gc.temp_roots` for paths named as temporary
-roots; a path that a new valid path refers to is in ``referrers``, which the removing transaction looks at. The whole
-argument, and what to mind when changing it, is in CONCURRENCY.md beside this file.
+roots; links are looked at again before each removal; a path that a new valid path refers to is in ``referrers``, which
+the removing transaction looks at. The whole argument, and what to mind when changing it, is in CONCURRENCY.md.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from storefs import logs
 from storefs.errors import StoreError
 from storefs.formats.store_path import StorePath
 from storefs.gc.liveness import find_liveness, names_of
-from storefs.gc.roots import find_roots
+from storefs.gc.roots import LinkedRoots
 from storefs.gc.runtime_roots import find_runtime_roots
 from storefs.gc.sweep import collect_left_overs, saved_by_sharing, sweep_blobs
 from storefs.gc.temp_roots import CollectorLock, TempRootReader
@@ -81,6 +81,7 @@ class Collector:
         self._blobs = blobs
         self._forget = forget or (lambda _names, _roots: None)
         self._temp_roots = TempRootReader(config.state_dir, store_dir)
+        self._linked_roots = LinkedRoots(config.state_dir, store_dir)
         self._lock = CollectorLock(config.state_dir, exclusive=True)
         self._held: set[int] = set()
 
@@ -91,7 +92,7 @@ class Collector:
     def roots(self, *, temporary: bool = True, runtime: bool = True) -> Roots:
         """All valid roots, each with what makes it one: links, "{temp:PID}", files below /proc; sorted."""
         found: dict[StorePath, set[str]] = {}
-        for path, link in find_roots(self._config.state_dir, self._store_dir):
+        for path, link in self._linked_roots.find():
             found.setdefault(path, set()).add(link)
         if runtime:
             for path, user in find_runtime_roots(self._store_dir):
@@ -132,7 +133,7 @@ class Collector:
                 with open(told, "rb") as file:
                     file.read()
             logs.info("deleting garbage...")
-            self._delete(dead, set(dead), max_freed, result)
+            self._delete(dead, set(dead), max_freed, result, spare_linked=True)
         self._report_sharing()
         return result
 
@@ -162,7 +163,7 @@ class Collector:
                     raise StillAliveError(self._store_dir.print(path))
         result = Collected()
         result.bytes_freed += self._finish_interrupted()
-        self._delete(sorted(chosen), chosen, NO_LIMIT, result)
+        self._delete(sorted(chosen), chosen, NO_LIMIT, result, spare_linked=not ignore_liveness)
         self._report_sharing()
         return result
 
@@ -183,7 +184,9 @@ class Collector:
             self._tell_mounts([name for name, _ in dying], [root for _, root in dying])
         return freed + self._release_trees() + sweep_blobs(self._env, self._blobs)
 
-    def _delete(self, order: Sequence[int], dead: set[int], max_freed: int, result: Collected) -> None:
+    def _delete(
+        self, order: Sequence[int], dead: set[int], max_freed: int, result: Collected, *, spare_linked: bool
+    ) -> None:
         batch: list[int] = []
         estimate = 0
         for path_id, may_cut in self._referrers_first(order, dead):
@@ -191,14 +194,14 @@ class Collector:
             if max_freed != NO_LIMIT:
                 estimate += self._nar_size(path_id)
             if may_cut and (len(batch) >= _PATHS_AT_ONCE or result.bytes_freed + estimate >= max_freed):
-                self._delete_batch(batch, result)
+                self._delete_batch(batch, result, spare_linked)
                 batch = []
                 estimate = 0
                 if result.bytes_freed >= max_freed:
                     logs.info(f"deleted more than {max_freed} bytes; stopping")
                     return
         if batch:
-            self._delete_batch(batch, result)
+            self._delete_batch(batch, result, spare_linked)
 
     def _nar_size(self, path_id: int) -> int:
         with self._env.snapshot() as txn:
@@ -206,16 +209,16 @@ class Collector:
             record = name and path_infos.find(self._env, txn, StorePath.trusted(name.decode("ascii")))
             return record.nar_size if record else 0
 
-    def _delete_batch(self, batch: list[int], result: Collected) -> None:
+    def _delete_batch(self, batch: list[int], result: Collected, spare_linked: bool) -> None:
         """Remove these paths with everything that is theirs; smaller steps where the disk is full."""
         try:
-            removed = self._invalidate(batch)
+            removed = self._invalidate(batch, spare_linked)
         except DiskFullError:
             if len(batch) == 1:
                 raise
             middle = len(batch) // 2
-            self._delete_batch(batch[:middle], result)
-            self._delete_batch(batch[middle:], result)
+            self._delete_batch(batch[:middle], result, spare_linked)
+            self._delete_batch(batch[middle:], result, spare_linked)
             return
         for path, _ in removed:
             logs.info(f"deleting '{self._store_dir.print(path)}'")
@@ -228,15 +231,16 @@ class Collector:
         self._tell_mounts([path.base_name for path, _ in removed], [root for _, root in removed])
         return self._release_trees() + sweep_blobs(self._env, self._blobs)
 
-    def _invalidate(self, batch: list[int]) -> list[tuple[StorePath, int]]:
-        # Between this look at the temporary roots and the commit nobody can add one: see temp_roots.py.
+    def _invalidate(self, batch: list[int], spare_linked: bool) -> list[tuple[StorePath, int]]:
+        # Between this look at the temporary roots and the commit nobody can add one: see temp_roots.py.  The links after
+        # them: whoever had a path as a temporary root when the dead were found may have made a link and ended since.
         with self._lock:
-            temporary = self._temp_roots.read()
-            return self._env.update(lambda txn: self._invalidate_in(txn, batch, temporary))
+            rooted = set(self._temp_roots.read())
+            if spare_linked:
+                rooted.update(path.base_name for path, _ in self._linked_roots.find())
+            return self._env.update(lambda txn: self._invalidate_in(txn, batch, rooted))
 
-    def _invalidate_in(
-        self, txn: Transaction, batch: list[int], temporary: dict[str, str]
-    ) -> list[tuple[StorePath, int]]:
+    def _invalidate_in(self, txn: Transaction, batch: list[int], rooted: set[str]) -> list[tuple[StorePath, int]]:
         env = self._env
         removed = []
         together = set(batch)
@@ -247,7 +251,7 @@ class Collector:
             path = StorePath.trusted(name.decode("ascii"))
             record = path_infos.find(env, txn, path)
             try:
-                if record is None or path.base_name in temporary:
+                if record is None or path.base_name in rooted:
                     together.discard(path_id)
                     continue
                 path_infos.remove(env, txn, path, record, together)

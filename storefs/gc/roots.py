@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
+import time
 
 from storefs import logs
-from storefs.durable import make_directories, replace_symlink
+from storefs.durable import is_in_use, make_directories, replace_symlink
 from storefs.errors import StoreError
 from storefs.formats.hashes import hash_bytes
 from storefs.formats.store_path import BadStorePath
@@ -25,6 +27,10 @@ if TYPE_CHECKING:
     from storefs.formats.store_path import StoreDir, StorePath
 
 
+# Nanoseconds: the coarsest time of modification that a file system keeps.
+_CLOCK_TICK = 2_000_000_000
+
+
 class RootError(StoreError):
     """A root can't be made."""
 
@@ -34,37 +40,83 @@ def find_roots(state_dir: str, store_dir: StoreDir) -> Iterator[tuple[StorePath,
 
     Removes stale indirect roots and says so.  Unreadable places are named and skipped.
     """
-    for name in ("gcroots", "profiles"):
-        yield from _search(f"{state_dir}/{name}", f"{state_dir}/gcroots/auto/", store_dir)
+    return LinkedRoots(state_dir, store_dir).find()
 
 
-def _search(top: str, auto: str, store_dir: StoreDir) -> Iterator[tuple[StorePath, str]]:
-    pending = [top]
-    while pending:
-        path = pending.pop()
-        try:
-            if os.path.islink(path):
-                found = _follow(path, auto, store_dir)
-                if found is not None:
-                    yield found
-                continue
-            with os.scandir(path) as entries:
-                for entry in sorted(entries, key=lambda each: each.name):
-                    if entry.is_symlink():
-                        found = _follow(entry.path, auto, store_dir)
-                        if found is not None:
-                            yield found
-                    elif entry.is_dir(follow_symlinks=False):
-                        pending.append(entry.path)
-                    elif entry.is_file(follow_symlinks=False):
-                        named = store_dir.maybe_parse(f"{store_dir.path}/{entry.name}")
-                        if named is not None:
-                            yield named, entry.path
-        except OSError as error:
-            if error.errno not in (errno.EACCES, errno.ENOENT, errno.ENOTDIR):
-                raise
-            if path != top:
-                logs.info(f"cannot read potential root '{path}'")
+class LinkedRoots:
+    """What the links keep, asked again and again: a directory that did not change is not read again.
+
+    Whoever makes an indirect root renames its link in ``gcroots/auto``, also where it only leads to another path now, so
+    that directory tells of it.  Used in one thread.
+    """
+
+    __slots__ = ("_auto", "_known", "_store_dir", "_told", "_tops")
+
+    def __init__(self, state_dir: str, store_dir: StoreDir) -> None:
+        self._tops = (f"{state_dir}/gcroots", f"{state_dir}/profiles")
+        self._auto = f"{state_dir}/gcroots/auto/"
+        self._store_dir = store_dir
+        self._known: dict[str, _Folder] = {}
+        self._told: set[str] = set()  # what was said to be unreadable
+
+    def find(self) -> Iterator[tuple[StorePath, str]]:
+        """See `find_roots`."""
+        for top in self._tops:
+            pending = [top]
+            while pending:
+                path = pending.pop()
+                try:
+                    folder = self._folder(path)
+                except OSError as error:
+                    if error.errno not in (errno.EACCES, errno.ENOENT, errno.ENOTDIR):
+                        raise
+                    if path != top and path not in self._told:
+                        self._told.add(path)
+                        logs.info(f"cannot read potential root '{path}'")
+                    continue
+                yield from folder.found
+                pending += folder.below
+
+    def _folder(self, path: str) -> _Folder:
+        status = os.lstat(path)
+        known = self._known.get(path)
+        if known is None or known.state != (status.st_ino, status.st_mtime_ns) or known.is_young:
+            self._known[path] = known = self._read(path, status)
+        return known
+
+    def _read(self, path: str, status: os.stat_result) -> _Folder:
+        result = _Folder(status)
+        if stat.S_ISLNK(status.st_mode):
+            result.add(_follow(path, self._auto, self._store_dir))
+            return result
+        with os.scandir(path) as entries:
+            for entry in sorted(entries, key=lambda each: each.name):
+                if entry.is_symlink():
+                    result.add(_follow(entry.path, self._auto, self._store_dir))
+                elif entry.is_dir(follow_symlinks=False):
+                    result.below.append(entry.path)
+                elif entry.is_file(follow_symlinks=False):
+                    named = self._store_dir.maybe_parse(f"{self._store_dir.path}/{entry.name}")
+                    if named is not None:
+                        result.found.append((named, entry.path))
+        return result
+
+
+class _Folder:
+    """What one directory has, as of when it was read."""
+
+    __slots__ = ("below", "found", "is_young", "state")
+
+    def __init__(self, status: os.stat_result) -> None:
+        self.state = (status.st_ino, status.st_mtime_ns)
+        # Clocks of file systems stand still for a while: the next change might leave the time as it is.
+        self.is_young = time.time_ns() - status.st_mtime_ns < _CLOCK_TICK
+        self.found: list[tuple[StorePath, str]] = []
+        self.below: list[str] = []
+
+    def add(self, found: tuple[StorePath, str] | None) -> None:
+        if found is not None:
+            self.found.append(found)
 
 
 def _follow(link: str, auto: str, store_dir: StoreDir) -> tuple[StorePath, str] | None:
@@ -74,10 +126,8 @@ def _follow(link: str, auto: str, store_dir: StoreDir) -> tuple[StorePath, str] 
             return store_dir.to_store_path(target)[0], link
         target = os.path.normpath(os.path.join(os.path.dirname(link), target))
         if not os.path.lexists(target):
-            if link.startswith(auto):
-                logs.info(f"removing stale link from '{link}' to '{target}'")
-                os.unlink(link)
-            return None
+            if not link.startswith(auto) or not _remove_stale(link, target):
+                return None
         if not os.path.islink(target):
             return None
         final = os.readlink(target)
@@ -90,6 +140,22 @@ def _follow(link: str, auto: str, store_dir: StoreDir) -> tuple[StorePath, str] 
             raise
         logs.info(f"cannot read potential root '{link}'")
     return None
+
+
+def _remove_stale(link: str, target: str) -> bool:
+    """Remove an automatic root that leads nowhere; whether it leads somewhere after all.
+
+    Whoever makes a root makes the target first.  It may do so while we look, and find its link in place: then that must
+    not go, and comes back if it went.
+    """
+    if is_in_use(link):
+        return False
+    logs.info(f"removing stale link from '{link}' to '{target}'")
+    os.unlink(link)
+    if not os.path.lexists(target):
+        return False
+    replace_symlink(link, target)
+    return True
 
 
 def add_permanent_root(store_dir: StoreDir, link: str, path: StorePath) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -330,3 +331,23 @@ def test_large_directories_are_taken_down_in_steps(local_store: LocalStore, monk
     collector.close()
     assert len(steps) > 300 / 7
     check_nothing_is_left(local_store)
+
+
+def test_a_root_whose_process_ended_while_the_collector_was_busy(
+    local_store: LocalStore, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process began to need the path after the dead were found, and is gone before they are deleted."""
+    add(local_store, "below")
+    path = add(local_store, "wanted", references=("below",))
+    add(local_store, "dead")
+    state_dir = local_store.config.state_dir
+
+    def need_it(_dead: list[int]) -> None:
+        roots = TempRoots(state_dir, local_store.directory)
+        roots.add(path)
+        add_indirect_root(state_dir, local_store.directory, f"{state_dir}/result", path)
+        roots.close()
+
+    monkeypatch.setattr(random, "shuffle", need_it)
+    assert names(collector.collect().paths) == {"dead"}
+    assert names(local_store.all_valid_paths()) == {"wanted", "below"}

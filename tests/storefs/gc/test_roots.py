@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from storefs.durable import temporary_name
 from storefs.formats.store_path import StoreDir, StorePath
-from storefs.gc.roots import RootError, add_indirect_root, add_permanent_root, find_roots
+from storefs.gc.roots import LinkedRoots, RootError, add_indirect_root, add_permanent_root, find_roots
 
 HASH = "0" * 32
 STORE = StoreDir("/nix/store")
@@ -57,6 +58,58 @@ def test_indirect_roots_end_with_their_link(scratch: Path, capsys: pytest.Captur
     assert list(find_roots(f"{scratch}/state", STORE)) == []
     assert "removing stale link" in capsys.readouterr().err
     assert os.listdir(scratch / "state/gcroots/auto") == []
+
+
+def test_a_root_that_is_being_made_is_not_removed(scratch: Path) -> None:
+    making = Path(temporary_name(f"{scratch}/gcroots/auto/x"))
+    link(making, f"{scratch}/not-yet")
+    assert found(scratch) == {}
+    assert making.is_symlink()
+    left = scratch / "gcroots/auto/.tmp-4194304-1-x~"  # greater than any process's number
+    link(left, f"{scratch}/not-yet")
+    assert found(scratch) == {}
+    assert not left.is_symlink()
+
+
+def test_a_root_that_is_made_while_it_is_removed_comes_back(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    link(scratch / "gcroots/auto/x", f"{scratch}/result")
+    unlink = os.unlink
+
+    def unlink_after_another_process_made_it(path: str) -> None:
+        (scratch / "result").symlink_to(f"/nix/store/{A}")
+        unlink(path)
+
+    monkeypatch.setattr(os, "unlink", unlink_after_another_process_made_it)
+    assert found(scratch) == {"result": "a"}
+    assert (scratch / "gcroots/auto/x").is_symlink()
+
+
+def test_only_directories_that_changed_are_read_again(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("gcroots/a", "gcroots/per-user/u/b", "profiles/system-1-link"):
+        link(scratch / name, f"/nix/store/{A}")
+    for folder in ("gcroots", "gcroots/per-user", "gcroots/per-user/u", "profiles"):
+        os.utime(scratch / folder, (1, 1))
+    roots = LinkedRoots(str(scratch), STORE)
+    first = list(roots.find())
+    assert len(first) == 3
+    read: list[str] = []
+    scan = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: (read.append(os.path.relpath(path, scratch)), scan(path))[1])
+    assert list(roots.find()) == first
+    assert read == []
+    link(scratch / "gcroots/per-user/u/c", f"/nix/store/{B}")
+    assert {path for path, _ in roots.find()} == {A, B}
+    assert read == ["gcroots/per-user/u"]
+
+
+def test_a_directory_that_changes_twice_in_one_tick_of_the_clock(scratch: Path) -> None:
+    roots = LinkedRoots(str(scratch), STORE)
+    link(scratch / "gcroots/a", f"/nix/store/{A}")
+    then = os.stat(scratch / "gcroots").st_mtime_ns
+    assert [path for path, _ in roots.find()] == [A]
+    link(scratch / "gcroots/b", f"/nix/store/{B}")
+    os.utime(scratch / "gcroots", ns=(then, then))
+    assert [path for path, _ in roots.find()] == [A, B]
 
 
 def test_a_link_to_elsewhere_in_the_store_is_replaced(scratch: Path) -> None:
