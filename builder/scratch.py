@@ -80,6 +80,8 @@ def _remove_if_dead(folder: str) -> bool:
     except BlockingIOError:
         return False
     else:
+        if not os.fstat(descriptor).st_nlink:
+            return False  # another process removed it before we had the lock
         for name in os.listdir(folder):
             remove_left_over(f"{folder}/{name}")
         remove_tree(folder)

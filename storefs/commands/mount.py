@@ -104,9 +104,10 @@ def run(invocation: Invocation) -> int:
 
     if not invocation.flag("--background"):
         return serve(lambda: None)
+    from storefs.durable import make_directories
     from storefs.fuse.background import run_in_background
 
-    os.makedirs(config.verglas_dir, exist_ok=True)
+    make_directories(config.verglas_dir, mode=0o700)
     run_in_background(serve, f"{config.verglas_dir}/mount.log")
     return 0
 

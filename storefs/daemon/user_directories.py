@@ -6,8 +6,11 @@ that `nix-env` and `nix-build` make links there without the daemon.
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
+
+from storefs.durable import temporary_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,9 +32,14 @@ def make_user_directories(config: Config, user: str) -> None:
         if os.path.isdir(folder):
             continue
         os.makedirs(os.path.dirname(folder), mode=0o755, exist_ok=True)
+        # It gets its name when it is the user's: whoever finds one does not look whose it is.
+        made = temporary_name(folder)
+        os.mkdir(made, 0o755)
         try:
-            os.mkdir(folder, 0o755)
-        except FileExistsError:
-            continue  # another connection of the same user
-        if os.geteuid() == 0:
-            os.chown(folder, account.pw_uid, account.pw_gid)
+            if os.geteuid() == 0:
+                os.chown(made, account.pw_uid, account.pw_gid)
+            os.rename(made, folder)
+        except OSError as error:
+            os.rmdir(made)
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # of another connection of the same user, in use
+                raise

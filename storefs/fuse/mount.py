@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from storefs import logs
 from storefs.castore.blobs import BlobStore
+from storefs.durable import make_directories
 from storefs.errors import StoreError
 from storefs.fuse.attach import AlreadyMountedError, Attachment, attach, check_target
 from storefs.fuse.control import ControlThread
@@ -315,7 +316,8 @@ def _kernel_release() -> tuple[int, int]:
 @contextmanager
 def _start_lock(verglas_dir: str) -> Iterator[None]:
     """Let one process at a time decide whether a mount is missing."""
-    os.makedirs(sockets_dir(verglas_dir), mode=0o700, exist_ok=True)
+    make_directories(verglas_dir, mode=0o700)  # as a store makes it: whoever comes first decides
+    make_directories(sockets_dir(verglas_dir), mode=0o700)
     with open(f"{sockets_dir(verglas_dir)}/lock", "a", encoding="ascii") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -97,7 +97,10 @@ class TempRoots:
         """Give all of them up."""
         with self._mutex:
             if self._fd >= 0:
-                os.unlink(self._path)
+                try:
+                    os.unlink(self._path)
+                except FileNotFoundError:
+                    pass  # somebody removed the whole state directory
                 os.close(self._fd)
                 self._fd = -1
             self._paths.clear()

@@ -22,6 +22,7 @@ import lmdb
 
 from storefs.errors import StoreError
 from storefs.metadata import schema
+from storefs.metadata.database_files import prepare_directory, sync_names
 from storefs.metadata.migrations import upgrade
 
 TYPE_CHECKING = False
@@ -40,9 +41,6 @@ DEFAULT_MAP_SIZE = 64 << 30
 _SMALLEST_MAP = 1 << 20
 _MAX_READERS = 1024
 _FULL = 1 << 20  # bytes: with less than this a write that was cut short was cut short by the disk's end
-# LMDB's lock file: 64 bytes for each reader and a header. It is written out in full when it is made, because touching a
-# hole of a mapped file on a full disk is a SIGBUS.
-_LOCK_FILE_SIZE = 64 * _MAX_READERS + 4096
 
 
 class DatabaseError(StoreError):
@@ -256,8 +254,10 @@ class Environment:
             ) from error
 
     def _open(self, map_size: int) -> lmdb.Environment:
-        os.makedirs(self.path, exist_ok=True)
-        _write_lock_file(self.path)
+        try:
+            prepare_directory(self.path, _MAX_READERS)
+        except OSError as error:
+            raise self._cannot_be_made(error) from error
         attempts = [(False, True), (True, True), (True, False)]  # (read-only, with locks)
         while True:
             self.read_only, locked = attempts[0]
@@ -289,6 +289,11 @@ class Environment:
         if version is None:
             if self.read_only:
                 raise DatabaseError(f"the store database '{self.path}' is empty, and you may not write to it")
+            if self._sync:
+                try:
+                    sync_names(self.path)
+                except OSError as error:
+                    raise self._cannot_be_made(error) from error
             self.update(self._initialise)
         elif version > schema.SCHEMA_VERSION:
             raise NewerSchemaError(self.path, version)
@@ -351,6 +356,11 @@ class Environment:
             return DatabaseError(f"the store database '{self.path}' was made by another version of LMDB: {text}")
         return DatabaseError(f"the store database '{self.path}' can't be used: {text}")
 
+    def _cannot_be_made(self, error: OSError) -> StoreError:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return DiskFullError(self.path)
+        return DatabaseError(f"the store database '{self.path}' can't be made: {error.strerror}")
+
     def _is_disk_full(self) -> bool:
         status = os.statvfs(self.path)
         return status.f_bavail * status.f_frsize < _FULL
@@ -376,25 +386,3 @@ class Snapshot:
 
 def _is_refusal(error: Exception) -> bool:
     return any(os.strerror(code) in str(error) for code in (errno.EACCES, errno.EROFS, errno.EPERM))
-
-
-def _write_lock_file(path: str) -> None:
-    """Make LMDB's lock file at its full size, unless there is one; with link(2), so that nobody sees half of it."""
-    final = f"{path}/lock.mdb"
-    if os.path.exists(final):
-        return
-    temporary = f"{path}/lock-{os.getpid()}.tmp"
-    try:
-        with open(temporary, "wb") as file:
-            file.write(bytes(_LOCK_FILE_SIZE))
-        os.link(temporary, final)
-    except FileExistsError:
-        pass
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFullError(path) from error
-        if error.errno not in (errno.EACCES, errno.EROFS, errno.EPERM):
-            raise DatabaseError(f"the store database '{path}' can't be made: {error.strerror}") from error
-    finally:
-        if os.path.exists(temporary):
-            os.unlink(temporary)

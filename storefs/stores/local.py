@@ -64,19 +64,15 @@ class LocalStore:
         try:
             # A mount makes the innermost one alone, and people remove the whole state directory while it serves.
             state = config.state_dir
-            is_new = not all(map(os.path.isdir, (config.verglas_dir, f"{state}/gcroots", f"{state}/profiles")))
-            if is_new:
+            if not all(map(os.path.isdir, (config.verglas_dir, f"{state}/profiles"))) or not os.path.lexists(
+                f"{state}/gcroots/profiles"  # the last but the innermost
+            ):
                 _make_directories(config)
         except OSError as error:
             raise SystemRefusedError("making the store", error) from error
         self.environment: Environment = open_environment(
             f"{config.verglas_dir}/db", map_size=map_size, sync=config.boolean("fsync-metadata")
         )
-        try:
-            if is_new:
-                _sync_directories(config)
-        except OSError as error:
-            raise SystemRefusedError("making the store", error) from error
         self._inline_limit = inline_limit
         self._blobs: BlobStore | None = None
         self._reader: TreeReader | None = None
@@ -390,11 +386,3 @@ def _make_directories(config: Config) -> None:
     # The bytes are nobody's business but through the mount or the daemon.
     make_directories(config.verglas_dir, mode=0o700)
     make_directories(f"{config.verglas_dir}/blobs")
-
-
-def _sync_directories(config: Config) -> None:
-    """Make the names in a new store durable: what is added from now on is, and they lead there."""
-    from storefs.durable import sync_directory  # noqa: PLC0415  queries do without
-
-    for folder in (f"{config.verglas_dir}/db", config.verglas_dir):
-        sync_directory(folder)

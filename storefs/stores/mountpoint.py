@@ -19,6 +19,7 @@ import errno
 import os
 import sys
 
+from storefs.durable import make_directories
 from storefs.errors import EnvironmentUnfitError, SystemRefusedError
 from storefs.stores.mount_table import is_alive, mount_at, source_of, store_mounts
 
@@ -70,7 +71,7 @@ def mount_for_everybody(config: Config) -> str | None:
     found = find_mount(config)
     if found is not None:
         return found
-    os.makedirs(config.verglas_dir, exist_ok=True)
+    make_directories(config.verglas_dir, mode=0o700)
     if os.geteuid() == 0:
         return _mount_for_all(config)
     target = config.physical_store_dir

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -33,6 +34,13 @@ def test_roots_hold_while_their_owner_lives(scratch: Path) -> None:
     roots.close()
     assert read(scratch) == {}
     assert os.listdir(scratch / "temproots") == []
+
+
+def test_the_state_directory_is_removed_meanwhile(scratch: Path) -> None:
+    roots = TempRoots(str(scratch / "state"), STORE)
+    roots.add(A)
+    shutil.rmtree(scratch / "state")
+    roots.close()
 
 
 def test_two_owners_in_one_process(scratch: Path) -> None:

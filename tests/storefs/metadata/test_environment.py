@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import storefs.durable
 from storefs.metadata.environment import DatabaseError, DiskFullError, NewerSchemaError, open_environment
 from storefs.metadata.schema import DATABASES, KEY_VERSION, SCHEMA_VERSION
 
@@ -71,6 +72,23 @@ def test_a_snapshot_sees_one_state(env: Environment) -> None:
         assert txn.get(b"k", db=env.meta) == b"1"
     with env.snapshot() as txn:
         assert txn.get(b"k", db=env.meta) == b"2"
+
+
+def test_names_are_durable_before_anything_is_committed(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a process that finds the first commit could add to a store whose name a power cut takes away."""
+    synced = []
+    file = scratch / "state/verglas/db/data.mdb"
+
+    def sync_directory(path: str) -> None:
+        synced.append((os.path.relpath(path, scratch), file.stat().st_size))
+
+    monkeypatch.setattr(storefs.durable, "sync_directory", sync_directory)
+    open_environment(str(file.parent), map_size=SMALL).close()
+    empty = synced[0][1]
+    assert synced == [(name, empty) for name in ("state/verglas/db", "state/verglas", "state")]
+    assert file.stat().st_size > empty
+    open_environment(str(file.parent), map_size=SMALL).close()
+    assert len(synced) == 3, "not of a database that is there"
 
 
 def test_the_map_grows_unseen(env: Environment) -> None:

@@ -6,6 +6,7 @@ import os
 import pwd
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -141,6 +142,7 @@ class TestRoot:
         try:
             assert where == f"{scratch}/root/nix/store"
             assert os.listdir(where) == []
+            assert stat.S_IMODE(os.stat(config.verglas_dir).st_mode) == 0o700, "as a store makes it"
         finally:
             subprocess.run([BIN / "verglas", "umount", "--store", scratch / "root"], env=environ, check=True)
 
