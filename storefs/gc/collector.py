@@ -232,8 +232,8 @@ class Collector:
         return self._release_trees() + sweep_blobs(self._env, self._blobs)
 
     def _invalidate(self, batch: list[int], spare_linked: bool) -> list[tuple[StorePath, int]]:
-        # Between this look at the temporary roots and the commit nobody can add one: see temp_roots.py.  The links after
-        # them: whoever had a path as a temporary root when the dead were found may have made a link and ended since.
+        # Between this look at the temporary roots and the commit nobody can add one: see temp_roots.py.  The links come
+        # after them: whoever got a temporary root after the dead were found may have made a link and ended since.
         with self._lock:
             rooted = set(self._temp_roots.read())
             if spare_linked:

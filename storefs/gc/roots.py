@@ -46,8 +46,8 @@ def find_roots(state_dir: str, store_dir: StoreDir) -> Iterator[tuple[StorePath,
 class LinkedRoots:
     """What the links keep, asked again and again: a directory that did not change is not read again.
 
-    Whoever makes an indirect root renames its link in ``gcroots/auto``, also where it only leads to another path now, so
-    that directory tells of it.  Used in one thread.
+    Whoever makes an indirect root renames its link in ``gcroots/auto``, also where it only leads to another path now:
+    so that directory tells of it.  Used in one thread.
     """
 
     __slots__ = ("_auto", "_known", "_store_dir", "_told", "_tops")
@@ -125,9 +125,8 @@ def _follow(link: str, auto: str, store_dir: StoreDir) -> tuple[StorePath, str] 
         if store_dir.is_in_store(target):
             return store_dir.to_store_path(target)[0], link
         target = os.path.normpath(os.path.join(os.path.dirname(link), target))
-        if not os.path.lexists(target):
-            if not link.startswith(auto) or not _remove_stale(link, target):
-                return None
+        if not os.path.lexists(target) and not (link.startswith(auto) and _leads_somewhere_after_all(link, target)):
+            return None
         if not os.path.islink(target):
             return None
         final = os.readlink(target)
@@ -142,8 +141,8 @@ def _follow(link: str, auto: str, store_dir: StoreDir) -> tuple[StorePath, str] 
     return None
 
 
-def _remove_stale(link: str, target: str) -> bool:
-    """Remove an automatic root that leads nowhere; whether it leads somewhere after all.
+def _leads_somewhere_after_all(link: str, target: str) -> bool:
+    """Remove an automatic root that leads nowhere, unless it does lead somewhere now.
 
     Whoever makes a root makes the target first.  It may do so while we look, and find its link in place: then that must
     not go, and comes back if it went.

@@ -41,8 +41,8 @@ def prepare_directory(path: str, readers: int) -> None:
 def sync_names(path: str) -> None:
     """Make the names of the files in ``path`` durable, and of the two directories above it.
 
-    Before the first commit: whoever finds that one relies on the names, and the process that made them may not have come
-    to this.  Blocks on the disk.
+    Before the first commit: whoever finds that one relies on the names, and the process that made them may not have
+    come to this.  Blocks on the disk.
     """
     from storefs.durable import sync_directory  # noqa: PLC0415  queries do without
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 _NODES_AT_ONCE = 64  # at most 1 MiB of small contents is held
 _BATCH = 128 << 10  # bytes: stays in the processor's cache between being copied and being hashed
 _SMALL_PIECES = 4096
+_NONE = (0, 0, 0, 0)  # what is known of a row that is none
 
 
 class TreeDamagedError(StoreError):
@@ -94,40 +95,29 @@ def _directory(env: Environment, blobs: BlobStore, root: int) -> Iterator[Buffer
     size = 0  # of the contents among the pieces
     stack = [_Frame(_entries(env, root))]
     while stack:
-        group = _fetch(env, stack[-1])
-        if not group:
+        frame = stack[-1]
+        if frame.position == len(frame.entries):
             stack.pop()
             pieces.append(closing(bool(stack)))
-        for name, inode, node in group:
+            continue
+        name, inode, _, mode = frame.entries[frame.position]
+        if mode == trees.MODE_DIRECTORY:
+            frame.position += 1
             length = len(name)
-            if node is None:
-                pieces += (ENTRY_OPENS[length], name, DIRECTORY_OPENS[length & 7])
-                stack.append(_Frame(_entries(env, inode)))
-                break  # it is the last of its group
-            kind, count, mode = trees.node_fields(node)
-            if kind == trees.SYMLINK:
-                pieces += (entry_head(name), link_node(trees.node_payload(node)), closing(True))
-                continue
-            opens = EXECUTABLE_OPENS if mode == trees.MODE_EXECUTABLE else REGULAR_OPENS
-            pieces += (ENTRY_OPENS[length], name, opens[length & 7], count.to_bytes(8, "little"))
-            if kind == trees.INLINE:
-                if len(node) != trees.NODE_PAYLOAD + count:
-                    raise TreeDamagedError("a file record in the database has a wrong size")
-                pieces += (node[trees.NODE_PAYLOAD :], ENTRY_CLOSES[count & 7])
-                size += count
-            elif kind == trees.BLOB:
+            pieces += (ENTRY_OPENS[length], name, DIRECTORY_OPENS[length & 7])
+            stack.append(_Frame(_entries(env, inode)))
+            continue
+        for part in _files(env, frame):
+            if isinstance(part, bytes):
+                pieces.append(part)
+                size += len(part)
+                if size < _BATCH and len(pieces) < _SMALL_PIECES:
+                    continue
                 yield b"".join(pieces)
-                yield from _blob(blobs, node[trees.NODE_PAYLOAD :], count, buffer)
-                pieces = [ENTRY_CLOSES[count & 7]]
-                size = 0
             else:
-                raise TreeDamagedError("a file record in the database is damaged")
-            if size >= _BATCH:
+                digest, length = part
                 yield b"".join(pieces)
-                pieces = []
-                size = 0
-        if len(pieces) >= _SMALL_PIECES:
-            yield b"".join(pieces)
+                yield from _blob(blobs, digest, length, buffer)
             pieces = []
             size = 0
     yield b"".join(pieces)
@@ -138,42 +128,73 @@ def _entries(env: Environment, inode: int) -> list[tuple[bytes, int, int, int]]:
         record = txn.get(KEY.pack(inode), db=env.dirs)
     if record is None:
         raise TreeDamagedError(f"the store database lacks the directory number {inode}")
-    return list(trees.decode_directory(record))
+    return trees.decode_directory(record)
 
 
-def _fetch(env: Environment, frame: _Frame) -> list[tuple[bytes, int, bytes | None]]:
-    """The next (name, inode, node) of a directory, at most up to a subdirectory, which has None for a node.
+def _files(env: Environment, frame: _Frame) -> list[bytes | tuple[bytes, int]]:
+    """Pass over some files and links of a directory, up to the next subdirectory, and return their part of the NAR.
 
-    So deep trees hold no contents.
+    For contents that are a blob stand its digest and size.  So many at once that the snapshot ends soon.
     """
-    group: list[tuple[bytes, int, bytes | None]] = []
-    start = frame.position
-    key = KEY.pack
-    nodes = env.nodes
-    with env.snapshot() as txn:
-        get = txn.get
-        for name, inode, _, mode in frame.entries[start : start + _NODES_AT_ONCE]:
-            if mode == trees.MODE_DIRECTORY:
-                group.append((name, inode, None))
+    parts: list[bytes | tuple[bytes, int]] = []
+    pieces: list[Buffer] = []
+    size = 0
+    group = frame.entries[frame.position : frame.position + _NODES_AT_ONCE]
+    head, fields = trees.NODE_PAYLOAD, trees.node_fields
+    with env.snapshot(buffers=True) as txn:
+        cursor = txn.cursor(env.nodes)
+        following: Iterator[bytes | memoryview] = iter(())  # the rows of a directory mostly lie one behind the other
+        for name, inode, _, entry_mode in group:
+            if entry_mode == trees.MODE_DIRECTORY:
                 break
-            node = get(key(inode), None, nodes)
-            if node is None:
-                raise TreeDamagedError(f"the store database lacks the file number {inode}")
-            group.append((name, inode, node))
-    frame.position = start + len(group)
-    return group
+            node = next(following, b"")
+            kind, found, count, mode = fields(node) if len(node) >= head else _NONE
+            if found != inode:
+                if not cursor.set_key(KEY.pack(inode)):
+                    raise TreeDamagedError(f"the store database lacks the file number {inode}")
+                following = cursor.iternext(keys=False)
+                node = next(following)
+                kind, _, count, mode = fields(node)
+            frame.position += 1
+            length = len(name)
+            if kind == trees.INLINE:
+                if len(node) != head + count:
+                    raise TreeDamagedError("a file record in the database has a wrong size")
+                opens = (EXECUTABLE_OPENS if mode == trees.MODE_EXECUTABLE else REGULAR_OPENS)[length & 7]
+                closes = ENTRY_CLOSES[count & 7]
+                pieces += (ENTRY_OPENS[length], name, opens, count.to_bytes(8, "little"), node[head:], closes)
+                size += count
+                if size >= _BATCH:
+                    parts.append(b"".join(pieces))
+                    pieces = []
+                    size = 0
+            elif kind == trees.BLOB:
+                opens = (EXECUTABLE_OPENS if mode == trees.MODE_EXECUTABLE else REGULAR_OPENS)[length & 7]
+                pieces += (ENTRY_OPENS[length], name, opens, count.to_bytes(8, "little"))
+                parts += (b"".join(pieces), (bytes(node[head:]), count))
+                pieces = [ENTRY_CLOSES[count & 7]]
+                size = 0
+            elif kind == trees.SYMLINK:
+                pieces += (entry_head(name), link_node(bytes(node[head:])), closing(True))
+            else:
+                raise TreeDamagedError("a file record in the database is damaged")
+        # Nothing that leads into the map outlives the snapshot.
+        parts.append(b"".join(pieces))
+    return parts
 
 
 def _blob(blobs: BlobStore, digest: bytes, length: int, buffer: memoryview) -> Iterator[memoryview]:
     fd = blobs.open(digest)
     left = length
+    room = len(buffer)
     try:
-        while True:
+        while left >= 0:
             count = os.readv(fd, [buffer])
             left -= count
-            if not count or left < 0:
-                break
-            yield buffer[:count]
+            if count and left >= 0:
+                yield buffer[:count]
+            if count < room:
+                break  # that was the end
     except OSError as error:
         raise BlobError(f"the contents '{blobs.path(digest)}' can't be read: {error.strerror}") from error
     finally:

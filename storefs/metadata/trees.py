@@ -25,12 +25,13 @@ Validity is the largest the kernel takes, since nothing below the root ever chan
 from __future__ import annotations
 
 from struct import Struct, pack
+from struct import error as struct_error
 
 from storefs.errors import StoreError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
     from typing import TypeVar
 
     Record = bytes | memoryview
@@ -65,7 +66,7 @@ _ATTR = Struct("<6Q10I")
 _ENTRY = Struct("<4QII" + "6Q10I")
 _DIRENT = Struct("<4QII" + "6Q10I" + "QQII")
 _DIRENT_FIELDS = Struct("<Q40xQ44xI40xI")  # of a _DIRENT: inode, size, mode, length of the name
-_NODE_FIELDS = Struct("<B8xQ44xI")  # of a node record: kind, size, mode
+_NODE_FIELDS = Struct("<BQQ44xI24x")  # of a node record: kind, inode, size, mode
 _MODE_WORD = 25  # the place of the mode in an entry, in units of four bytes
 _ZEROS = bytes(8)
 
@@ -163,28 +164,33 @@ def entry_at(record: Record, position: int) -> tuple[bytes, Inode, int, int]:
     return bytes(record[position + DIRENT_NAME : position + DIRENT_NAME + length]), inode, size, mode
 
 
-def decode_directory(record: Record) -> Iterator[tuple[bytes, Inode, int, int]]:
-    """Yield the (name, inode, size, mode) entries of a directory record in order.
+def decode_directory(record: Record) -> list[tuple[bytes, Inode, int, int]]:
+    """The (name, inode, size, mode) entries of a directory record in order.
 
     Raises CorruptTreeError when the record's lengths do not fit together.
     """
     total = len(record)
     if total < DIRECTORY_OFFSETS or total < entries_start(record):
         raise CorruptTreeError("a directory record in the database is cut short")
+    record = bytes(record)  # so that its slices are
     start = entries_start(record)
-    position = start
     fields = _DIRENT_FIELDS.unpack_from
+    result = []
+    expected = 0
     for offset in entry_offsets(record):
-        if start + offset != position or position + DIRENT_NAME > total:
+        position = start + offset
+        name = position + DIRENT_NAME
+        if offset != expected or name > total:
             raise CorruptTreeError("a directory record in the database has a wrong offset table")
         inode, size, mode, length = fields(record, position)
-        end = position + DIRENT_NAME + length
-        if end > total or length > LONGEST_NAME:
+        if name + length > total or length > LONGEST_NAME:
             raise CorruptTreeError("a directory record in the database has an impossible name")
-        yield bytes(record[position + DIRENT_NAME : end]), inode, size, mode
-        position = (end + 7) & ~7  # every entry begins at a multiple of eight, because `start` does
-    if position != total:
+        result.append((record[name : name + length], inode, size, mode))
+        # Every entry begins at a multiple of eight, because `start` does.
+        expected = (offset + DIRENT_NAME + length + 7) & ~7
+    if start + expected != total:
         raise CorruptTreeError("a directory record in the database is longer than its entries")
+    return result
 
 
 def decode_inodes(record: Record) -> list[tuple[Inode, int]]:
@@ -228,12 +234,12 @@ def node_kind(record: Record) -> int:
     return record[0]
 
 
-def node_fields(record: Record) -> tuple[int, int, int]:
-    """The kind, size and mode at once; raises CorruptTreeError for a record that is too short to have them."""
-    if len(record) < NODE_PAYLOAD:
-        raise CorruptTreeError("a file record in the database is damaged")
-    kind, size, mode = _NODE_FIELDS.unpack_from(record)
-    return kind, size, mode
+def node_fields(record: Record) -> tuple[int, int, int, int]:
+    """The kind, inode, size and mode at once; raises CorruptTreeError for a record that is too short to have them."""
+    try:
+        return _NODE_FIELDS.unpack_from(record)
+    except struct_error as error:
+        raise CorruptTreeError("a file record in the database is damaged") from error
 
 
 def node_attr(record: R) -> R:

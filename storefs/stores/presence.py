@@ -5,10 +5,12 @@ Reads every row once and asks the file system for the size of every blob; no con
 
 from __future__ import annotations
 
-import os
+from struct import Struct
 
+from storefs.castore.digest import DIGEST_SIZE
 from storefs.metadata import trees
 from storefs.metadata.schema import KEY, KEY_NEXT_INODE, NUMBER
+from storefs.stores.blob_sizes import ROW_SIZE, BlobSizes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +24,8 @@ _KIND_OF_MODE = {
     trees.MODE_DIRECTORY: _DIRECTORY,
     trees.MODE_SYMLINK: _LINK,
 }
+_BLOB_ROW = Struct(f"{ROW_SIZE}s")
+_PROCESS_PAYS = 10_000  # nodes: with as many, one that lists the blobs meanwhile saves more than it takes to start
 # A longer record can only have contents.  Its page is not looked at, which would make all of them resident.
 _LONGEST_LINK_RECORD = trees.NODE_PAYLOAD + 4096
 
@@ -42,58 +46,64 @@ class Presence:
         self.unnamed = unnamed
 
 
-def check_presence(env: Environment, blobs: BlobStore) -> Presence:
-    """Compare everything, without a lock: what comes and goes meanwhile may be among the findings."""
+def check_presence(env: Environment, blobs: BlobStore, *, process_pays: int = _PROCESS_PAYS) -> Presence:
+    """Compare everything, without a lock: what comes and goes meanwhile may be among the findings.
+
+    ``process_pays`` is made small by tests.
+    """
     wrong: set[int] = set()
-    with env.snapshot(buffers=True) as txn:
-        limit = txn.get(KEY_NEXT_INODE, db=env.meta)
-        kinds = bytearray(1 if limit is None else NUMBER.unpack(limit)[0] + 1)
-        nodes = _read_nodes(env, txn, kinds, wrong)
-        _read_directories(env, txn, kinds, wrong)
-        for value in txn.cursor(env.paths).iternext(keys=False):
-            root = int.from_bytes(value[8:16], "little")
-            if root >= len(kinds) or not kinds[root]:
-                wrong.add(root)
-    # The files are looked at after the snapshot: what a row names was there before it.
-    directory = blobs.directory
-    status = os.lstat
-    for digest, length, inode in nodes:
-        text = digest.hex()
-        try:
-            if status(f"{directory}/{text[:2]}/{text[2:]}").st_size == length:
-                continue
-        except FileNotFoundError:
-            pass
-        wrong.add(inode)
-    named = {digest for digest, _, _ in nodes}
-    return Presence(wrong, [digest for digest in blobs.all_digests() if digest not in named])
+    with BlobSizes(blobs.directory) as sizes:
+        with env.snapshot(buffers=True) as txn:
+            # The files are looked at after the snapshot: what a row names was there before it.
+            if txn.stat(env.nodes)["entries"] >= process_pays:
+                sizes.start()
+            limit = txn.get(KEY_NEXT_INODE, db=env.meta)
+            kinds = bytearray(1 if limit is None else NUMBER.unpack(limit)[0] + 1)
+            named, inodes = _read_nodes(env, txn, kinds, wrong)
+            _read_directories(env, txn, kinds, wrong)
+            for value in txn.cursor(env.paths).iternext(keys=False):
+                root = int.from_bytes(value[8:16], "little")
+                if root >= len(kinds) or not kinds[root]:
+                    wrong.add(root)
+        found = {each for (each,) in _BLOB_ROW.iter_unpack(sizes.wait())}
+    if not found.issuperset(named):
+        wrong.update(inode for each, inode in zip(named, inodes, strict=True) if each not in found)
+    unnamed = found.difference(named)
+    digests = {each[:DIGEST_SIZE] for each in unnamed}
+    if digests:
+        digests.difference_update(each[:DIGEST_SIZE] for each in named)
+    return Presence(wrong, sorted(digests))
 
 
-def _read_nodes(env: Environment, txn: Transaction, kinds: bytearray, wrong: set[int]) -> list[tuple[bytes, int, int]]:
-    """Note in ``kinds`` what every inode is, and return the digest, size and inode of every node that names a blob."""
-    found = []
-    unpack = KEY.unpack
-    payload = trees.NODE_PAYLOAD
-    inline, blob, symlink = trees.INLINE, trees.BLOB, trees.SYMLINK
+def _read_nodes(env: Environment, txn: Transaction, kinds: bytearray, wrong: set[int]) -> tuple[list[bytes], list[int]]:
+    """Note in ``kinds`` what every inode is, and return the blobs that nodes name, as `blob_sizes` has them.
+
+    The second list has the inodes of those nodes.
+    """
+    named: list[bytes] = []
+    inodes: list[int] = []
+    number = int.from_bytes
+    size, payload = slice(9, 17), slice(trees.NODE_PAYLOAD, None)
     for key, node in txn.cursor(env.nodes).iternext():
-        (inode,) = unpack(key)
+        inode = number(key, "big")
         try:
             if len(node) > _LONGEST_LINK_RECORD:
                 kinds[inode] = _FILE
                 continue
             kind = node[0]
-            if kind == inline:
+            if kind == trees.INLINE:
                 kinds[inode] = _FILE
-            elif kind == blob:
+            elif kind == trees.BLOB:
                 kinds[inode] = _FILE
-                found.append((bytes(node[payload:]), trees.node_size(node), inode))
-            elif kind == symlink:
+                named.append(b"".join((node[payload], node[size])))
+                inodes.append(inode)
+            elif kind == trees.SYMLINK:
                 kinds[inode] = _LINK
             else:
                 wrong.add(inode)
         except IndexError:  # an empty record, or an inode that was never given out
             wrong.add(inode)
-    return found
+    return named, inodes
 
 
 def _read_directories(env: Environment, txn: Transaction, kinds: bytearray, wrong: set[int]) -> None:

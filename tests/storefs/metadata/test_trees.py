@@ -59,7 +59,7 @@ def test_nodes_round_trip(inode: int, content: bytes, executable: bool) -> None:
     assert trees.node_payload(record) == content
     assert trees.node_size(record) == len(content)
     assert trees.node_mode(record) == (0o100555 if executable else 0o100444)
-    assert trees.node_fields(record) == (trees.INLINE, len(content), trees.node_mode(record))
+    assert trees.node_fields(record) == (trees.INLINE, inode, len(content), trees.node_mode(record))
     assert trees.node_attr(record) == trees.encode_attr(inode, len(content), trees.node_mode(record))
     blob = trees.encode_blob(inode, executable, 2**40, bytes(32))
     assert (trees.node_kind(blob), trees.node_size(blob), trees.node_payload(blob)) == (trees.BLOB, 2**40, bytes(32))
