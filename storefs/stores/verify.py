@@ -9,8 +9,6 @@ what is registered about it when it is its turn.  Called by the verify commands 
 
 from __future__ import annotations
 
-import os
-
 from storefs import logs
 from storefs.castore.blobs import BlobError
 from storefs.errors import StoreError
@@ -22,19 +20,17 @@ from storefs.metadata.records import CorruptRecordError
 from storefs.metadata.schema import KEY
 from storefs.metadata.tree_release import begin_release
 from storefs.stores.presence import check_presence
+from storefs.stores.readings import Readings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from storefs.formats.hashes import Hash
-    from storefs.formats.path_info import PathInfo
     from storefs.formats.store_path import StorePath
     from storefs.metadata.environment import Transaction
     from storefs.stores.local import LocalStore
 
     Repair = Callable[[StorePath], None]
-    NarHash = Callable[[int, int], tuple[Hash, int]]  # of an inode and the size that is registered
 
 _PAGE = 1000
 
@@ -58,15 +54,18 @@ def verify_store(store: LocalStore, *, check_contents: bool, repair: Repair | No
     """
     result = Verification()
     logs.info("reading the Nix store...")
-    presence = check_presence(store.environment, store.blobs)
-    logs.info("checking path existence...")
-    gone = _paths_with(store, presence.wrong) if presence.wrong else []
-    _forget_gone(store, gone, repair, result)
-    if mark_orphans(store.environment, store.blobs, presence.unnamed):
-        sweep_blobs(store.environment, store.blobs)
-    if check_contents:
-        logs.info("checking hashes...")
-        _check_contents(store, set(gone), repair, result)
+    with Readings(store) as readings:
+        if check_contents:
+            readings.begin([path for path, _ in _all_roots(store)])  # beside what follows
+        presence = check_presence(store.environment, store.blobs)
+        logs.info("checking path existence...")
+        gone = _paths_with(store, presence.wrong) if presence.wrong else []
+        _forget_gone(store, gone, repair, result)
+        if mark_orphans(store.environment, store.blobs, presence.unnamed):
+            sweep_blobs(store.environment, store.blobs)
+        if check_contents:
+            logs.info("checking hashes...")
+            _check_contents(store, readings, set(gone), repair, result)
     return result
 
 
@@ -75,12 +74,14 @@ def verify_paths(store: LocalStore, paths: Iterable[StorePath]) -> list[StorePat
     paths = list(paths)
     for path in paths:
         store.path_info(path)
-    return [path for path, wrong in _check_all(store, paths) if wrong]
+    with Readings(store) as readings:
+        readings.begin(paths)
+        return [path for path, wrong in readings.results() if wrong]
 
 
 def is_intact(store: LocalStore, path: StorePath) -> bool:
     """Whether a valid path's contents are what is registered; reads all of them.  Raises InvalidPathError."""
-    from storefs.stores.nar_hash_server import nar_hash  # noqa: PLC0415  a quick check does without
+    from storefs.stores.nar_hash_server import nar_hash  # noqa: PLC0415  as in Readings
 
     info = store.path_info(path)
     try:
@@ -168,81 +169,13 @@ def _invalidate(store: LocalStore, path: StorePath) -> None:
     env.update(work)
 
 
-def _check_contents(store: LocalStore, skip: set[StorePath], repair: Repair | None, result: Verification) -> None:
-    paths = [path for path, _ in _all_roots(store) if path not in skip]
-    for path, wrong in _check_all(store, paths):
+def _check_contents(
+    store: LocalStore, readings: Readings, skip: set[StorePath], repair: Repair | None, result: Verification
+) -> None:
+    for path, wrong in readings.results(skip):
         result.checked += 1
         if wrong and not (repair is not None and _try_repair(store, path, repair, result)):
             result.unfixed.append(path)
-
-
-def _check_all(store: LocalStore, paths: list[StorePath]) -> Iterator[tuple[StorePath, bool]]:
-    """Yield (path, whether it is wrong), having said so, in the order of ``paths``."""
-    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415  a quick check does without
-
-    from storefs.stores.nar_hashing import NarHashers  # noqa: PLC0415
-
-    pool = ThreadPoolExecutor(max(1, len(os.sched_getaffinity(0))))
-    try:
-        # Left first, and with them go the processes: an interrupted check ends at once.
-        with NarHashers(store.environment, store.config.verglas_dir, store.blobs) as hashers:
-            for start in range(0, len(paths), _PAGE):
-                page = paths[start : start + _PAGE]
-                yield from zip(page, pool.map(lambda path: _check_one(store, path, hashers.hash), page), strict=True)
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _check_one(store: LocalStore, path: StorePath, nar_hash: NarHash) -> bool:
-    shown = store.directory.print(path)
-    logs.log(logs.TALKATIVE, f"checking contents of '{shown}'")
-    info = store.find_path_info(path)
-    if info is None:
-        return False  # collected meanwhile
-    try:
-        got, size = nar_hash(store.root_inode(path), info.nar_size)
-    except InvalidPathError:
-        return False
-    except (TreeDamagedError, BlobError, CorruptRecordError) as error:
-        if store.find_path_info(path) != info:
-            return False  # collected or replaced while it was read
-        logs.error(f"path '{shown}' was modified! {error}")
-        return True
-    if got != info.nar_hash:
-        if store.find_path_info(path) != info:
-            return False
-        expected, found = info.nar_hash.to_string("base32", True), got.to_string("base32", True)
-        logs.error(f"path '{shown}' was modified! expected hash '{expected}', got '{found}'")
-        for name in _damaged_files(store, path):
-            logs.error(f"  the contents of '{shown}{name}' are damaged")
-        return True
-    if info.nar_size != size:
-        _fix_size(store, info, size, shown)
-    return False
-
-
-def _fix_size(store: LocalStore, info: PathInfo, size: int, shown: str) -> None:
-    if info.nar_size:
-        logs.error(f"path '{shown}' has size {size}, but {info.nar_size} was registered")
-    logs.info(f"updating size field on '{shown}' to {size}")
-    store.update_path_info(info.replace(nar_size=size))
-
-
-def _damaged_files(store: LocalStore, path: StorePath) -> Iterator[str]:
-    """The names of those files that are blobs and no longer what their own names promise."""
-    todo = [("", store.root_inode(path))]
-    while todo:
-        name, inode = todo.pop()
-        entry = store.reader.entry(inode)
-        if entry.is_directory:
-            todo.extend(
-                (f"{name}/{os.fsdecode(child.name)}", child.inode) for child in reversed(store.reader.entries(inode))
-            )
-            continue
-        with store.environment.snapshot() as txn:
-            node = txn.get(KEY.pack(inode), db=store.environment.nodes)
-        if node is not None and node[0] == trees.BLOB and not store.blobs.is_intact(trees.node_payload(node)):
-            yield name
 
 
 def _try_repair(store: LocalStore, path: StorePath, repair: Repair, result: Verification) -> bool:

@@ -14,6 +14,7 @@ from storefs.formats.store_path import StorePath
 from storefs.metadata import trees
 from storefs.metadata.schema import KEY
 from storefs.stores.local import LocalStore
+from storefs.stores.readings import Readings
 from storefs.stores.verify import is_intact, verify_paths, verify_store
 from tests.conftest import BIN
 from tests.store_invariants import check_invariants, check_nothing_is_left
@@ -93,6 +94,41 @@ def test_a_path_whose_contents_are_gone_is_forgotten(
         f"path '{local_store.directory.print(path)}' disappeared, removing from database..." in capsys.readouterr().err
     )
     assert list(local_store.all_valid_paths()) == [other]
+
+
+def test_contents_that_are_gone_are_not_called_modified(
+    local_store: LocalStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They are read while it is looked for what is gone."""
+    gone = add(local_store, "x", os.urandom(5000))
+    damaged = add(local_store, "y", os.urandom(5000))
+    blob_file(local_store, gone).unlink()
+    tamper(local_store, damaged)
+    result = verify_store(local_store, check_contents=True)
+    assert (result.checked, result.unfixed) == (1, [damaged])
+    shown = capsys.readouterr().err
+    assert "x' disappeared" in shown
+    assert "x' was modified" not in shown
+    assert "y' was modified" in shown
+
+
+def test_what_was_replaced_since_it_was_read_is_not_wrong(local_store: LocalStore, scratch: Path) -> None:
+    (scratch / "tree").mkdir()
+    (scratch / "tree" / "file").write_bytes(os.urandom(5000))
+    path = StorePath("0" * 32 + "-x")
+    with local_store.intake() as intake:
+        tree = intake.add_tree(f"{scratch}/tree")
+        intake.register([(tree, PathInfo(path, tree.nar_hash, tree.nar_size))])
+    env = local_store.environment
+    key = KEY.pack(local_store.root_inode(path))
+    env.update(lambda txn: txn.put(key, (txn.get(key, db=env.dirs) or b"")[:-8], db=env.dirs))
+    with Readings(local_store) as readings:
+        readings.begin([path])
+        assert list(readings.results()) == [(path, True)]
+        with local_store.intake(repair=True) as intake:
+            intake.register([(intake.add_tree(f"{scratch}/tree"), local_store.path_info(path))], replace=True)
+        assert list(readings.results()) == [(path, False)]
+    assert is_intact(local_store, path)
 
 
 def test_what_an_executable_shares_with_a_plain_file_is_missed_in_both(local_store: LocalStore) -> None:
