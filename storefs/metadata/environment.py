@@ -22,8 +22,6 @@ import lmdb
 
 from storefs.errors import StoreError
 from storefs.metadata import schema
-from storefs.metadata.database_files import prepare_directory, sync_names
-from storefs.metadata.migrations import upgrade
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -254,10 +252,13 @@ class Environment:
             ) from error
 
     def _open(self, map_size: int) -> lmdb.Environment:
-        try:
-            prepare_directory(self.path, _MAX_READERS)
-        except OSError as error:
-            raise self._cannot_be_made(error) from error
+        if not os.path.exists(f"{self.path}/lock.mdb"):
+            from storefs.metadata.database_files import prepare_directory  # noqa: PLC0415  for new databases only
+
+            try:
+                prepare_directory(self.path, _MAX_READERS)
+            except OSError as error:
+                raise self._cannot_be_made(error) from error
         attempts = [(False, True), (True, True), (True, False)]  # (read-only, with locks)
         while True:
             self.read_only, locked = attempts[0]
@@ -290,6 +291,8 @@ class Environment:
             if self.read_only:
                 raise DatabaseError(f"the store database '{self.path}' is empty, and you may not write to it")
             if self._sync:
+                from storefs.metadata.database_files import sync_names  # noqa: PLC0415  see above
+
                 try:
                     sync_names(self.path)
                 except OSError as error:
@@ -309,6 +312,8 @@ class Environment:
                 raise DatabaseError(
                     f"the store database '{self.path}' has format {version} and must be upgraded by its owner first"
                 )
+            from storefs.metadata.migrations import upgrade  # noqa: PLC0415  for old databases only
+
             self.update(lambda txn: upgrade(self, txn, schema.SCHEMA_VERSION))
 
     def _version(self) -> int | None:

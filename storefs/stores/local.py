@@ -20,7 +20,6 @@ from storefs.gc.reserve import keep_reserve
 from storefs.metadata import path_infos
 from storefs.metadata.environment import DEFAULT_MAP_SIZE, open_environment
 from storefs.metadata.schema import INLINE_LIMIT
-from storefs.stores.text_paths import add_text_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -262,6 +261,8 @@ class LocalStore:
 
     def add_text(self, name: str, content: bytes, references: Iterable[StorePath] = ()) -> StorePath:
         """See `storefs.api.Store`."""
+        from storefs.stores.text_paths import add_text_path  # noqa: PLC0415  queries do without
+
         return add_text_path(self, name, content, references)
 
     def add_signatures(self, path: StorePath, signatures: Iterable[str]) -> None:
