@@ -121,7 +121,8 @@ class Machine(Units, Files, Display):
         if self._qemu is None:
             return
         self.connect()
-        self.agent.start("poweroff")
+        # Busybox's sh takes its own poweroff before any in PATH, which sends systemd a signal that means another thing.
+        self.agent.start("if [ -d /run/systemd/system ]; then systemctl poweroff; else poweroff; fi")
         self.wait_for_shutdown()
 
     def wait_for_shutdown(self) -> None:
