@@ -14,6 +14,7 @@ from storefs.metadata import trees
 from storefs.metadata.schema import KEY
 from storefs.stores.blob_sizes import ROW_SIZE, BlobSizes, list_blobs
 from storefs.stores.presence import check_presence
+from tests.leaks import child_processes
 
 if TYPE_CHECKING:
     from storefs.stores.local import LocalStore
@@ -69,10 +70,11 @@ def test_a_process_that_was_killed_is_not_missed(local_store: LocalStore) -> Non
 
 
 def test_a_process_that_nobody_waits_for_ends(local_store: LocalStore) -> None:
+    before = child_processes()
     with BlobSizes(local_store.blobs.directory, program="import time; time.sleep(1000)") as sizes:
         sizes.start()
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+        assert len(child_processes()) == len(before) + 1
+    assert child_processes() == before
 
 
 def test_no_blobs_at_all(local_store: LocalStore) -> None:
