@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 
@@ -126,6 +125,8 @@ def _show_status(verglas_dir: str, *, as_json: bool) -> int:
 
     answers = ask_all(verglas_dir, {"op": "status"})
     if as_json:
+        import json  # noqa: PLC0415  see `storefs.fuse.control`
+
         sys.stdout.write(json.dumps(answers, indent=2) + "\n")
         return 0
     if not answers:

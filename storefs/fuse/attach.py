@@ -11,7 +11,6 @@ import array
 import errno
 import os
 import socket
-import subprocess
 from typing import TYPE_CHECKING
 
 from storefs.errors import StoreError, SystemRefusedError
@@ -187,6 +186,8 @@ def _receive_from_helper(options: str, target: str) -> int:
 
 
 def _run_helper(arguments: list[str], pass_fd: int | None = None) -> None:
+    import subprocess  # noqa: PLC0415  root and mounts in namespaces of their own need no helper
+
     # The descriptor's number travels in the environment: env(1) adds it, so that ours need not be read here.
     prefix = [] if pass_fd is None else ["env", f"_FUSE_COMMFD={pass_fd}"]
     try:

@@ -14,7 +14,6 @@ removed.
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 
@@ -101,6 +100,8 @@ def _socket_names(verglas_dir: str) -> list[str]:
 
 
 def _ask(verglas_dir: str, name: str, request: Message) -> Message | None:
+    import json  # noqa: PLC0415  no mount asks another one, and most stores have one at most
+
     directory = os.open(sockets_dir(verglas_dir), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
