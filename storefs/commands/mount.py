@@ -125,7 +125,7 @@ def _show_status(verglas_dir: str, *, as_json: bool) -> int:
 
     answers = ask_all(verglas_dir, {"op": "status"})
     if as_json:
-        import json  # noqa: PLC0415  see `storefs.fuse.control`
+        import json
 
         sys.stdout.write(json.dumps(answers, indent=2) + "\n")
         return 0
