@@ -64,8 +64,7 @@ class Config:
             self.state_dir = parameters.get("state") or self.root + DEFAULT_STATE_DIR
             self.log_dir = parameters.get("log") or self.root + DEFAULT_LOG_DIR
         else:
-            state = environ.get("NIX_STATE_DIR") or _default_state_dir(environ, self.store_uri)
-            self.state_dir = os.path.abspath(state)
+            self.state_dir = _directory(environ, ("NIX_STATE_DIR",), "") or _default_state_dir(environ, self.store_uri)
             log = DEFAULT_LOG_DIR if self.state_dir == DEFAULT_STATE_DIR else self.state_dir + "/log"
             self.log_dir = _directory(environ, ("NIX_LOG_DIR",), log)
 
@@ -274,8 +273,15 @@ def _directory(environ: Mapping[str, str], names: tuple[str, ...], default: str)
     for name in names:
         value = environ.get(name)
         if value:
-            return os.path.abspath(value)
+            return _absolute(value, name)
     return default
+
+
+def _absolute(path: str, source: str) -> str:
+    """The canonical form of a directory that a variable or a parameter names: never one of where somebody stands."""
+    if not path.startswith("/"):
+        raise UsageError(f"not an absolute path: '{path}' ({source})")
+    return os.path.abspath(path)
 
 
 def _default_state_dir(environ: Mapping[str, str], store_uri: str) -> str:
@@ -286,7 +292,7 @@ def _default_state_dir(environ: Mapping[str, str], store_uri: str) -> str:
     if store_uri == "auto" and os.path.exists(DEFAULT_STATE_DIR + "/daemon-socket/socket"):
         return DEFAULT_STATE_DIR
     home = environ.get("HOME") or os.path.expanduser("~")
-    return (environ.get("XDG_STATE_HOME") or f"{home}/.local/state") + "/verglas"
+    return os.path.abspath(environ.get("XDG_STATE_HOME") or f"{home}/.local/state") + "/verglas"
 
 
 def _split_store_uri(store_uri: str) -> tuple[str, str, dict[str, str]]:
@@ -305,7 +311,7 @@ def _split_store_uri(store_uri: str) -> tuple[str, str, dict[str, str]]:
         for part in query.split("&"):
             key, _, value = part.partition("=")
             if key in {"root", "store", "real", "state", "log"} and value:
-                directories[key] = os.path.abspath(unquote(value))
+                directories[key] = _absolute(unquote(value), f"'{key}=' of the store")
     root = directories.pop("root", "") if base.startswith("local") else os.path.abspath(base)
     return root, "local" if root or directories else store_uri, directories
 
