@@ -75,13 +75,18 @@ class BuildLog:
             self._pending = 0
 
 
+def _log_path(config: Config, drv_path: StorePath) -> str:
+    """Where the log of a derivation is kept, uncompressed: '.bz2' is added to the name of one that is compressed."""
+    base = drv_path.base_name
+    return f"{config.log_dir}/drvs/{base[:2]}/{base[2:]}"
+
+
 def open_build_log(config: Config, drv_path: StorePath) -> BuildLog | None:
     """Begin the log of a build; None where `keep-build-log` is off. Raises OSError."""
     if not config.boolean("keep-build-log"):
         return None
     compress = config.boolean("compress-build-log")
-    base = drv_path.base_name
-    return BuildLog(f"{config.log_dir}/drvs/{base[:2]}/{base[2:]}{'.bz2' if compress else ''}", compress)
+    return BuildLog(_log_path(config, drv_path) + (".bz2" if compress else ""), compress)
 
 
 def save_build_log(config: Config, drv_path: StorePath, chunks: Iterable[bytes]) -> None:
@@ -89,8 +94,8 @@ def save_build_log(config: Config, drv_path: StorePath, chunks: Iterable[bytes])
 
     Kept whatever `keep-build-log` says: somebody asks for this one.
     """
-    base = drv_path.base_name
-    path = f"{config.log_dir}/drvs/{base[:2]}/{base[2:]}.bz2"
+    plain = _log_path(config, drv_path)
+    path = plain + ".bz2"
     partial = f"{path}.{os.getpid()}"
     log = BuildLog(partial, compress=True)
     try:
@@ -103,15 +108,14 @@ def save_build_log(config: Config, drv_path: StorePath, chunks: Iterable[bytes])
         os.unlink(partial)
         raise
     try:
-        os.unlink(path.removesuffix(".bz2"))  # one that was kept uncompressed, which would be found first
+        os.unlink(plain)  # one that was kept uncompressed, which would be found first
     except FileNotFoundError:
         pass
 
 
 def find_build_log(config: Config, drv_path: StorePath) -> str | None:
     """Return the file with the log of a derivation: where it is written today, or where Nix before 1.3 put it."""
-    base = drv_path.base_name
-    for stem in (f"{config.log_dir}/drvs/{base[:2]}/{base[2:]}", f"{config.log_dir}/drvs/{base}"):
+    for stem in (_log_path(config, drv_path), f"{config.log_dir}/drvs/{drv_path.base_name}"):
         for path in (stem, stem + ".bz2"):
             if os.path.exists(path):
                 return path
