@@ -12,13 +12,17 @@ import os
 import shutil
 import subprocess
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from storefs.errors import StoreError
+from storefs.stores.remote_connection import connect_unix
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 WANTED_VERSION = "2.8"
 NIX_STORE = shutil.which("nix-store", path="/usr/bin:/nix/var/nix/profiles/default/bin")
@@ -106,6 +110,25 @@ class RealNix:
     def line(self, program: str, *args: str, **env: str) -> str:
         """Run one of Nix's programs and return the one line it printed."""
         return self.run(program, *args, **env).decode().rstrip("\n")
+
+    @contextmanager
+    def daemon(self, settings: str = "") -> Iterator[str]:
+        """Run its daemon with more lines of nix.conf; gives the path of the socket, at which it listens."""
+        self.run("nix-store", "--init")  # two connections that both find no database get in each other's way
+        env = {"NIX_CONFIG": self.env["NIX_CONFIG"] + settings}
+        process = self.popen("nix-daemon", env=env, stderr=subprocess.DEVNULL, start_new_session=True)
+        path = f"{self.env['NIX_STATE_DIR']}/daemon-socket/socket"
+        try:
+            while True:  # it tells nobody when it listens; connecting is the only question that has an answer
+                try:
+                    connect_unix(path)[2]()
+                    break
+                except StoreError:
+                    assert process.poll() is None
+            yield path
+        finally:
+            process.kill()
+            process.wait()
 
     def shell(self, words: Sequence[str]) -> bytes:
         """Run any command line that finds Nix's programs on its PATH, in `folder`; it must succeed."""

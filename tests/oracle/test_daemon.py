@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -30,22 +29,8 @@ VERSIONS = (37, 34, 31, 29, 25, 24, 22, 20, 18, 16, 12, 11, 10)
 @pytest.fixture
 def socket(real_nix: RealNix) -> Iterator[str]:
     """The socket of a running real daemon."""
-    real_nix.run("nix-store", "--init")  # two connections that both find no database get in each other's way
-    process = subprocess.Popen(
-        [real_nix.bin / "nix-daemon"], env=real_nix.env, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
-    path = f"{real_nix.env['NIX_STATE_DIR']}/daemon-socket/socket"
-    try:
-        while True:  # the daemon tells nobody when it listens; connecting is the only question that has an answer
-            try:
-                connect_unix(path)[2]()
-                break
-            except StoreError:
-                assert process.poll() is None
+    with real_nix.daemon() as path:
         yield path
-    finally:
-        process.kill()
-        process.communicate()
 
 
 @pytest.mark.slow

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -76,23 +75,8 @@ def test_real_clients_build_and_copy_through_our_daemon(
 @pytest.fixture
 def real_daemon(real_nix: RealNix) -> Iterator[str]:
     """The socket of a running real daemon with the feature on."""
-    real_nix.run("nix-store", "--init")
-    env = {**real_nix.env, "NIX_CONFIG": real_nix.env["NIX_CONFIG"] + SETTINGS}
-    process = subprocess.Popen(
-        [real_nix.bin / "nix-daemon"], env=env, stderr=subprocess.DEVNULL, start_new_session=True
-    )
-    path = f"{real_nix.env['NIX_STATE_DIR']}/daemon-socket/socket"
-    try:
-        while True:  # connecting is the only question that has an answer
-            try:
-                connect_unix(path)[2]()
-                break
-            except StoreError:
-                assert process.poll() is None
+    with real_nix.daemon(SETTINGS) as path:
         yield path
-    finally:
-        process.kill()
-        process.wait()
 
 
 def test_our_commands_build_at_a_real_daemon(run: Runner, real_nix: RealNix, real_daemon: str, file: str) -> None:
