@@ -102,13 +102,13 @@ def test_bugs_are_not_swallowed() -> None:
 
 
 def test_imports_are_not_hidden_from_the_contracts() -> None:
-    """`import_module("a.b")` is an import that import-linter cannot see; in a function, a plain one is as late."""
+    """`__import__("a.b")` is an import that import-linter cannot see; in a function, a plain one is as late."""
     hidden = [
         f"{source.name}:{call.lineno}"
         for source in sources()
         for call in source.nodes
         if isinstance(call, ast.Call)
-        and getattr(call.func, "id", getattr(call.func, "attr", "")) == "import_module"
+        and getattr(call.func, "id", getattr(call.func, "attr", "")) in {"import_module", "__import__"}
         and isinstance(call.args[0], ast.Constant)
     ]
     assert hidden == []
@@ -117,3 +117,17 @@ def test_imports_are_not_hidden_from_the_contracts() -> None:
 def test_only_one_file_makes_things_durable() -> None:
     asking = {source.name for source in sources() if _uses(source, "os", {"fsync", "fdatasync", "sync"})}
     assert asking == {"storefs.durable"}, "contents, sync and rename in the right order: storefs.durable"
+
+
+def test_the_compiled_core_counts_from_the_front() -> None:
+    """It is compiled without `wraparound`: `items[-1]` would read what lies before the list in memory."""
+    from_the_end = [
+        f"{source.name}:{node.lineno}"
+        for source in sources()
+        if source.name.startswith("evaluator.core.")
+        for node in source.nodes
+        if isinstance(node, ast.Subscript)
+        and isinstance(node.slice, ast.UnaryOp)
+        and isinstance(node.slice.op, ast.USub)
+    ]
+    assert from_the_end == []
