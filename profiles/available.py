@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from evaluator.instantiate import PackageInfo
-    from profiles.elements import Plain
+    from profiles.printed_data import Plain
 
 
 class Available:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from profiles.elements import Plain
+    from profiles.printed_data import Plain
 
 
 @dataclass(frozen=True, slots=True)

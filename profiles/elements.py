@@ -1,32 +1,22 @@
 """Elements: the packages of a profile, and `manifest.nix`, the text in which a profile lists them.
 
 The format is the one nix-env writes and reads: a list of sets that look like derivations. It is printed here byte for
-byte as nix-env does, because the text is hashed into the path of the user environment. Reading it needs no evaluator,
-as long as it is what nix-env prints; `NotPlainError` says that it is something else (written by hand), which the caller
-may evaluate instead. Pure text and values, no I/O. Rules: user-env.cc, get-drvs.cc and `Value::print` of Nix 2.8.
-
-Values are Python's: str, int (64 bits), float, bool, None, list, dict.
+byte as nix-env does, because the text is hashed into the path of the user environment. It is read by
+`profiles/printed_data.py`, without an evaluator. Pure text and values, no I/O. Rules: user-env.cc, get-drvs.cc and
+`Value::print` of Nix 2.8.
 """
 
 from __future__ import annotations
 
-from storefs.errors import StoreError
+from profiles.printed_data import NotPlainError, read_data
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from typing import NoReturn
 
-    Plain = str | int | float | bool | list["Plain"] | dict[str, "Plain"] | None
+    from profiles.printed_data import Plain
 
 DEFAULT_PRIORITY = 5
-
-
-class NotPlainError(StoreError):
-    """A manifest is more than the data that nix-env writes."""
-
-    def __init__(self, where: int) -> None:
-        super().__init__(f"the profile's manifest.nix holds more than plain data (at character {where})")
 
 
 class Element:
@@ -200,9 +190,9 @@ def parse_manifest(text: str) -> list[Element]:
     Raises:
         NotPlainError: there is something else than plain data in it, or an element lacks what it must have.
     """
-    value, end = _Reader(text).value(0)
-    if text[end:].strip() or not isinstance(value, list):
-        raise NotPlainError(end)
+    value = read_data(text)
+    if not isinstance(value, list):
+        raise NotPlainError(0)
     return [element_of(each, str(index)) for index, each in enumerate(value)]
 
 
@@ -230,107 +220,3 @@ def element_of(value: Plain, attr_path: str = "") -> Element:
             if isinstance(where, dict) and isinstance(output, str) and isinstance(path := where.get("outPath"), str):
                 outputs[output] = path
     return Element(name, out_path, system=system, drv_path=drv_path, outputs=outputs, meta=meta, attr_path=attr_path)
-
-
-_SPACE = " \n\r\t"
-_WORDS = {"true": True, "false": False, "null": None}
-_ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
-
-
-class _Reader:
-    """A reader for the plain data in `text`. Every method takes and returns a place in the text."""
-
-    __slots__ = ("_text",)
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def value(self, at: int) -> tuple[Plain, int]:
-        at = self._skip(at)
-        first = self._text[at : at + 1]
-        if first == '"':
-            return self._string(at + 1)
-        if first == "[":
-            return self._list(at + 1)
-        if first == "{":
-            return self._set(at + 1)
-        end = at
-        while end < len(self._text) and self._text[end] not in " \n\r\t;]":
-            end += 1
-        return self._word(at, end), end
-
-    def _skip(self, at: int) -> int:
-        text = self._text
-        while at < len(text) and text[at] in _SPACE:
-            at += 1
-        return at
-
-    def _list(self, at: int) -> tuple[Plain, int]:
-        items: list[Plain] = []
-        at = self._skip(at)
-        while self._text[at : at + 1] != "]":
-            item, at = self.value(at)
-            items.append(item)
-            at = self._skip(at)
-        return items, at + 1
-
-    def _set(self, at: int) -> tuple[Plain, int]:
-        text = self._text
-        items: dict[str, Plain] = {}
-        at = self._skip(at)
-        while text[at : at + 1] != "}":
-            equals = text.find(" = ", at)
-            if equals < 0:
-                self._fail(at)
-            name = text[at:equals]
-            # nix-env writes names without quotes, even those that need them (`x y = 1;`): everything before ` = `.
-            if not name or name[0] in '"({[' or "." in name or "\n" in name:
-                self._fail(at)
-            items[name], at = self.value(equals + 3)
-            at = self._skip(at)
-            if text[at : at + 1] != ";":
-                self._fail(at)
-            at = self._skip(at + 1)
-        return items, at + 1
-
-    def _string(self, at: int) -> tuple[str, int]:
-        text = self._text
-        parts = []
-        while True:
-            end = text.find('"', at)
-            if end < 0:
-                self._fail(at)
-            escape = text.find("\\", at, end)
-            if escape < 0:
-                parts.append(text[at:end])
-                if "${" in parts[-1]:
-                    self._fail(at)
-                return "".join(parts), end + 1
-            parts.append(text[at:escape])
-            if "${" in parts[-1]:
-                self._fail(at)
-            following = text[escape + 1 : escape + 2]
-            if text.startswith("${", escape + 1):
-                parts.append("${")
-                at = escape + 3
-            else:
-                parts.append(_ESCAPES.get(following, following))
-                at = escape + 2
-
-    def _word(self, at: int, end: int) -> Plain:
-        word = self._text[at:end]
-        if word in _WORDS:
-            return _WORDS[word]
-        try:
-            return int(word)
-        except ValueError:
-            pass
-        if word[:1] in {"-", ""} or not (word[0].isdigit() or word[0] == "."):
-            self._fail(at)
-        try:
-            return float(word)
-        except ValueError:
-            self._fail(at)
-
-    def _fail(self, at: int) -> NoReturn:
-        raise NotPlainError(at)

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 from evaluator.session import Session
 from profiles.closure_diff import ClosureDiff, diff_closures
 from profiles.closures import closure_sizes
-from profiles.elements import NotPlainError, parse_manifest
+from profiles.elements import parse_manifest
 from profiles.generations import current_link, declaration_dir
 from profiles.live import commit, declared_text, live_generation
 from profiles.lock import Lock, parse_lock, read_lock
 from profiles.manifest import parse_declaration, read_declaration
+from profiles.printed_data import NotPlainError
 from profiles.profile_options import lock_path
 from profiles.resolve import Everything, Resolution, resolve, selected_names
 from profiles.store_reader import StoreReader

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from profiles.elements import Plain
+    from profiles.printed_data import Plain
     from profiles.schema import Place
 
 _PATH_STARTS = ("/", "./", "../", "~/")

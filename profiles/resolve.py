@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from evaluator.session import Session
     from profiles.declaration import Channel, Declaration, Package
-    from profiles.elements import Plain
+    from profiles.printed_data import Plain
 
 
 class PackageError(StoreError):

@@ -13,7 +13,7 @@ from storefs.options import Command, Option
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from profiles.elements import Plain
+    from profiles.printed_data import Plain
     from storefs.options import Invocation
 
 COMMAND = Command(

@@ -9,8 +9,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from profiles.elements import Plain
     from profiles.nix_env.query import AnyPackage, Facts, Wanted
+    from profiles.printed_data import Plain
 
 _XML_ESCAPES = {ord('"'): "&quot;", ord("<"): "&lt;", ord(">"): "&gt;", ord("&"): "&amp;", ord("\n"): "&#xA;"}
 

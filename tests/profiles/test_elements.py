@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiles.elements import Element, NotPlainError, parse_manifest, print_manifest, print_value
+from profiles.elements import Element, parse_manifest, print_manifest, print_value
+from profiles.printed_data import NotPlainError
 from tests.oracle.real_nix import RealNix
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
