@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from storefs.castore.blobs import IntakeArea
+    from storefs.castore.intake_area import IntakeArea
 
 # Bytes: what a name in a tree costs without its contents, here, and in dirty pages of the transaction that writes it.
 ENTRY_WEIGHT = 2 << 10

@@ -10,10 +10,10 @@ import os
 from _thread import allocate_lock, start_new_thread
 from itertools import chain
 
-from storefs.castore.blobs import BLOB_MODE, write_error
 from storefs.castore.contents import ENTRY_WEIGHT
 from storefs.castore.digest import Digester
 from storefs.castore.host_tree import HostRegular
+from storefs.castore.intake_area import BLOB_MODE, write_error
 from storefs.castore.trees import DirectoryNode, FileNode, IngestedTree, LinkNode, file_key
 from storefs.formats.hashes import Hash, new_hashlib
 from storefs.formats.nar import BadNarError, Directory, EndDirectory, NarWriter, Regular, Symlink
@@ -22,8 +22,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from storefs.castore.blobs import IntakeArea
     from storefs.castore.contents import Contents
+    from storefs.castore.intake_area import IntakeArea
     from storefs.formats.nar import Event
 
     Buffer = bytes | bytearray | memoryview

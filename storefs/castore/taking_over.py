@@ -1,6 +1,6 @@
 """Takes a file of somewhere else over into a directory that is ours, by renaming it, or by copying across file systems.
 
-For `storefs.castore.blobs`.  Raises OSError; blocks on the disk.
+For `storefs.castore.intake_area`.  Raises OSError; blocks on the disk.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Has the contents of an addition on their way to the disk while it still reads: so that the sync at its end is short.
 
 Promises nothing: what is durable is decided by `storefs.durable` alone, which finds less to do.  Its thread takes the
-time that starting a write takes, and sleeps while the disk works.  For `storefs.castore.blobs`; one thread asks.
+time that starting a write takes, and sleeps while the disk works.  For `storefs.castore.intake_area`; one thread asks.
 """
 
 from __future__ import annotations

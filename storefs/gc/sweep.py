@@ -1,13 +1,14 @@
 """Giving bytes back: blobs that nothing names, and what killed additions left.
 
 Safe beside running additions: a blob is taken away under the database's write lock, after a look that no node names it;
-an addition that relies on it holds a link of its own and puts it back before it commits (castore/blobs.py).
+an addition that relies on it holds a link of its own and puts it back before it commits (castore/intake_area.py).
 """
 
 from __future__ import annotations
 
 import os
 
+from storefs.castore.intake_area import new_area
 from storefs.castore.left_overs import digests_in_area, remove_area
 from storefs.metadata import trees
 from storefs.metadata.schema import KEY, NUMBER
@@ -17,7 +18,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from storefs.castore.blobs import BlobStore, IntakeArea
+    from storefs.castore.blobs import BlobStore
+    from storefs.castore.intake_area import IntakeArea
     from storefs.metadata.environment import Environment, Transaction
 
 _BATCH = 256  # blobs for each transaction: a few milliseconds
@@ -48,9 +50,9 @@ def sweep_blobs(env: Environment, blobs: BlobStore) -> int:
         with env.snapshot() as txn:
             if not txn.cursor(env.dead_blobs).first():
                 return freed
-        area = blobs.new_area()
+        area = new_area(blobs)
         try:
-            env.update(lambda txn, area=area: _withdraw_some(env, txn, blobs, area))  # type: ignore[misc]
+            env.update(lambda txn, area=area: _withdraw_some(env, txn, area))  # type: ignore[misc]
         finally:
             freed += area.close()
 
@@ -83,7 +85,7 @@ def is_named(env: Environment, txn: Transaction, digest: bytes) -> bool:
     return txn.get(digest + b"\0", db=env.files) is not None or txn.get(digest + b"\1", db=env.files) is not None
 
 
-def _withdraw_some(env: Environment, txn: Transaction, blobs: BlobStore, area: IntakeArea) -> None:
+def _withdraw_some(env: Environment, txn: Transaction, area: IntakeArea) -> None:
     cursor = txn.cursor(env.dead_blobs)
     if not cursor.first():
         return
@@ -94,7 +96,7 @@ def _withdraw_some(env: Environment, txn: Transaction, blobs: BlobStore, area: I
             break
     for digest in digests:
         if not is_named(env, txn, digest):
-            blobs.withdraw(digest, area)
+            area.withdraw(digest)
         txn.delete(digest, db=env.dead_blobs)
 
 

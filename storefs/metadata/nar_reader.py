@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 
 from storefs.castore.blobs import BlobError
-from storefs.errors import StoreError
 from storefs.formats.nar import (
     DIRECTORY_NODE,
     DIRECTORY_OPENS,
@@ -26,6 +25,7 @@ from storefs.formats.nar import (
 )
 from storefs.metadata import trees
 from storefs.metadata.schema import KEY
+from storefs.metadata.trees import TreeDamagedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,10 +39,6 @@ _NODES_AT_ONCE = 64  # at most 1 MiB of small contents is held
 _BATCH = 128 << 10  # bytes: stays in the processor's cache between being copied and being hashed
 _SMALL_PIECES = 4096
 _NONE = (0, 0, 0, 0)  # what is known of a row that is none
-
-
-class TreeDamagedError(StoreError):
-    """A tree lacks a row or a blob, or one of them is not what was written."""
 
 
 class _Frame:

@@ -13,7 +13,6 @@ from storefs.formats import nixbase32
 from storefs.formats.hashes import Hash
 from storefs.formats.path_info import PathInfo
 from storefs.formats.store_path import HASH_PART_LENGTH, MAX_NAME_LENGTH, StorePath
-from storefs.metadata.realisation_rows import remove_of_path
 from storefs.metadata.records import (
     CorruptRecordError,
     PathRecord,
@@ -252,6 +251,8 @@ def remove(
 
     Raises PathInUseError while another path refers to it.  The tree stays: that is `tree_release`'s work.
     """
+    from storefs.metadata.realisation_rows import remove_of_path  # noqa: PLC0415  queries remove nothing
+
     referrers = [each for each in referrer_ids(env, txn, record.id) if each not in together_with]
     if referrers:
         raise PathInUseError(path, sorted(path_of_id(env, txn, referrer) for referrer in referrers))

@@ -6,21 +6,17 @@ with wrong bytes.  For the stores and the commands that read through them; the m
 
 from __future__ import annotations
 
-from storefs.formats.nar import Directory, EndDirectory, Regular, Symlink
 from storefs.metadata import trees
-from storefs.metadata.nar_reader import TreeDamagedError, nar_buffers
 from storefs.metadata.schema import KEY
+from storefs.metadata.trees import TreeDamagedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from storefs.castore.blobs import BlobStore
     from storefs.formats.byte_reader import Buffer
-    from storefs.formats.nar import Event
     from storefs.metadata.environment import Environment
-
-_NODES_AT_ONCE = 64  # at most 1 MiB of small contents is held
 
 
 class TreeEntry:
@@ -50,7 +46,8 @@ class TreeReader:
 
     __slots__ = ("_blobs", "_env")
 
-    def __init__(self, env: Environment, blobs: BlobStore) -> None:
+    def __init__(self, env: Environment, blobs: Callable[[], BlobStore]) -> None:
+        """``blobs`` opens the blob files; it is asked when a file is large, or a whole tree is read."""
         self._env = env
         self._blobs = blobs
 
@@ -86,67 +83,28 @@ class TreeReader:
 
     def target(self, inode: int) -> bytes:
         """The target of a symbolic link."""
-        return bytes(trees.node_payload(self._node(inode)))
+        return bytes(trees.node_payload(self.node(inode)))
 
     def pieces(self, inode: int) -> Iterator[bytes]:
         """Yield the contents of a regular file; raises TreeDamagedError, or BlobError where the blob is missing."""
-        return self._pieces(self._node(inode))
+        return self.pieces_of(self.node(inode))
 
     def read(self, inode: int) -> bytes:
         """The whole contents of a regular file."""
         return b"".join(self.pieces(inode))
 
-    def events(self, root: int) -> Iterator[Event]:
-        """Yield the tree at ``root`` as NAR events."""
-        entry = self.entry(root)
-        if not entry.is_directory:
-            yield from self._node_events(b"", self._node(root))
-            return
-        yield Directory(b"")
-        stack = [iter(_in_groups(self.entries(root)))]
-        pending: list[list[tuple[TreeEntry, bytes | None]]] = [[]]
-        while stack:
-            group = pending[-1]
-            if not group:
-                entries = next(stack[-1], None)
-                if entries is None:
-                    yield EndDirectory()
-                    stack.pop()
-                    pending.pop()
-                    continue
-                group.extend(self._with_nodes(entries))
-                group.reverse()
-            child, node = group.pop()
-            if node is not None:
-                yield from self._node_events(child.name, node)
-            else:
-                yield Directory(child.name)
-                stack.append(iter(_in_groups(self.entries(child.inode))))
-                pending.append([])
-
     def nar(self, root: int) -> Iterator[bytes]:
         """Yield the NAR of the tree at ``root`` in large pieces, and small ones where a large file begins or ends."""
-        return map(bytes, nar_buffers(self._env, self._blobs, root))
+        return map(bytes, self.nar_buffers(root))
 
     def nar_buffers(self, root: int) -> Iterator[Buffer]:
         """Like ``nar`` without a copy of large files: a piece is overwritten when the next one is asked for."""
-        return nar_buffers(self._env, self._blobs, root)
+        from storefs.metadata.nar_reader import nar_buffers  # noqa: PLC0415  who reads one file needs no archives
 
-    def _directory(self, inode: int) -> bytes:
-        with self._env.snapshot() as txn:
-            record = txn.get(KEY.pack(inode), db=self._env.dirs)
-        if record is None:
-            raise TreeDamagedError(f"the store database lacks the directory number {inode}")
-        return record
+        return nar_buffers(self._env, self._blobs(), root)
 
-    def _node(self, inode: int) -> bytes:
-        with self._env.snapshot() as txn:
-            record = txn.get(KEY.pack(inode), db=self._env.nodes)
-        if record is None:
-            raise TreeDamagedError(f"the store database lacks the file number {inode}")
-        return record
-
-    def _with_nodes(self, entries: list[TreeEntry]) -> list[tuple[TreeEntry, bytes | None]]:
+    def with_nodes(self, entries: list[TreeEntry]) -> list[tuple[TreeEntry, bytes | None]]:
+        """Entries of one directory with their records, read in one snapshot; None for directories."""
         result: list[tuple[TreeEntry, bytes | None]] = []
         with self._env.snapshot() as txn:
             for entry in entries:
@@ -158,15 +116,23 @@ class TreeReader:
                 result.append((entry, node))
         return result
 
-    def _node_events(self, name: bytes, node: bytes) -> Iterator[Event]:
-        if trees.node_kind(node) == trees.SYMLINK:
-            yield Symlink(name, trees.node_payload(node))
-            return
-        size = trees.node_size(node)
-        yield Regular(name, trees.node_mode(node) == trees.MODE_EXECUTABLE, size)
-        yield from self._pieces(node)
+    def _directory(self, inode: int) -> bytes:
+        with self._env.snapshot() as txn:
+            record = txn.get(KEY.pack(inode), db=self._env.dirs)
+        if record is None:
+            raise TreeDamagedError(f"the store database lacks the directory number {inode}")
+        return record
 
-    def _pieces(self, node: bytes) -> Iterator[bytes]:
+    def node(self, inode: int) -> bytes:
+        """The record of a file or link, see `trees`; raises TreeDamagedError where there is none."""
+        with self._env.snapshot() as txn:
+            record = txn.get(KEY.pack(inode), db=self._env.nodes)
+        if record is None:
+            raise TreeDamagedError(f"the store database lacks the file number {inode}")
+        return record
+
+    def pieces_of(self, node: bytes) -> Iterator[bytes]:
+        """Yield the contents of the regular file with this record."""
         size = trees.node_size(node)
         payload = trees.node_payload(node)
         if trees.node_kind(node) == trees.INLINE:
@@ -176,14 +142,11 @@ class TreeReader:
                 yield payload
             return
         left = size
-        for piece in self._blobs.read(payload):
+        blobs = self._blobs()
+        for piece in blobs.read(payload):
             left -= len(piece)
             if left < 0:
                 break
             yield piece
         if left:
-            raise TreeDamagedError(f"the contents '{self._blobs.path(payload)}' do not have {size} bytes")
-
-
-def _in_groups(entries: list[TreeEntry]) -> list[list[TreeEntry]]:
-    return [entries[start : start + _NODES_AT_ONCE] for start in range(0, len(entries), _NODES_AT_ONCE)]
+            raise TreeDamagedError(f"the contents '{blobs.path(payload)}' do not have {size} bytes")

@@ -75,6 +75,10 @@ class CorruptTreeError(StoreError):
     """A directory or node record is not what was written."""
 
 
+class TreeDamagedError(StoreError):
+    """A tree lacks a row or a blob, or one of them is not what was written."""
+
+
 def encode_attr(inode: Inode, size: int, mode: int) -> bytes:
     """The kernel's fuse_attr of an object with canonical metadata."""
     return _ATTR.pack(inode, size, (size + 511) >> 9, 1, 1, 1, 0, 0, 0, mode, 1, 0, 0, 0, 4096, 0)

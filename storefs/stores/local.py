@@ -111,7 +111,7 @@ class LocalStore:
         if self._reader is None:
             from storefs.metadata.tree_reader import TreeReader  # noqa: PLC0415
 
-            self._reader = TreeReader(self.environment, self.blobs)
+            self._reader = TreeReader(self.environment, lambda: self.blobs)
         return self._reader
 
     # Questions

@@ -13,6 +13,7 @@ import time
 from storefs.castore.contents import Contents
 from storefs.castore.host_tree import host_events
 from storefs.castore.ingest import ingest_bytes, ingest_events
+from storefs.castore.intake_area import new_area
 from storefs.castore.trees import FileNode, IngestedTree, StoredNode
 from storefs.formats.byte_reader import ByteReader
 from storefs.formats.derivation import BadDerivationError, parse_derivation
@@ -32,8 +33,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from storefs.api import Tree
-    from storefs.castore.blobs import BlobStore, IntakeArea
+    from storefs.castore.blobs import BlobStore
     from storefs.castore.host_tree import Keep
+    from storefs.castore.intake_area import IntakeArea
     from storefs.formats.byte_reader import Buffer
     from storefs.formats.derivation import Derivation
     from storefs.formats.nar import Event
@@ -194,7 +196,7 @@ class LocalIntake:
 
     def _open_area(self) -> IntakeArea:
         if self._area_or_none is None:
-            self._area_or_none = self._blobs.new_area(self._repair)
+            self._area_or_none = new_area(self._blobs, self._repair)
         return self._area_or_none
 
     def _derivation(self, tree: IngestedTree, path: StorePath) -> Derivation:
@@ -202,7 +204,7 @@ class LocalIntake:
         if isinstance(node, StoredNode) and node.mode in (MODE_REGULAR, MODE_EXECUTABLE):
             from storefs.metadata.tree_reader import TreeReader  # noqa: PLC0415  most are registered from memory
 
-            content = TreeReader(self._env, self._blobs).read(node.inode)
+            content = TreeReader(self._env, lambda: self._blobs).read(node.inode)
         elif not isinstance(node, FileNode):
             raise BadDerivationError(f"error parsing derivation '{self._directory.print(path)}': it is no regular file")
         elif self._contents.is_inline(node.size):
@@ -220,7 +222,7 @@ class LocalIntake:
             # Changes no row, and so succeeds on a full disk too; the transaction is for its lock.
             for digest in area.published:
                 if not is_named(self._env, txn, digest):
-                    self._blobs.withdraw(digest, area)
+                    area.withdraw(digest)
 
         self._env.update(work)
 

@@ -10,9 +10,10 @@ import sys
 from storefs.castore.blobs import BlobError, BlobStore
 from storefs.formats.hashes import Hash, new_hashlib
 from storefs.metadata.environment import open_environment
-from storefs.metadata.nar_reader import TreeDamagedError, nar_buffers
+from storefs.metadata.nar_reader import nar_buffers
 from storefs.metadata.records import CorruptRecordError
 from storefs.metadata.schema import KEY
+from storefs.metadata.trees import TreeDamagedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

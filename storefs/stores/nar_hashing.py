@@ -14,8 +14,8 @@ from contextlib import suppress
 
 from storefs.errors import StoreError
 from storefs.formats.hashes import Hash
-from storefs.metadata.nar_reader import TreeDamagedError
 from storefs.metadata.schema import KEY
+from storefs.metadata.trees import TreeDamagedError
 from storefs.stores.nar_hash_server import nar_hash
 
 TYPE_CHECKING = False

@@ -12,9 +12,9 @@ from storefs import logs
 from storefs.castore.blobs import BlobError
 from storefs.formats.path_info import InvalidPathError
 from storefs.metadata import trees
-from storefs.metadata.nar_reader import TreeDamagedError
 from storefs.metadata.records import CorruptRecordError
 from storefs.metadata.schema import KEY
+from storefs.metadata.trees import TreeDamagedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -22,8 +22,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from storefs.castore.blobs import BlobStore, IntakeArea
+    from storefs.castore.blobs import BlobStore
     from storefs.castore.contents import Contents
+    from storefs.castore.intake_area import IntakeArea
     from storefs.castore.trees import DirectoryNode, IngestedTree
     from storefs.metadata.environment import Environment, Transaction
 

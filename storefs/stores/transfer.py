@@ -9,6 +9,7 @@ from storefs.castore.restore import restore
 from storefs.formats.byte_reader import ByteReader
 from storefs.formats.export import read_export, write_export
 from storefs.formats.path_info import PathInfo
+from storefs.metadata.tree_events import tree_events
 from storefs.stores.closure import sorted_references_first
 
 TYPE_CHECKING = False
@@ -70,4 +71,4 @@ class _Importer:
 
 def restore_path(store: LocalStore, path: StorePath, destination: str) -> None:
     """Write the contents of a valid path to the host path ``destination``, which must not exist."""
-    restore(store.reader.events(store.root_inode(path)), destination)
+    restore(tree_events(store.reader, store.root_inode(path)), destination)

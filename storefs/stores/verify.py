@@ -15,10 +15,10 @@ from storefs.errors import StoreError
 from storefs.formats.path_info import InvalidPathError
 from storefs.gc.sweep import mark_orphans, sweep_blobs
 from storefs.metadata import path_infos, trees
-from storefs.metadata.nar_reader import TreeDamagedError
 from storefs.metadata.records import CorruptRecordError
 from storefs.metadata.schema import KEY
 from storefs.metadata.tree_release import begin_release
+from storefs.metadata.trees import TreeDamagedError
 from storefs.stores.presence import check_presence
 from storefs.stores.readings import Readings
 

@@ -12,7 +12,7 @@ from storefs.config import load_config
 from storefs.formats.hashes import hash_bytes
 from storefs.formats.path_info import InvalidPathError, PathInfo
 from storefs.gc.roots import add_indirect_root
-from storefs.metadata.nar_reader import TreeDamagedError
+from storefs.metadata.trees import TreeDamagedError
 from storefs.stores.closure import closure
 from storefs.stores.local import LocalStore
 from storefs.stores.verify import verify_store

@@ -7,7 +7,7 @@ import random
 import sys
 
 from storefs.castore import contents
-from storefs.castore.blobs import IntakeArea
+from storefs.castore.intake_area import IntakeArea
 from storefs.config import load_config
 from storefs.formats.hashes import hash_bytes
 from storefs.formats.path_info import PathInfo

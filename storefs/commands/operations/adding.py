@@ -11,7 +11,7 @@ from storefs.commands.operations.reading import find_object
 from storefs.errors import UsageError
 from storefs.formats.byte_reader import ByteReader
 from storefs.formats.hashes import parse_hash, parse_hash_algo
-from storefs.formats.nar import parse_nar, write_nar
+from storefs.formats.nar import parse_nar
 from storefs.formats.store_path import StoreDir
 from storefs.stores.adding import add_host_path, flat_file, hash_flat_file
 from storefs.stores.any_store import open_any_store
@@ -84,7 +84,7 @@ def dump(config: Config, operands: list[str]) -> int:
     store = open_store(config)
     try:
         local, entry, _ = find_object(store, source)
-        write_out(write_nar(local.reader.events(entry.inode)))
+        write_out(local.reader.nar(entry.inode))
     finally:
         store.close()
     return 0

@@ -8,6 +8,7 @@ import pytest
 
 from storefs.castore.blobs import BlobError, BlobStore
 from storefs.castore.digest import digest_bytes
+from storefs.castore.intake_area import new_area
 from storefs.castore.left_overs import digests_in_area, remove_area
 from storefs.durable import sync_file_system
 
@@ -21,7 +22,7 @@ def blobs(scratch: Path) -> BlobStore:
 
 
 def publish(blobs: BlobStore, content: bytes = CONTENT) -> None:
-    area = blobs.new_area()
+    area = new_area(blobs)
     area.put(digest_bytes(content), content)
     area.publish()
     area.sync([digest_bytes(content)])
@@ -29,7 +30,7 @@ def publish(blobs: BlobStore, content: bytes = CONTENT) -> None:
 
 
 def test_contents_are_named_when_they_are_published(blobs: BlobStore) -> None:
-    area = blobs.new_area()
+    area = new_area(blobs)
     area.put(DIGEST, CONTENT)
     assert blobs.size(DIGEST) is None
     assert area.read(DIGEST) == CONTENT
@@ -46,7 +47,7 @@ def test_equal_contents_are_kept_once(blobs: BlobStore) -> None:
     publish(blobs)
     inode = os.stat(blobs.path(DIGEST)).st_ino
     publish(blobs)
-    area = blobs.new_area()
+    area = new_area(blobs)
     for _ in range(2):
         temporary = area.temporary_name()
         Path(temporary).write_bytes(CONTENT)
@@ -59,10 +60,10 @@ def test_equal_contents_are_kept_once(blobs: BlobStore) -> None:
 
 def test_what_an_addition_relies_on_comes_back(blobs: BlobStore) -> None:
     publish(blobs)
-    area = blobs.new_area()
+    area = new_area(blobs)
     area.put(DIGEST, CONTENT)
-    collector = blobs.new_area()
-    blobs.withdraw(DIGEST, collector)
+    collector = new_area(blobs)
+    collector.withdraw(DIGEST)
     collector.close()
     assert blobs.size(DIGEST) is None
     assert area.ensure(DIGEST)
@@ -72,10 +73,10 @@ def test_what_an_addition_relies_on_comes_back(blobs: BlobStore) -> None:
 
 
 def test_an_addition_can_take_back_what_it_published(blobs: BlobStore) -> None:
-    area = blobs.new_area()
+    area = new_area(blobs)
     area.put(DIGEST, CONTENT)
     area.publish()
-    blobs.withdraw(DIGEST, area)
+    area.withdraw(DIGEST)
     assert blobs.size(DIGEST) is None
     area.close()
     with pytest.raises(BlobError, match="can't be read"):
@@ -86,7 +87,7 @@ def test_files_are_moved_and_not_copied(blobs: BlobStore, scratch: Path) -> None
     source = scratch / "built"
     source.write_bytes(CONTENT)
     inode = source.stat().st_ino
-    area = blobs.new_area()
+    area = new_area(blobs)
     area.keep_moved(DIGEST, str(source), len(CONTENT))
     assert not source.exists()
     area.publish()
@@ -102,7 +103,7 @@ def test_damaged_contents_are_replaced(blobs: BlobStore) -> None:
         path.chmod(0o600)
         path.write_bytes(damage)
         assert not blobs.is_intact(DIGEST)
-        area = blobs.new_area(repair=repair)
+        area = new_area(blobs, repair=repair)
         area.put(DIGEST, CONTENT)
         area.publish()
         area.close()
@@ -111,7 +112,7 @@ def test_damaged_contents_are_replaced(blobs: BlobStore) -> None:
 
 def test_areas_of_the_living_and_of_the_dead(blobs: BlobStore) -> None:
     assert not blobs.additions_run()
-    area = blobs.new_area()
+    area = new_area(blobs)
     assert blobs.additions_run()
     assert list(blobs.stale_areas()) == []
     dead = f"{blobs.temporary}/4000000-1"
@@ -127,7 +128,7 @@ def test_areas_of_the_living_and_of_the_dead(blobs: BlobStore) -> None:
 
 def test_an_area_whose_name_is_taken_gets_another(blobs: BlobStore) -> None:
     os.makedirs(f"{blobs.temporary}/{os.getpid()}-1")
-    area = blobs.new_area()
+    area = new_area(blobs)
     assert area.path.endswith(f"{os.getpid()}-2")
     area.close()
 
@@ -161,7 +162,7 @@ def test_an_area_of_many_files_is_removed_with_what_only_it_held(blobs: BlobStor
     published = [os.urandom(5000) for _ in range(10)]
     for content in published:
         publish(blobs, content)
-    area = blobs.new_area()
+    area = new_area(blobs)
     for content in [*published, *(os.urandom(5000) for _ in range(150))]:
         area.put(digest_bytes(content), content)
     sync_file_system(area.path)  # so that the blocks are counted

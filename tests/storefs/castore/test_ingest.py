@@ -15,6 +15,7 @@ from storefs.formats.byte_reader import ByteReader
 from storefs.formats.nar import Directory, EndDirectory, NarWriter, Regular, parse_nar, write_nar
 from storefs.formats.path_info import PathInfo
 from storefs.formats.store_path import StorePath
+from storefs.metadata.tree_events import tree_events
 from storefs.stores.local import LocalStore
 from tests.store_invariants import check_invariants
 
@@ -54,7 +55,7 @@ def test_trees_deeper_than_any_path(local_store: LocalStore, scratch: Path, dept
     add(local_store, top)
     nar = b"".join(local_store.nar(PATH))
     assert sum(isinstance(event, Directory) for event in parse_nar(ByteReader([nar]))) == depth + 1
-    restore(local_store.reader.events(local_store.root_inode(PATH)), str(scratch / "copy"))
+    restore(tree_events(local_store.reader, local_store.root_inode(PATH)), str(scratch / "copy"))
     assert b"".join(write_nar(host_events(str(scratch / "copy")))) == nar
     subprocess.run(["rm", "-rf", scratch / "top", scratch / "copy"], check=True)  # shutil.rmtree recurses
     collector = local_store.collector()

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from storefs.errors import StoreError
-from storefs.metadata.nar_reader import TreeDamagedError
 from storefs.metadata.schema import KEY
+from storefs.metadata.trees import TreeDamagedError
 from storefs.stores.adding import add_host_path
 from storefs.stores.nar_hash_server import nar_hash
 from storefs.stores.nar_hashing import NarHashers

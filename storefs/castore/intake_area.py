@@ -1,0 +1,296 @@
+"""Intake areas: where contents are until the addition that brings them registers them.
+
+    <verglas_dir>/tmp/<pid>-<n>/        an intake area: what one running addition has written or counts on
+
+Only when the addition registers do its contents get their names in ``blobs``, so an addition that fails leaves nothing
+there. An area's directory is locked (flock) by its process while it lives, so a collector can tell left-overs from
+work. In it stands a hard link to every blob that the addition relies on, its own and those that were there before:
+whatever a collector takes away meanwhile, the addition puts back (`IntakeArea.ensure`) before it commits.
+
+Knows nothing of trees, paths or the database.  For castore/ingest.py, the stores and gc/sweep.py.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+
+from storefs.castore.blobs import BlobError
+from storefs.castore.left_overs import remove_area
+from storefs.castore.taking_over import take_over
+from storefs.castore.write_behind import WriteBehind
+from storefs.durable import sync_directory, sync_file, sync_file_system
+from storefs.placement import spread_folders
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from storefs.castore.blobs import BlobStore
+
+    Buffer = bytes | bytearray | memoryview
+
+BLOB_MODE = 0o444
+# Up to this many new files are synced one by one; more, and one syncfs is cheaper, though it also writes back what
+# others have dirtied on the same file system (measured: 0.3 ms for an fsync, 2-20 ms for a quiet syncfs).
+SYNC_ONE_BY_ONE = 64
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def new_area(blobs: BlobStore, repair: bool = False) -> IntakeArea:
+    """Begin an addition; with ``repair`` blobs that are there already are read and replaced if damaged.
+
+    Raises BlobError.
+    """
+    number = 0
+    while True:
+        number += 1
+        path = f"{blobs.temporary}/{os.getpid()}-{number}"
+        try:
+            os.mkdir(path, 0o700)
+        except FileNotFoundError:
+            os.makedirs(blobs.temporary, exist_ok=True)
+            spread_folders(blobs.temporary)
+            continue
+        except FileExistsError:
+            continue  # left over by a killed process that had our number
+        except OSError as error:
+            raise write_error(path, error) from error
+        try:
+            area = IntakeArea(blobs, path, repair)
+        except FileNotFoundError:
+            continue  # a collector took the directory for a left-over before it was locked
+        if area.is_ours():
+            return area
+        area.abandon()
+
+
+class IntakeArea:
+    """The working directory of one addition.  Used in one thread at a time; ends with `close`."""
+
+    __slots__ = ("_counter", "_damaged", "_fd", "_fresh", "_links", "_repair", "_store", "behind", "path", "published")
+
+    def __init__(self, store: BlobStore, path: str, repair: bool) -> None:
+        self._store = store
+        self._repair = repair
+        self._counter = 0
+        self._links: dict[bytes, str] = {}
+        self._damaged: set[bytes] = set()
+        self._fresh: set[bytes] = set()  # what was written or moved here, and not found among the blobs
+        self.published: set[bytes] = set()  # digests that got their names, which no committed row may name yet
+        self.path = path
+        self._fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.behind = WriteBehind(path)
+        fcntl.flock(self._fd, fcntl.LOCK_EX)
+
+    def is_ours(self) -> bool:
+        """Whether the name still leads to the directory that is locked."""
+        try:
+            return os.path.samestat(os.stat(self.path), os.fstat(self._fd))
+        except FileNotFoundError:
+            return False
+
+    def abandon(self) -> None:
+        """Let go of a directory that is not ours."""
+        os.close(self._fd)
+
+    @property
+    def digests(self) -> list[bytes]:
+        """Every blob that this addition relies on."""
+        return list(self._links)
+
+    def temporary_name(self) -> str:
+        """A fresh name in the area."""
+        self._counter += 1
+        return f"{self.path}/{self._counter}"
+
+    def put(self, digest: bytes, content: Buffer) -> None:
+        """Make ``content`` a blob."""
+        if not self._adopt_existing(digest, len(content)):
+            link = self._link_name(digest)
+            self._write(link, content)
+            self._keep_link(digest, link, len(content))
+
+    def keep(self, digest: bytes, temporary: str, size: int) -> None:
+        """Make the complete file ``temporary``, which lies in the area, the contents with this digest."""
+        if digest in self._links:
+            os.unlink(temporary)
+            return
+        # The name tells a collector what a killed process was about to add.
+        link = self._link_name(digest)
+        os.rename(temporary, link)
+        self._keep_link(digest, link, size)
+
+    def keep_written(self, digest: bytes, temporary: str, size: int) -> None:
+        """Like `keep`, but an equal blob that is there already is used instead."""
+        if self._adopt_existing(digest, size):
+            os.unlink(temporary)
+        else:
+            self.keep(digest, temporary, size)
+
+    def keep_moved(self, digest: bytes, source: str, size: int) -> None:
+        """Take the file ``source`` of somewhere else by renaming it, or by copying where that is impossible."""
+        if self._adopt_existing(digest, size):
+            return
+        temporary = self.temporary_name()
+        try:
+            take_over(source, temporary, BLOB_MODE)
+        except OSError as error:
+            raise write_error(source, error) from error
+        self.keep(digest, temporary, size)
+
+    def publish(self) -> None:
+        """Give what was taken in its names among the blobs; it takes the place of damaged ones."""
+        for digest in self._fresh - self.published:
+            if digest in self._damaged:
+                self._replace(digest, self._links[digest])
+            else:
+                self._link(self._links[digest], self._store.path(digest))
+            self.published.add(digest)
+
+    def hand_over(self) -> tuple[list[bytes], WriteBehind]:
+        """Publish, and return every blob that this addition relies on, and who has begun to write them to the disk.
+
+        For `sync`, which another thread may call while this one goes on; then `let_go`.
+        """
+        self.publish()
+        behind, self.behind = self.behind, WriteBehind(self.path)
+        return list(self._links), behind
+
+    def let_go(self, digests: list[bytes]) -> None:
+        """Forget blobs that committed rows name: those keep them."""
+        for digest in digests:
+            os.unlink(self._links.pop(digest))
+            self._fresh.discard(digest)
+            self.published.discard(digest)
+
+    def read(self, digest: bytes) -> bytes:
+        """Contents that this addition relies on."""
+        with open(self._links[digest], "rb") as file:
+            return file.read()
+
+    def ensure(self, digest: bytes) -> bool:
+        """Whether the blob's name had to be restored because a collector removed it meanwhile."""
+        path = self._store.path(digest)
+        if os.path.exists(path):
+            return False
+        self._link(self._links[digest], path)
+        return True
+
+    def withdraw(self, digest: bytes) -> None:
+        """Take a blob that no committed node names out of the store into this area, whose end frees its bytes.
+
+        Only with the write lock of the database held, see `storefs.metadata.schema`.
+        """
+        try:
+            # A name of its own: the area may hold a link to the very same file, and rename(2) between two links to one
+            # file does nothing.
+            os.rename(self._store.path(digest), self.temporary_name())
+        except FileNotFoundError:
+            pass
+
+    def sync(self, digests: list[bytes], behind: WriteBehind | None = None) -> None:
+        """Make these blobs, bytes and names, durable; ``behind`` is who has begun to write them."""
+        error = (behind or self.behind).finish()
+        if error is not None:  # the kernel tells of a failed write once, so the sync below may not hear of it
+            raise write_error(self._store.directory, error) from error
+        self.sync_names(digests)
+
+    def sync_names(self, digests: list[bytes]) -> None:
+        """Make these blobs durable, of which nobody has begun to write any."""
+        if not digests:
+            return
+        try:
+            if len(digests) > SYNC_ONE_BY_ONE:
+                sync_file_system(self._store.directory)
+                return
+            folders = set()
+            for digest in digests:
+                sync_file(self._links[digest])
+                folders.add(os.path.dirname(self._store.path(digest)))
+            for folder in folders:
+                sync_directory(folder)
+            sync_directory(self._store.directory)
+        except OSError as error:
+            raise write_error(self._store.directory, error) from error
+
+    def close(self) -> int:
+        """Give up everything that was not published and return the bytes that this frees."""
+        self.behind.finish()
+        freed = remove_area(self.path)
+        os.close(self._fd)
+        return freed
+
+    def _adopt_existing(self, digest: bytes, size: int) -> bool:
+        """Rely on a blob that is there already; False where there is none, or only a damaged one."""
+        if digest in self._links:
+            return True
+        link = self._link_name(digest)
+        try:
+            os.link(self._store.path(digest), link)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            if error.errno == errno.EMLINK:
+                return False  # tens of thousands of additions at once; ours becomes a second copy for a moment
+            raise write_error(link, error) from error
+        if os.lstat(link).st_size != size or (self._repair and not self._store.is_intact(digest)):
+            # What stands there can't be what was written: the right bytes take its place.
+            os.unlink(link)
+            self._damaged.add(digest)
+            return False
+        self._links[digest] = link
+        return True
+
+    def _keep_link(self, digest: bytes, link: str, size: int) -> None:
+        self._links[digest] = link
+        self._fresh.add(digest)
+        self.behind.wrote(link, size)
+
+    def _link_name(self, digest: bytes) -> str:
+        return f"{self.path}/{digest.hex()}"
+
+    def _replace(self, digest: bytes, temporary: str) -> None:
+        # A second link is renamed over the old blob: readers see the old bytes or the new ones.
+        second = self.temporary_name()
+        try:
+            os.link(temporary, second)
+            path = self._store.path(digest)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            os.rename(second, path)
+        except OSError as error:
+            raise write_error(second, error) from error
+
+    def _link(self, source: str, path: str) -> None:
+        while True:
+            try:
+                os.link(source, path)
+                return
+            except FileExistsError:
+                return  # another addition was faster with the same contents
+            except FileNotFoundError:
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+            except OSError as error:
+                raise write_error(path, error) from error
+
+    def _write(self, path: str, content: Buffer) -> None:
+        try:
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, BLOB_MODE)
+            try:
+                view = memoryview(content)
+                while view:
+                    view = view[os.write(fd, view) :]
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise write_error(path, error) from error
+
+
+def write_error(path: str, error: OSError) -> BlobError:
+    """The error of a write that failed, with a way out where there is one."""
+    if error.errno in _FULL:
+        return BlobError(
+            f"no space left on the disk that holds '{path}'; nothing was registered. "
+            "Free some, for example with 'nix-collect-garbage'"
+        )
+    return BlobError(f"'{path}' can't be written: {error.strerror}")
