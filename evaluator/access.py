@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 
 from evaluator.errors import NO_POS, RestrictedPathError
-from evaluator.eval_io import COREPKGS
 from evaluator.forwarding_io import ForwardingIO
+from evaluator.host_files import COREPKGS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ can check (a download without a hash, a git branch, the clock) make the result i
 
 from __future__ import annotations
 
-from evaluator.eval_io import COREPKGS
 from evaluator.forwarding_io import ForwardingIO
+from evaluator.host_files import COREPKGS
 from evaluator.result_cache import digest, is_regular, listing_digest, signature
 
 TYPE_CHECKING = False

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 from evaluator.errors import CALL_SITE, EvalError, ThrownError
-from evaluator.eval_io import COREPKGS
+from evaluator.host_files import COREPKGS
 from evaluator.nix_path import is_uri, resolve_uri
 from storefs.errors import StoreError
 from storefs.logs import warn

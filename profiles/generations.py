@@ -17,7 +17,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from contextlib import suppress
 
 from storefs.durable import is_in_use, replace_symlink, sync_directory
 from storefs.errors import StoreError
@@ -59,26 +58,6 @@ class Generation:
 
     def __repr__(self) -> str:
         return f"Generation({self.number}, {self.path!r})"
-
-
-def default_profile(home: str, state_dir: str, user: str) -> str:
-    """Return the profile that `~/.nix-profile` leads to, making that link if it is not there (as Nix does).
-
-    Args:
-        home: the user's home directory.
-        state_dir: where the profiles live that a new link is pointed to.
-        user: the user's name.
-    """
-    link = f"{home}/.nix-profile"
-    try:
-        if not os.path.lexists(link):
-            system = os.geteuid() == 0
-            profile = f"{state_dir}/profiles/default" if system else f"{state_dir}/profiles/per-user/{user}/profile"
-            with suppress(FileExistsError):  # another process made it just now
-                os.symlink(profile, link)
-        return os.path.normpath(os.path.join(home, os.readlink(link)))
-    except OSError:
-        return link
 
 
 def find_generations(profile: str) -> list[Generation]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pwd
 
-from profiles.generations import default_profile
 from storefs.options import Option
 
 TYPE_CHECKING = False
@@ -58,6 +57,28 @@ def profile_of(invocation: Invocation) -> str:
     if given is not None:
         return os.path.abspath(given)
     return config.variable("NIX_PROFILE") or default_profile(config.home, config.state_dir, user_name(config))
+
+
+def default_profile(home: str, state_dir: str, user: str) -> str:
+    """Return the profile that `~/.nix-profile` leads to, making that link if it is not there (as Nix does).
+
+    Args:
+        home: the user's home directory.
+        state_dir: where the profiles live that a new link is pointed to.
+        user: the user's name.
+    """
+    link = f"{home}/.nix-profile"
+    try:
+        if not os.path.lexists(link):
+            system = os.geteuid() == 0
+            profile = f"{state_dir}/profiles/default" if system else f"{state_dir}/profiles/per-user/{user}/profile"
+            try:
+                os.symlink(profile, link)
+            except FileExistsError:
+                pass  # another process made it just now
+        return os.path.normpath(os.path.join(home, os.readlink(link)))
+    except OSError:
+        return link
 
 
 def user_name(config: Config) -> str:

@@ -6,7 +6,7 @@ border. A local store is asked for single directories; any other kind for whole 
 
 from __future__ import annotations
 
-from evaluator.eval_io import EvalIO
+from evaluator.host_files import HostFiles
 from storefs.stores.local import LocalStore
 
 TYPE_CHECKING = False
@@ -32,11 +32,10 @@ if TYPE_CHECKING:
             """Return names and types in a directory; raises OSError."""
 
 
-class StoreReader(EvalIO):
+class StoreReader(HostFiles):
     """See the module. May block on the disk; not thread-safe."""
 
     def __init__(self, store: Store) -> None:
-        super().__init__(store.directory.path, {})
         self._store = store
         self._looker: Looker = _LocalLooker(store) if isinstance(store, LocalStore) else _looker_at_archives(store)
         self._valid: dict[str, StorePath | None] = {}
@@ -55,23 +54,23 @@ class StoreReader(EvalIO):
         return None if found is None else (found, slash + rest)
 
     def file_type(self, path: str) -> str | None:
-        """See `EvalIO`."""
+        """See `HostFiles`."""
         inside = self._inside(path)
         return super().file_type(path) if inside is None else self._looker.file_type(*inside)
 
     def read_file(self, path: str) -> bytes:
-        """See `EvalIO`; links are followed."""
+        """See `HostFiles`; links are followed."""
         path = self.resolve(path)
         inside = self._inside(path)
         return super().read_file(path) if inside is None else self._looker.read_file(*inside)
 
     def read_link(self, path: str) -> str:
-        """See `EvalIO`."""
+        """See `HostFiles`."""
         inside = self._inside(path)
         return super().read_link(path) if inside is None else self._looker.read_link(*inside)
 
     def list_dir(self, path: str) -> dict[str, str]:
-        """See `EvalIO`; links are followed."""
+        """See `HostFiles`; links are followed."""
         inside = self._inside(path)
         if inside is not None:
             try:

@@ -8,6 +8,7 @@ This module imports no package above `storefs` by name, and is the only one that
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 VERSION = "0.1.0"
 NIX_VERSION = "2.8.0"  # the release whose behaviour the drop-in commands have; scripts compare it
 PACKAGES = ("profiles", "evaluator", "builder", "storefs")
+
+_COLLECT_AFTER = 50_000  # objects; Python's own 700 are reached by importing
 
 # `nix` has folders where we have plain verbs.
 _NIX_ALIASES = {
@@ -59,6 +62,8 @@ _NIX_ALIASES = {
 
 def main() -> NoReturn:
     """Run the program named by argv[0] and end the process with its exit status."""
+    # What is imported stays, and looking for cycles in it again and again takes a thirtieth of a small command's time.
+    gc.set_threshold(_COLLECT_AFTER)
     status = run_command(sys.argv)
     try:
         sys.stdout.flush()
@@ -151,11 +156,9 @@ def _evaluate_operands(invocation: Invocation) -> None:
     """
     if invocation.value("--file") is None and invocation.value("--expr") is None:
         return
-    from importlib import import_module
-
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     package = next(each for each in PACKAGES if os.path.exists(f"{root}/{each}/installables.py"))
-    import_module(f"{package}.installables").replace_operands(invocation)
+    __import__(f"{package}.installables", fromlist=("replace_operands",)).replace_operands(invocation)
 
 
 def _build_logs(program: str, invocation: Invocation) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from evaluator.builtins.realising import realise_path
 from evaluator.core.calls import call1, force_attrs
 from evaluator.core.values import make_string
-from evaluator.eval_io import COREPKGS
+from evaluator.host_files import COREPKGS
 from storefs.formats.derivation_hash import downstream_placeholder
 
 TYPE_CHECKING = False

@@ -7,10 +7,8 @@ in scope without `builtins.`, are those of Nix 2.8 and of 2.31.
 
 from __future__ import annotations
 
-from importlib import import_module
-
 from evaluator.core.values import NULL, PrimOp
-from evaluator.eval_io import COREPKGS
+from evaluator.host_files import COREPKGS
 from evaluator.source import DERIVATION_NIX
 
 TYPE_CHECKING = False
@@ -73,7 +71,8 @@ _GLOBAL = frozenset((
 
 
 def _loader(module: str, name: str) -> Callable[[], object]:
-    return lambda: getattr(import_module(module), "prim_" + name.replace("'", "_strict"))
+    # Not importlib, which takes a hundredth of a small command's start.
+    return lambda: getattr(__import__(module, fromlist=(name,)), "prim_" + name.replace("'", "_strict"))
 
 
 def install(state: EvalState) -> None:

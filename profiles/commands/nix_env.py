@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib import import_module
 
 from profiles.profile_options import user_name
 from storefs import logs
@@ -131,7 +130,7 @@ def run(invocation: Invocation) -> int:
     if invocation.flag("--dry-run"):
         logs.info("(dry run; not doing anything)")
     module, _, function = _VERBS[operation].partition(":")
-    text = getattr(import_module(f"profiles.nix_env.{module}"), function)(invocation)
+    text = getattr(__import__(f"profiles.nix_env.{module}", fromlist=(function,)), function)(invocation)
     sys.stdout.flush()
     sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
     return 0

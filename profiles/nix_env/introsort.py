@@ -20,10 +20,7 @@ _THRESHOLD = 16
 def sort_like_libstdcxx(items: Sequence[T], key: Callable[[T], bytes]) -> list[T]:
     """Return the items in ascending order of their keys."""
     keys = [key(item) for item in items]
-    distinct = sorted(set(keys))
-    if len(distinct) == len(keys):
-        return [item for _, item in sorted(zip(keys, items, strict=True), key=lambda pair: pair[0])]
-    rank = {each: number for number, each in enumerate(distinct)}
+    rank = {each: number for number, each in enumerate(sorted(set(keys)))}
     # Ranks in the high bits, places in the low ones: one list of integers to move about, compared by rank.
     places = len(items)
     row = [rank[each] * places + place for place, each in enumerate(keys)]

@@ -5,7 +5,6 @@ Runs on the evaluation's thread where packages are available ones. Rules: `opQue
 
 from __future__ import annotations
 
-from profiles.nix_env.introsort import sort_like_libstdcxx
 from profiles.package_names import PackageName
 
 TYPE_CHECKING = False
@@ -54,7 +53,7 @@ class Facts:
     __slots__ = ("installed", "others", "packages", "substitutable", "valid")
 
     def __init__(self, packages: Sequence[AnyPackage], others: Sequence[AnyPackage]) -> None:
-        self.packages = sort_like_libstdcxx(packages, lambda package: _upper(package.name))
+        self.packages = _sorted_by_name(packages)
         self.others = others
         self.installed: Collection[str] = ()
         self.valid: Collection[str] = ()
@@ -174,6 +173,15 @@ def assertion_error() -> type[Exception]:
     from evaluator.errors import NixAssertionError  # noqa: PLC0415  installed packages raise nothing
 
     return NixAssertionError
+
+
+def _sorted_by_name(packages: Sequence[AnyPackage]) -> list[AnyPackage]:
+    by_name = {_upper(package.name): package for package in packages}
+    if len(by_name) == len(packages):
+        return [by_name[name] for name in sorted(by_name)]
+    from profiles.nix_env.introsort import sort_like_libstdcxx  # noqa: PLC0415  equal names have an order of their own
+
+    return sort_like_libstdcxx(packages, lambda package: _upper(package.name))
 
 
 def _upper(name: str) -> bytes:

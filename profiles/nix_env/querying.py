@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from profiles.nix_env.prebuilt import ask_store
 from profiles.nix_env.query import Facts, Wanted, gather, rows
 from profiles.nix_env.selection import filter_by_selectors, installed_elements
 from profiles.profile_options import profile_of
@@ -12,11 +11,12 @@ from storefs.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from profiles.available import Available
     from profiles.elements import Element
     from storefs.api import Store
+    from storefs.config import Config
     from storefs.options import Invocation
 
 _COLUMNS = {
@@ -60,7 +60,7 @@ def _query_available(invocation: Invocation, wanted: Wanted) -> str:
         first: Sequence[Available | Element] = offered if available else installed
         others: Sequence[Available | Element] = installed if available else offered
         chosen = filter_by_selectors([*first], invocation.operands, session.settings.current_system, newest_only=False)
-        marks = lambda paths: ask_store(session.config, session.store_io.store, paths)  # noqa: E731
+        marks = lambda paths: _marks(session.config, session.store_io.store, paths)  # noqa: E731
         return _render(invocation, gather(chosen, others, installed, wanted, marks), wanted)
 
     return session.run(answer)
@@ -78,7 +78,7 @@ class _Installed:
         invocation, wanted, config = self._invocation, self._wanted, self._invocation.config
         installed = installed_elements(profile_of(invocation), self._store, self._evaluated)
         chosen = filter_by_selectors([*installed], invocation.operands, config.text("system"), newest_only=False)
-        facts = gather(chosen, [], installed, wanted, lambda paths: ask_store(config, self._store(), paths))
+        facts = gather(chosen, [], installed, wanted, lambda paths: _marks(config, self._store(), paths))
         return _render(invocation, facts, wanted)
 
     def _store(self) -> Store:
@@ -119,6 +119,12 @@ def _render(invocation: Invocation, facts: Facts, wanted: Wanted) -> str:
         return output.as_xml(facts, wanted)
     is_terminal = sys.stdout is not None and sys.stdout.isatty()
     return output.as_table(rows(facts, wanted, _red if is_terminal else str))
+
+
+def _marks(config: Config, store: Store | None, paths: Collection[str]) -> tuple[set[str], set[str]]:
+    from profiles.nix_env.prebuilt import ask_store  # noqa: PLC0415  few queries want to know
+
+    return ask_store(config, store, paths)
 
 
 def _red(text: str) -> str:

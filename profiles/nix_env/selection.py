@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 
-from profiles.elements import NotPlainError, parse_manifest
+from profiles.elements import parse_manifest
 from profiles.package_names import PackageName, Selector, selectors
+from profiles.printed_data import NotPlainError
 from storefs import logs
 from storefs.errors import StoreError
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
     from profiles.available import Available
     from profiles.elements import Element
-    from profiles.store_reader import StoreReader
     from storefs.api import Store
 
     AnyPackage = Available | Element
@@ -68,18 +68,15 @@ def _from_store(profile: str, store: Store, evaluate: Callable[[str], list[Eleme
     from profiles.store_reader import StoreReader  # noqa: PLC0415  a mounted store is read without it
 
     reader = StoreReader(store)
-    if _exists(reader, f"{profile}/manifest.json"):
+    try:
+        names = reader.list_dir(reader.resolve(profile))
+    except OSError:
+        return []
+    if "manifest.json" in names:
         raise StoreError(f"profile '{profile}' is incompatible with 'nix-env'; please use 'nix profile' instead")
-    if not _exists(reader, f"{profile}/manifest.nix"):
+    if "manifest.nix" not in names:
         return []
     return _parsed(reader.read_file(f"{profile}/manifest.nix"), profile, evaluate)
-
-
-def _exists(reader: StoreReader, path: str) -> bool:
-    try:
-        return reader.file_type(reader.resolve(path)) is not None
-    except OSError:
-        return False
 
 
 def filter_by_selectors(packages: Sequence[P], words: list[str], this_system: str, *, newest_only: bool) -> list[P]:

@@ -14,6 +14,8 @@ from storefs.options import Command
 from tests.architecture.sources import ROOT
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.conftest import Runner
 
 # What a command that asks the store one question must not wait for: together 250 ms.
@@ -105,6 +107,14 @@ def test_realising_what_is_there_starts_light(environ: dict[str, str], run: Runn
     path = run("nix-store", "--add", __file__).stdout.strip()
     heavy = HEAVY | {"collections", "functools", "types"}
     assert heavy & _modules_of(environ, "nix-store", "--realise", path) == set()
+
+
+def test_a_question_about_a_profile_starts_light(environ: dict[str, str], run: Runner, scratch: Path) -> None:
+    profile = f"{scratch}/profile"
+    run("nix-env", "-p", profile, "-i", run("nix-store", "--add", __file__).stdout.strip())
+    heavy = HEAVY | {"collections", "contextlib", "functools", "importlib", "types", "evaluator.errors", "blake3"}
+    for question in ("-q", "--list-generations"):
+        assert heavy & _modules_of(environ, "nix-env", "-p", profile, question) == set(), question
 
 
 def test_an_evaluation_starts_light(environ: dict[str, str]) -> None:

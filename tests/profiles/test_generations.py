@@ -18,7 +18,6 @@ from profiles.generations import (
     current_link,
     current_number,
     declaration_dir,
-    default_profile,
     delete_generation,
     find_generation,
     find_generations,
@@ -200,26 +199,6 @@ def test_file_that_is_no_lock_is_not_touched(profile: str) -> None:
     with pytest.raises(GenerationError, match="is in the way"), locked(profile):
         pass
     assert Path(profile + ".lock").read_text() == "precious"
-
-
-def test_default_profile_is_linked_once(scratch: Path) -> None:
-    user = "per-user/joe/profile" if os.geteuid() else "default"
-    assert default_profile(str(scratch), "/state", "joe") == f"/state/profiles/{user}"
-    assert os.readlink(scratch / ".nix-profile") == f"/state/profiles/{user}"
-    (scratch / ".nix-profile").unlink()
-    (scratch / ".nix-profile").symlink_to("mine/profile")
-    assert default_profile(str(scratch), "/state", "joe") == f"{scratch}/mine/profile"
-
-
-def test_default_profile_that_another_process_links_at_the_same_time(
-    scratch: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def look_too_early(link: str) -> bool:
-        os.symlink("mine/profile", link)
-        return False
-
-    monkeypatch.setattr(os.path, "lexists", look_too_early)
-    assert default_profile(str(scratch), "/state", "joe") == f"{scratch}/mine/profile"
 
 
 @pytest.mark.oracle
