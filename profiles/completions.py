@@ -137,9 +137,12 @@ def _zsh(programs: Mapping[str, Mapping[str, Command]]) -> str:
                     parts += [f"    ('{first} '*) _values {first} {second} ;;"]
             parts.append("    esac")
         parts += ["}", ""]
-    parts.append('case "$service" in')
-    parts += [f'({program}) {_function(program)} "$@" ;;' for program in programs]
-    parts += ["esac", ""]
+    # A file '_verglas' in fpath is the body of that function; one that is read with 'source' registers the functions.
+    parts += ['if [[ "$funcstack[1]" == _verglas ]]; then', '    case "$service" in']
+    parts += [f'    ({program}) {_function(program)} "$@" ;;' for program in programs]
+    parts += ["    esac", "else"]
+    parts += [f"    compdef {_function(program)} {program}" for program in programs]
+    parts += ["fi", ""]
     return "\n".join(parts)
 
 

@@ -18,7 +18,8 @@ COMMAND = Command(
     operands="SHELL",
     examples=(
         ("verglas completions bash > /etc/bash_completion.d/verglas", "for all users of bash"),
-        ("verglas completions fish > ~/.config/fish/completions/verglas.fish", "for one user of fish"),
+        (". <(verglas completions zsh)", "in ~/.zshrc, after compinit"),
+        ("verglas completions fish | source", "in ~/.config/fish/config.fish"),
     ),
 )
 
