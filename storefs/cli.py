@@ -128,6 +128,8 @@ def _dispatch(argv: list[str], environ: Mapping[str, str] | None) -> int:
         if arguments == ["--version"]:
             _print_version(program)
             return 0
+        if program == "nix-build" and "--run-env" in arguments:
+            program = "nix-shell"  # its name before Nix 1.3
         command, run = _load(program.replace("-", "_")) or _no_such_verb([program])
     invocation = parse(command, arguments, program)
     if invocation.flag("--help"):

@@ -53,6 +53,7 @@ COMMAND = Command(
         Option("--exclude", takes=("REGEX",), help="do not build dependencies that match"),
         Option("--dry-run", help="only show what would be built or fetched"),
         Option("-i", takes=("INTERPRETER",), help="in a script: what runs it"),
+        Option("--run-env", help="accepted for compatibility: 'nix-build --run-env' is nix-shell", hidden=True),
         Option("--script", takes=("FILE",), help="the script that is run", hidden=True),
         Option("--script-argument", takes=("WORD",), help="an argument of the script", hidden=True),
         *EVALUATION,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from storefs.errors import UsageError
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from storefs.api import Store
@@ -11,12 +13,20 @@ if TYPE_CHECKING:
 
 
 def print_environment(store: Store, path: StorePath) -> int:
-    """Print a derivation's environment, and its arguments as `_args`, in a form that a shell can source."""
+    """Print a derivation's environment, and its arguments as `_args`, in a form that a shell can source.
+
+    `_args` is one word, the arguments joined by spaces. Nix 2.8 quotes each of them inside of the quotes around all of
+    them, which no shell can read.
+
+    Raises:
+        UsageError: it is no derivation.
+    """
+    if not path.is_derivation:
+        raise UsageError(f"'{store.directory.print(path)}' is not a derivation; 'nix-store -q --deriver' names one")
     derivation = store.derivation(path)
     for name, value in sorted(derivation.env.items()):
         _write(f"export {name}; {name}={quote(value)}\n")
-    arguments = " ".join(quote(argument) for argument in derivation.args)
-    _write(f"export _args; _args='{arguments}'\n")
+    _write(f"export _args; _args={quote(' '.join(derivation.args))}\n")
     return 0
 
 

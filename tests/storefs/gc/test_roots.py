@@ -152,7 +152,7 @@ def test_parallel_makers_of_one_root_all_succeed(scratch: Path) -> None:
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    makers = [threading.Thread(target=make) for _ in range(10)]
+    makers = [threading.Thread(target=make) for _ in range(80)]
     for maker in makers:
         maker.start()
     for maker in makers:
