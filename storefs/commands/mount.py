@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from storefs.errors import UsageError
+from storefs.errors import SystemRefusedError, UsageError
 from storefs.options import Command, Option
 
 TYPE_CHECKING = False
@@ -51,6 +51,8 @@ gives an error, and the next command that needs the store repairs it. SIGUSR1 ma
     ),
 )
 
+_DEAD = "dead: its process has ended, or its state was replaced; the next command that needs the store mounts it again"
+
 
 def run(invocation: Invocation) -> int:
     """Mount, or show the mounts."""
@@ -75,6 +77,8 @@ def run(invocation: Invocation) -> int:
         replace=invocation.flag("--replace"),
         if_needed=invocation.flag("--if-needed"),
     )
+    if not invocation.operands:
+        _spare_what_is_there(target, config.verglas_dir)
     lazy = invocation.flag("--lazy")
     descriptor = invocation.value("--serve-descriptor")
     pid_file = invocation.value("--pid-file")
@@ -82,7 +86,11 @@ def run(invocation: Invocation) -> int:
     def serve(tell: Callable[[], None]) -> int:
         def ready() -> None:
             if pid_file is not None:
-                replace_file(pid_file, f"{os.getpid()}\n".encode())
+                try:
+                    replace_file(pid_file, f"{os.getpid()}\n".encode())
+                except OSError as error:
+                    error.filename = pid_file  # rather than the temporary one
+                    raise SystemRefusedError("writing the pid file", error) from error
             tell()
 
         def serve_store() -> None:
@@ -111,6 +119,19 @@ def run(invocation: Invocation) -> int:
     return 0
 
 
+def _spare_what_is_there(target: str, verglas_dir: str) -> None:
+    """Refuse to hide another Nix's store from its programs where nobody has named the directory to mount on."""
+    from storefs.fuse.attach import OccupiedError
+    from storefs.stores.mount_table import mount_at
+    from storefs.stores.mountpoint import may_be_covered
+
+    if mount_at(target) is None and os.path.isdir(target) and not may_be_covered(target, verglas_dir):
+        raise OccupiedError(
+            f"'{target}' is not empty: mounting on it would hide what is there, perhaps another Nix's store; "
+            f"choose another directory, or do it with 'verglas mount {target}'"
+        )
+
+
 def _install_units(config: Config, folder: str) -> int:
     from storefs.fuse.units import SYSTEM_UNITS, install_units
 
@@ -122,16 +143,20 @@ def _install_units(config: Config, folder: str) -> int:
 
 def _show_status(verglas_dir: str, *, as_json: bool) -> int:
     from storefs.stores.mount_control import ask_all
+    from storefs.stores.mount_table import is_alive, store_mounts
 
     answers = ask_all(verglas_dir, {"op": "status"})
+    dead = [mount.target for mount in store_mounts(verglas_dir) if not is_alive(mount.target)]
     if as_json:
         import json
 
+        answers += [{"ok": False, "target": target, "error": _DEAD} for target in dead]
         sys.stdout.write(json.dumps(answers, indent=2) + "\n")
         return 0
-    if not answers:
+    if not answers and not dead:
         sys.stdout.write("not mounted\n")
-        return 1
+    for target in dead:
+        sys.stdout.write(f"{target}\n  {_DEAD}\n")
     for answer in answers:
         counters = answer.pop("counters")
         assert isinstance(counters, dict)
@@ -140,4 +165,4 @@ def _show_status(verglas_dir: str, *, as_json: bool) -> int:
             if name not in {"ok", "target"}:
                 text = " ".join(value) if isinstance(value, list) else str(value)
                 sys.stdout.write(f"  {name:<24} {text}\n")
-    return 0
+    return 0 if answers else 1

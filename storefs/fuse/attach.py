@@ -88,6 +88,8 @@ def check_target(target: str, verglas_dir: str, *, replace: bool) -> Mount | Non
         return present
     try:
         os.makedirs(target, exist_ok=True)
+    except FileExistsError:
+        raise OccupiedError(f"'{target}' is a file; choose a directory to mount on") from None
     except OSError as error:
         raise SystemRefusedError(f"making the mount point '{target}'", error) from error
     return None
@@ -160,6 +162,11 @@ def _attach_by_syscalls(target: str, verglas_dir: str, over: Mount | None) -> At
 def _attach_by_helper(target: str, verglas_dir: str, over: Mount | None) -> Attachment:
     if over is not None:
         unmount_by_helper(target, lazy=True)
+    if not os.access(target, os.W_OK):
+        raise NoFuseError(
+            f"an ordinary user can't mount on '{target}', which is not his own; "
+            f"choose another directory, or use 'verglas run', which mounts for one program"
+        )
     source = source_of(verglas_dir).replace("\\", "\\\\").replace(",", "\\,")
     options = f"fsname={source},subtype={SUBTYPE},ro,nosuid,nodev,default_permissions"
     # The administrator decides whether others may look: with `user_allow_other` in /etc/fuse.conf.

@@ -168,9 +168,13 @@ class MountServer:
             self._invalidator.chore,
         )
         self._ready: Callable[[], None] = lambda: None
+        self._failure: Exception | None = None
 
     def start(self, ready: Callable[[], None]) -> None:
-        """Prepare the process to serve; `ready` is called when the first request has been answered."""
+        """Prepare the process to serve; `ready` is called when the first request has been answered.
+
+        If `ready` fails nobody knows that this is mounted: it is unmounted again, and `run` raises what went wrong.
+        """
         self._ready = ready
         _raise_descriptor_limit()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
@@ -191,6 +195,8 @@ class MountServer:
             self._view.close()
             self._environment.close()
             os.close(self._attachment.fd)
+        if self._failure is not None:
+            raise self._failure
 
     def _forest(self) -> Forest:
         forest = MetadataForest(self._environment, self._verglas_dir, BlobStore(self._verglas_dir).path)
@@ -203,7 +209,11 @@ class MountServer:
     def _when_ready(self) -> None:
         if self._attachment.device and self._attachment.privileged:
             raise_read_ahead(self._attachment.device)
-        self._ready()
+        try:
+            self._ready()
+        except Exception as error:  # whatever it was: the transport can do nothing about it
+            self._failure = error
+            self._control.soon(self._attachment.detach)
 
     # In the control thread.
 

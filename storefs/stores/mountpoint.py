@@ -75,7 +75,7 @@ def mount_for_everybody(config: Config) -> str | None:
     if os.geteuid() == 0:
         return _mount_for_all(config)
     target = config.physical_store_dir
-    if _is_own(target, make=bool(config.root)) and _may_be_covered(target, config.verglas_dir):
+    if _is_own(target, make=bool(config.root)) and may_be_covered(target, config.verglas_dir):
         try:
             _start(config, ["--if-needed", target])
         except MountFailedError:
@@ -98,21 +98,26 @@ def enter_store(config: Config) -> None:
 
     Does nothing where it is visible there already. Otherwise enters a mount namespace (for which the process must have
     one thread) and mounts the store there; what is at that path outside is not touched, and the mount, with the
-    process that serves it, ends with the last process of the namespace.
+    process that serves it, ends with the last process of the namespace. A dead mount of this store that is found there
+    is mounted again for everybody, if this user may.
 
     Raises:
         NoNamespaceError: this process can't have a namespace.
         StoreError: it can't be mounted.
     """
     present = mount_at(os.path.realpath(config.store_dir))
-    if present is not None and present.source == source_of(config.verglas_dir) and is_alive(config.store_dir):
-        return
+    if present is not None and present.source == source_of(config.verglas_dir):
+        if is_alive(config.store_dir):
+            return
+        if config.physical_store_dir == config.store_dir and mount_for_everybody(config) == config.store_dir:
+            return
     from storefs.stores import fuse_device, namespace  # noqa: PLC0415  ctypes, only when something is to be mounted
 
     scratch = f"{config.verglas_dir}/root"
     os.makedirs(scratch, exist_ok=True)
     namespace.enter_mount_namespace()
-    namespace.make_directory(config.store_dir, scratch)
+    if mount_at(os.path.realpath(config.store_dir)) is None:  # a dead one is mounted over, and can't be looked at
+        namespace.make_directory(config.store_dir, scratch)
     target = os.path.realpath(config.store_dir)
     try:
         fd, detached = fuse_device.make_file_system(config.verglas_dir)
@@ -135,7 +140,7 @@ def enter_store(config: Config) -> None:
 
 def _mount_for_all(config: Config) -> str:
     target = config.physical_store_dir
-    if os.geteuid() != 0 or not _may_be_covered(target, config.verglas_dir):
+    if os.geteuid() != 0 or not may_be_covered(target, config.verglas_dir):
         target = f"{config.verglas_dir}/mnt"
     _start(config, ["--if-needed", target])
     return target
@@ -154,8 +159,8 @@ def _is_own(directory: str, *, make: bool) -> bool:
         return False
 
 
-def _may_be_covered(target: str, verglas_dir: str) -> bool:
-    """Whether mounting on a directory hides nothing of anybody: it is missing, empty, or a dead mount of ours."""
+def may_be_covered(target: str, verglas_dir: str) -> bool:
+    """Whether mounting on a directory hides nothing of anybody: it is missing, empty, or a mount of ours."""
     mount = mount_at(target)
     if mount is not None and mount.source == source_of(verglas_dir):
         return True

@@ -100,6 +100,16 @@ def test_a_killed_process_leaves_a_dead_mount_that_is_repaired(store: MountedSto
     assert len(os.listdir(f"{store.verglas_dir}/mounts")) == 2
 
 
+def test_status_tells_a_dead_mount_from_none(store: MountedStore, hello: Path) -> None:
+    store.mount()
+    pid = pid_of(store)
+    os.kill(pid, signal.SIGKILL)
+    wait_for_end(pid)
+    assert f"{store.root}\n  dead: " in store.verglas("mount", "--status", status=1)
+    (dead,) = json.loads(store.verglas("mount", "--status", "--json"))
+    assert (dead["ok"], dead["target"]) == (False, str(store.root))
+
+
 def test_umount_takes_a_dead_mount_away(store: MountedStore, hello: Path) -> None:
     store.mount()
     pid = pid_of(store)
@@ -212,8 +222,30 @@ def test_a_foreign_store_is_told_apart(store: MountedStore, scratch: Path) -> No
 def test_a_failure_is_told_where_the_user_is(store: MountedStore, scratch: Path) -> None:
     (scratch / "file").write_text("")
     assert "mount point" in store.verglas("mount", "--background", scratch / "file" / "x", status=1)
+    assert "is a file" in store.verglas("mount", "--background", scratch / "file", status=1)
     assert "transport 'x'" in store.verglas("mount", "--transport", "x", status=1)
     assert store_mounts(store.verglas_dir) == []
+
+
+@pytest.mark.parametrize("transport", ["kernel", "pyfuse3"])
+def test_a_pid_file_that_cannot_be_written_is_told_and_nothing_stays_mounted(
+    store: MountedStore, hello: Path, scratch: Path, transport: str
+) -> None:
+    pid_file = scratch / "no-such-folder" / "pid"
+    for background in ((), ("--background",)):
+        text = store.verglas("mount", "--transport", transport, "--pid-file", pid_file, *background, status=1)
+        assert text == f"error: writing the pid file '{pid_file}': No such file or directory\n"
+        assert store_mounts(store.verglas_dir) == []
+
+
+def test_what_lies_in_the_store_directory_is_hidden_only_for_who_names_it(store: MountedStore, hello: Path) -> None:
+    theirs = store.root / "of-another-nix"
+    theirs.mkdir(parents=True)
+    assert "perhaps another Nix's store" in store.verglas("mount", "--background", status=1)
+    assert theirs.exists()
+    store.verglas("mount", "--background", store.root)
+    assert hello.read_text() == "hello\n"
+    assert store.verglas("mount", "--background", "--if-needed") == ""
 
 
 def test_a_database_of_a_newer_release_replaces_nothing(store: MountedStore, hello: Path) -> None:

@@ -190,6 +190,30 @@ class TestUser:
         assert done.stdout.split() == ["hello", str(USER), "4"], done.stdout + done.stderr
         assert not Path("/usr/share/verglas-test").exists()
 
+    def test_mounts_over_what_is_dead_and_not_his_own(
+        self, user_store: MountedStore, scratch: Path, hello: str
+    ) -> None:
+        """Such as root's mount whose process was killed: it can't even be looked at."""
+        other = MountedStore(scratch / "other")
+        other.environ["NIX_STORE_DIR"] = str(user_store.root)
+        try:
+            other.mount()
+            pid = int(str(other.status()["pid"]))
+            os.kill(pid, signal.SIGKILL)
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+            file = user_store.root / hello
+            done = as_user(BIN / "verglas", "run", "cat", file, environ=user_store.environ, scratch=scratch)
+            assert done.stdout == "hello\n", done.stderr
+        finally:
+            other.close()
+
+    def test_a_directory_that_is_not_his_own_is_named(self, user_store: MountedStore, scratch: Path) -> None:
+        (scratch / "of-root").mkdir()
+        command = (BIN / "verglas", "mount", "--background", scratch / "of-root")
+        done = as_user(*command, environ=user_store.environ, scratch=scratch)
+        assert done.returncode == 1
+        assert f"can't mount on '{scratch}/of-root', which is not his own; choose another" in done.stderr
+
     def test_without_a_usable_device_the_error_says_what_to_do(self, user_store: MountedStore) -> None:
         script = f'chmod 600 /dev/fuse; exec setpriv --reuid {USER} --regid {USER} --clear-groups "$@"'
         done = subprocess.run(
@@ -287,6 +311,14 @@ class TestRun:
         store.mount()
         inside = store.verglas("run", "readlink", "/proc/self/ns/mnt").strip()
         assert inside == os.readlink("/proc/self/ns/mnt")
+
+    def test_a_mount_whose_process_was_killed_is_repaired(self, store: MountedStore, hello: str) -> None:
+        store.mount()
+        pid = int(str(store.status()["pid"]))
+        os.kill(pid, signal.SIGKILL)
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        assert store.verglas("run", "cat", store.root / hello) == "hello\n"
+        assert (store.root / hello).read_text() == "hello\n", "for everybody"
 
     def test_a_shell(self, store: MountedStore, hello: str) -> None:
         store.environ["SHELL"] = "/bin/sh"
