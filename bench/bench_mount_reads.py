@@ -1,4 +1,4 @@
-"""The mount beside ext4 and squashfuse_ll: large files, parallel readers, processor time and memory of the server.
+"""The mount beside ext4 and squashfuse_ll: large files, parallel readers; what its process needs; when paths appear.
 
 Needs root; 10 minutes, 4 GB of disk. Cold as in `bench_mount`.
 """
@@ -6,10 +6,17 @@ Needs root; 10 minutes, 4 GB of disk. Cold as in `bench_mount`.
 from __future__ import annotations
 
 import os
+import statistics
 import subprocess
+import time
 from typing import TYPE_CHECKING
 
 from bench.mounted_trees import drop_caches, find, mounted_trees
+from storefs.config import load_config
+from storefs.formats.hashes import hash_bytes
+from storefs.formats.path_info import PathInfo
+from storefs.formats.store_path import StorePath
+from storefs.stores.local import LocalStore
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,6 +29,7 @@ PEERS = ("with passthrough, to ext4", "without passthrough, to squashfuse_ll")
 PARALLEL = "two cold readers at once, to one after the other"
 SERVER = ("look-up", "memory after a walk")
 SERVER_LIMITS = {"kernel": (10, 20), "pyfuse3": (15, 150)}
+APPEARS = "from a commit to stat and ls by another process"
 
 RANDOM_READS = """
 import os, random, sys
@@ -36,6 +44,23 @@ import os, sys
 for name in sys.stdin.buffer.read().split(b"\\0"):
     os.lstat(name)
 """
+# Looks for each path that it reads until it is there, and tells when stat(2) and a listing have shown it.
+WATCH = """
+import os, sys, time
+for line in sys.stdin:
+    folder, name = os.path.split(line.rstrip())
+    print("looking", flush=True)
+    while True:
+        try:
+            os.lstat(f"{folder}/{name}")
+            break
+        except FileNotFoundError:
+            pass
+    seen = time.monotonic_ns()
+    while name not in os.listdir(folder):
+        pass
+    print(seen, time.monotonic_ns(), flush=True)
+"""
 
 
 def run(bench: Bench) -> None:
@@ -48,6 +73,9 @@ def run(bench: Bench) -> None:
     if bench.wants(*(f"{figure}, {transport}" for figure in SERVER for transport in SERVER_LIMITS)):
         with mounted_trees(bench, "tiny", peer=False) as trees:
             measure_server(bench, trees)
+    if bench.wants(*(f"{APPEARS}, {transport}" for transport in SERVER_LIMITS)):
+        with mounted_trees(bench, peer=False) as trees:
+            measure_appearing(bench, trees)
 
 
 def measure_large(bench: Bench, trees: Trees) -> None:
@@ -115,6 +143,35 @@ def measure_server(bench: Bench, trees: Trees) -> None:
         subprocess.run(find(trees.ours("tiny")), stdout=subprocess.DEVNULL, check=True)
         memory = float(str(trees.status()["anonymous KiB"])) / 1024
         bench.record(titles[1], memory, "MiB anonymous", limit=memory_limit)
+
+
+def measure_appearing(bench: Bench, trees: Trees) -> None:
+    """Milliseconds from the end of a registration until another process has seen the path; the median of many."""
+    for transport in SERVER_LIMITS:
+        title = f"{APPEARS}, {transport}"
+        if not bench.wants(title):
+            continue
+        trees.mount_ours("--transport", transport)
+        delays = []
+        with (
+            LocalStore(load_config(bench.environ)) as store,
+            subprocess.Popen(
+                ["python3", "-c", WATCH], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=1, text=True
+            ) as watcher,
+        ):
+            assert watcher.stdin is not None and watcher.stdout is not None
+            for index in range(20 if bench.quick else 200):
+                name = f"appears-{transport}-{time.time_ns()}-{index}"
+                path = StorePath.from_digest(hash_bytes("sha1", name.encode()).digest, name)
+                with store.intake() as intake:
+                    tree = intake.add_tree(__file__)
+                    watcher.stdin.write(f"{store.config.store_dir}/{path.base_name}\n")
+                    watcher.stdout.readline()
+                    intake.register([(tree, PathInfo(path, tree.nar_hash, tree.nar_size, []))])
+                    committed = time.monotonic_ns()
+                delays.append(max(int(seen) - committed for seen in watcher.stdout.readline().split()) / 1e6)
+            watcher.stdin.close()
+        bench.record(title, statistics.median(delays), "ms", limit=1)
 
 
 def count(status: dict[str, object], name: str) -> int:

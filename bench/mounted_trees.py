@@ -37,7 +37,7 @@ def mounted_trees(bench: Bench, *names: str, peer: bool = True) -> Iterator[Tree
         yield trees
     finally:
         trees.unmount()
-        if not bench.keeps:
+        if names and not bench.keeps:
             remove_tree(trees.plain)
 
 

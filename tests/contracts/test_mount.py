@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from storefs.stores.mount_control import ask_all, forget_paths
+from tests.conftest import BIN
 from tests.storefs.fuse.mounted_store import MountedStore, example_tree, mounted_store
 
 if TYPE_CHECKING:
@@ -310,6 +311,27 @@ class TestChanges:
             store.garden.plant(f"new-{index}", str(source / "bin"))
             assert path.is_dir()
             assert set(os.listdir(store.root)) == {*names, path.name}
+
+    def test_what_other_processes_add_and_remove_comes_and_goes_with_their_end(
+        self, store: MountedStore, source: Path
+    ) -> None:
+        """Whatever the kernel remembers of names that were not there, and of files that are gone."""
+
+        def program(*words: str | Path) -> str:
+            return subprocess.run(
+                [BIN / words[0], *words[1:]], env=store.environ, capture_output=True, text=True, check=True
+            ).stdout.strip()
+
+        planned = Path(program("nix-store", "--add", source / "bin"))
+        for _ in range(3):
+            assert (planned / "hello").exists()
+            assert planned.name in os.listdir(store.root)
+            program("nix-store", "--delete", planned)
+            fails_with(errno.ENOENT, lambda: os.stat(planned / "hello"))
+            fails_with(errno.ENOENT, lambda: os.stat(planned))
+            assert planned.name not in os.listdir(store.root)
+            assert program("nix-store", "--add", source / "bin") == str(planned)
+        program("nix-store", "--delete", planned)
 
     def test_a_collected_path_vanishes_at_once(self, store: MountedStore, source: Path) -> None:
         path = store.plant("short-lived", source)
