@@ -72,6 +72,10 @@ class Invalidator:
         self._view = view
         self._forest = forest
 
+    def forget_name(self, name: bytes) -> None:
+        """Make the kernel look a path up again. Those who have one of its files open keep it."""
+        self._drop(ROOT, name)
+
     def forget_paths(self, names: Iterable[bytes], roots: Iterable[Inode]) -> int:
         """Make the kernel forget removed paths; hold what of their trees may still be in use.
 

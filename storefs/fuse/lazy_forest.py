@@ -7,7 +7,7 @@ Wraps another forest and one `LazyPaths`, which all forests of a mount share. Wh
 from __future__ import annotations
 
 from storefs.formats.store_path import BadStorePath, StorePath
-from storefs.fuse.view import NotHereYetError
+from storefs.fuse.view import GoneError, NotHereYetError
 from storefs.metadata import trees
 
 TYPE_CHECKING = False
@@ -84,6 +84,8 @@ class LazyForest:
             return self._base.content(inode)
         content = self._lazy.content(inode)
         if content is None:
+            if self._lazy.is_refuted(inode):
+                raise GoneError  # and a walk along a link starts again, with what is shown now
             raise NotHereYetError(lambda: self._lazy.fetch(inode))
         return content, b"", len(content)
 

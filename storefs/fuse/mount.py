@@ -167,6 +167,10 @@ class MountServer:
             self._keep_read_only if attachment.device else None,
             self._invalidator.chore,
         )
+        if options.lazy is not None:
+            options.lazy.when_refuted = lambda path: self._control.soon(
+                lambda: self._invalidator.forget_name(path.base_name.encode())
+            )
         self._ready: Callable[[], None] = lambda: None
         self._failure: Exception | None = None
 

@@ -100,7 +100,7 @@ class BinaryCache:
 
     def is_usable(self) -> bool:
         """Whether to ask it now. The first call may ask for `nix-cache-info`."""
-        if self._unusable or time.monotonic() < self._rests_until:
+        if self._unusable or self.is_resting():
             return False
         if self._own is None:
             try:
@@ -113,6 +113,10 @@ class BinaryCache:
                 self.disable(error)
                 return False
         return True
+
+    def is_resting(self) -> bool:
+        """Whether it failed a moment ago, and is left alone for a while: nobody knows what it has."""
+        return time.monotonic() < self._rests_until
 
     def disable(self, error: StoreError) -> None:
         """Leave the cache alone for a minute; says so unless it was said just now."""

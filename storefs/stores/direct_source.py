@@ -22,6 +22,10 @@ class DirectSource:
         """See `offer_query.Source`."""
         return True
 
+    def is_resting(self) -> bool:
+        """See `offer_query.Source`."""
+        return False
+
     def known(self, path: StorePath) -> NarInfo | bool | None:
         """See `offer_query.Source`; for subclasses to answer."""
         raise NotImplementedError

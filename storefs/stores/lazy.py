@@ -1,9 +1,13 @@
 """Paths that are not here but that a cache knows: shown as soon as they are looked up, fetched when they are read.
 
 For a lazy mount. A path's tree comes from the cache's `.ls` listing, or from its NAR where there is none. When one of
-its files is read for the first time, the whole NAR is fetched into an unlinked file, compared with the signed hash and
-with the listing, and only then shown: files are slices of that NAR. Meanwhile a thread of its own fetches the closure
-of everything that was looked up, references first, and registers it; from then on look-ups find the valid path.
+its files is read or a link followed for the first time, the whole NAR is fetched into an unlinked file, compared with
+the signed hash and with the listing, and only then shown: files are slices of that NAR. Meanwhile a thread of its own
+fetches the closure of everything that was looked up, references first, and registers it; from then on look-ups find the
+valid path. Nobody signs listings: one that is not that of the contents is refuted, and the path shown as it is.
+
+Caches are tried in turn, as in every substitution. While one that may have a path can't be asked, nobody is told that
+the path does not exist.
 
 Nothing here is durable, and nothing needs to be: what was not registered when the mount ends was never valid.
 
@@ -28,14 +32,14 @@ from storefs.formats.byte_reader import ByteReader
 from storefs.formats.hashes import Hasher
 from storefs.formats.nar_listing import list_nar
 from storefs.logs import INFO, log, warn
-from storefs.metadata import trees
-from storefs.stores.binary_cache import BinaryCache
+from storefs.stores.binary_cache import BadCacheError, BinaryCache
 from storefs.stores.copying import BadSubstituteError
+from storefs.stores.lazy_tree import BadListingError, LazyTree
 from storefs.stores.offer_query import query
 from storefs.stores.substitution import SubstitutionError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from storefs.formats.narinfo import NarInfo
     from storefs.formats.store_path import StorePath
@@ -49,103 +53,8 @@ _ABSENT_FOR = 10.0  # seconds for which a name that no cache knows is not asked 
 _PIECE = 1 << 20
 
 
-class LazyTree:
-    """One path: its tree, and its bytes once they are here.
-
-    Attributes:
-        path: the store path.
-        source, narinfo: who has it, and what they say.
-        first: its lowest inode number; those of a tree are consecutive.
-        entry: the root's entry record.
-    """
-
-    __slots__ = (
-        "_directories",
-        "_files",
-        "_links",
-        "bytes",
-        "entry",
-        "first",
-        "last",
-        "listing",
-        "lock",
-        "narinfo",
-        "path",
-        "source",
-    )
-
-    def __init__(self, path: StorePath, source: Source, narinfo: NarInfo, listing: dict[str, Any], first: int) -> None:
-        self.path = path
-        self.source = source
-        self.narinfo = narinfo
-        self.listing = listing
-        self.first = self.last = first
-        self.lock = threading.Lock()  # held while the bytes are fetched
-        self.bytes: memoryview | None = None
-        self._directories: dict[int, bytes] = {}
-        self._files: dict[int, tuple[int, int, int]] = {}  # size, mode, offset in the NAR
-        self._links: dict[int, bytes] = {}
-        inode, size, mode = self._plant(listing)
-        self.entry = trees.encode_entry(inode, size, mode)
-
-    def _plant(self, node: dict[str, Any]) -> tuple[int, int, int]:
-        """Give a node of the listing, and everything below it, their inodes; returns (inode, size, mode)."""
-        inode = self.last
-        self.last += 1
-        kind = node.get("type")
-        if kind == "regular":
-            size = _natural(node.get("size"))
-            mode = trees.file_mode(node.get("executable") is True)
-            self._files[inode] = (size, mode, _natural(node.get("narOffset")))
-            return inode, size, mode
-        if kind == "symlink" and isinstance(node.get("target"), str):
-            target = node["target"].encode("utf-8", "surrogateescape")
-            self._links[inode] = target
-            return inode, len(target), trees.MODE_SYMLINK
-        if kind == "directory" and isinstance(node.get("entries"), dict):
-            entries = []
-            named = [(name.encode("utf-8", "surrogateescape"), child) for name, child in node["entries"].items()]
-            for name, child in sorted(named, key=lambda pair: pair[0]):
-                if not name or name in (b".", b"..") or b"/" in name or len(name) > 255 or not isinstance(child, dict):
-                    raise _BadListingError
-                entries.append((name, *self._plant(child)))
-            self._directories[inode] = trees.encode_directory(inode, entries)
-            return inode, 0, trees.MODE_DIRECTORY
-        raise _BadListingError
-
-    def directory(self, inode: int) -> bytes | None:
-        """The directory record, None if the inode is no directory."""
-        return self._directories.get(inode)
-
-    def attributes(self, inode: int) -> bytes:
-        """The attribute record."""
-        file = self._files.get(inode)
-        if file is not None:
-            return trees.encode_attr(inode, file[0], file[1])
-        link = self._links.get(inode)
-        if link is not None:
-            return trees.encode_attr(inode, len(link), trees.MODE_SYMLINK)
-        return trees.encode_attr(inode, 0, trees.MODE_DIRECTORY)
-
-    def content(self, inode: int) -> bytes | memoryview | None:
-        """A link's target, or a file's bytes, None if they are not here yet."""
-        link = self._links.get(inode)
-        if link is not None:
-            return link
-        size, _, offset = self._files[inode]
-        if not size:
-            return b""
-        return None if self.bytes is None else self.bytes[offset : offset + size]
-
-
-class _BadListingError(Exception):
-    """A listing that can't be shown."""
-
-
-def _natural(value: object) -> int:
-    if not isinstance(value, int) or not 0 <= value < 1 << 62:
-        raise _BadListingError
-    return value
+class CacheRestsError(StoreError):
+    """Nobody can tell whether a path exists: a cache that may have it failed a moment ago."""
 
 
 class LazyPaths:
@@ -157,6 +66,9 @@ class LazyPaths:
         trust: whose signatures count.
         folder: where NARs are kept while they are needed; on a disk, for they are large.
         prefetch: fetch closures in the background.
+
+    Attributes:
+        when_refuted: called, in any thread, with a path that was shown as it is not and from now on will be.
     """
 
     def __init__(
@@ -177,6 +89,7 @@ class LazyPaths:
         self._no_demand = threading.Event()
         self._no_demand.set()
         self._wanted: SimpleQueue[StorePath | None] | None = None
+        self.when_refuted: Callable[[StorePath], object] = lambda path: None
         if prefetch:
             self._wanted = SimpleQueue()
             threading.Thread(target=self._prefetch, name="prefetch", daemon=True).start()
@@ -213,6 +126,10 @@ class LazyPaths:
         """A file's bytes or a link's target, None if they have to be fetched."""
         return self._tree_of(inode).content(inode)
 
+    def is_refuted(self, inode: int) -> bool:
+        """Whether an inode was made up by a listing that was not that of the contents."""
+        return self._tree_of(inode).is_refuted
+
     def path_of(self, inode: int) -> StorePath:
         """The store path that an inode belongs to."""
         return self._tree_of(inode).path
@@ -226,7 +143,8 @@ class LazyPaths:
         """Find out whether a cache knows a path, and what its tree is.
 
         Raises:
-            StoreError: a cache knows it, but nobody trusted vouches for it, or its tree can't be had.
+            StoreError: caches know it, but nobody trusted vouches for it, or its tree can't be had; or one that may
+                know it can't be asked.
         """
         with self._lock:
             lock = self._discovering.setdefault(path, threading.Lock())
@@ -234,19 +152,52 @@ class LazyPaths:
             if path in self._trees or self.is_absent(path):
                 return
             with self._demanding():
-                answer = query(self._substitution.sources, [path]).get(path)
-                if answer is None:
-                    self._absent[path] = time.monotonic() + _ABSENT_FOR
+                if not self._show_offered(path):
                     return
-                source, narinfo = answer
-                self._trust.check(narinfo.info, source.uri, source_is_trusted=source.is_trusted)
-                listing = source.listing(path) if isinstance(source, BinaryCache) else None
-                data = None
-                if listing is None:
-                    data, listing = self._download(path, source, narinfo)
-                self._add(path, source, narinfo, listing, data)
         if self._wanted is not None:
             self._wanted.put(path)
+
+    def _offers(self, path: StorePath) -> Iterator[tuple[Source, NarInfo]]:
+        """Yield who has a path, and what they say; the next one is asked only if it is wanted."""
+        sources = list(self._substitution.sources)
+        while (answer := query(sources, [path]).get(path)) is not None:
+            yield answer
+            sources.remove(answer[0])
+
+    def _show_offered(self, path: StorePath) -> bool:
+        """Show a path that some cache has, and return True; remember that none has it, unless that is not known."""
+        failure: StoreError | None = None
+        for source, narinfo in self._offers(path):
+            if failure is not None:
+                warn(str(failure))
+            try:
+                self._show(path, source, narinfo)
+                return True
+            except StoreError as error:
+                failure = error
+        if failure is not None:
+            raise failure
+        for source in self._substitution.sources:
+            if source.is_resting():
+                raise CacheRestsError(
+                    f"'{source.uri}', which may have '{path.base_name}', can't be asked at the moment"
+                )
+        self._absent[path] = time.monotonic() + _ABSENT_FOR
+        return False
+
+    def _show(self, path: StorePath, source: Source, narinfo: NarInfo) -> None:
+        """Show a path that a cache has."""
+        self._trust.check(narinfo.info, source.uri, source_is_trusted=source.is_trusted)
+        if isinstance(source, BinaryCache):
+            try:
+                listing = source.listing(path)
+                if listing is not None:
+                    self._add(path, source, narinfo, listing, None)
+                    return
+            except BadCacheError as error:
+                warn(str(error))
+        data, listing = self._download(path, source, narinfo)
+        self._add(path, source, narinfo, listing, data)
 
     def _add(
         self, path: StorePath, source: Source, narinfo: NarInfo, listing: dict[str, Any], data: memoryview | None
@@ -254,8 +205,8 @@ class LazyPaths:
         with self._lock:
             try:
                 tree = LazyTree(path, source, narinfo, listing, self._next)
-            except (_BadListingError, RecursionError):
-                raise BadSubstituteError(f"'{source.uri}' has a malformed listing of '{path.base_name}'") from None
+            except (BadListingError, RecursionError, UnicodeEncodeError):
+                raise BadCacheError(f"'{source.uri}' has a malformed listing of '{path.base_name}'") from None
             tree.bytes = data
             self._next = tree.last
             self._ordered.append(tree)
@@ -263,23 +214,44 @@ class LazyPaths:
             self._trees[path] = tree
 
     def fetch(self, inode: int) -> None:
-        """Fetch the NAR of the path that an inode belongs to, and check it.
+        """Fetch the NAR of the path that an inode belongs to, and check it; it may refute the listing.
 
         Raises:
             StoreError: it can't be had, or is not what was promised.
         """
         tree = self._tree_of(inode)
         with tree.lock:
-            if tree.bytes is not None:
+            if tree.bytes is not None or tree.is_refuted:
                 return
             with self._demanding():
                 log(INFO, f"fetching path '{tree.path.base_name}' from '{tree.source.uri}', which is being read...")
-                data, listing = self._download(tree.path, tree.source, tree.narinfo)
+                data, listing = self._download_again(tree)
             if listing != tree.listing:
-                raise BadSubstituteError(
-                    f"the listing of '{tree.path.base_name}' in '{tree.source.uri}' is not that of its contents"
-                )
-            tree.bytes = data
+                # Shown from now on as it is, which is not as its listing said.
+                self._add(tree.path, tree.source, tree.narinfo, listing, data)
+                self._refute(tree)
+            else:
+                tree.bytes = data
+
+    def _download_again(self, tree: LazyTree) -> tuple[memoryview, dict[str, Any]]:
+        """Download the contents of a path that was shown, from whoever has the same."""
+        try:
+            return self._download(tree.path, tree.source, tree.narinfo)
+        except StoreError as error:
+            failure = error
+        for source, narinfo in self._offers(tree.path):
+            if source is not tree.source and narinfo.info.nar_hash == tree.narinfo.info.nar_hash:
+                warn(str(failure))
+                try:
+                    return self._download(tree.path, source, narinfo)
+                except StoreError as error:
+                    failure = error
+        raise failure
+
+    def _refute(self, tree: LazyTree) -> None:
+        warn(f"the listing of '{tree.path.base_name}' in '{tree.source.uri}' is not that of its contents")
+        tree.is_refuted = True
+        self.when_refuted(tree.path)
 
     def _download(self, path: StorePath, source: Source, narinfo: NarInfo) -> tuple[memoryview, dict[str, Any]]:
         """Bring a NAR into memory that is a file, and check it; returns it with its listing."""
@@ -341,10 +313,10 @@ class LazyPaths:
         substitution = self._substitution
         substitution.pause_before_each = lambda: self._no_demand.wait(30.0)
         while (path := self._wanted.get()) is not None:
-            if self._store.is_valid(path):
-                continue
             try:
-                substitution.fetch_all([path])
+                if not self._store.is_valid(path):
+                    substitution.fetch_all([path])
+                self._compare(path)
             except SubstitutionError as error:
                 # It stays readable through the mount; it is only not valid.
                 warn(f"the closure of '{path.base_name}' could not be fetched: {error}")
@@ -353,6 +325,15 @@ class LazyPaths:
             if self._wanted.empty():
                 # A mount lives long, and what it fetched may be collected as if somebody else had.
                 self._store.release_temp_roots()
+
+    def _compare(self, path: StorePath) -> None:
+        """Compare a path that is valid now with what was shown of it: names, sizes and modes need never be fetched."""
+        tree = self._trees[path]
+        with tree.lock:
+            if tree.bytes is not None or tree.is_refuted:
+                return
+            if list_nar(ByteReader(self._store.nar(path)))["root"] != tree.listing:
+                self._refute(tree)
 
 
 class _Demand:

@@ -39,6 +39,9 @@ if TYPE_CHECKING:
         def is_usable(self) -> bool:
             """Whether to ask it now."""
 
+        def is_resting(self) -> bool:
+            """Whether it failed a moment ago, and is left alone for a while: nobody knows what it has."""
+
         def known(self, path: StorePath) -> NarInfo | bool | None:
             """What it answered before: False that it has not got the path, None if it was not asked."""
 
