@@ -57,13 +57,15 @@ def request(handler: Callable[..., T]) -> Callable[..., Coroutine[object, None, 
                     wait = missing.wait
                 finally:
                     self.view.release()
-                await self.wait_for(wait)
+                await self.wait_for(wait, getattr(arguments[-1], "pid", 0))
         except FUSEError:
             raise
         except GoneError:
             raise FUSEError(errno.ESTALE) from None
         except AbsentError:
             raise FUSEError(errno.ENOENT) from None
+        except InterruptedError:
+            raise FUSEError(errno.EINTR) from None
         except CorruptBlobError as error:
             self.report(str(error), error.inode)
         except Exception as error:
@@ -99,8 +101,12 @@ class Operations(pyfuse3.Operations):
         self._root = _make_attributes(ROOT, 0, 0, MODE_DIRECTORY)
         self._negative = _make_attributes(0, 0, 0, 0)
 
-    async def wait_for(self, wait: Callable[[], None]) -> None:
-        """Wait for what a lazy mount has to fetch first; other mounts have everything."""
+    async def wait_for(self, wait: Callable[[], None], thread: int) -> None:
+        """Wait for what a lazy mount has to fetch first; other mounts have everything.
+
+        `thread` is the kernel's number of who asks, 0 where libfuse does not say. Raises InterruptedError when that one
+        was interrupted.
+        """
         raise RuntimeError("this mount can't wait")
 
     def init(self) -> None:

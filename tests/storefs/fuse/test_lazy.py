@@ -69,15 +69,29 @@ def test_a_reader_that_waits_can_be_interrupted_and_others_go_on(lazy: Lazy, tra
         wait_until(lambda: lazy.cache.nar_key("slow") in lazy.server.targets)
         assert (other / "big").read_bytes() == BIG
         reader.send_signal(signal.SIGINT)
-        if transport == "pyfuse3":  # libfuse does not tell of interrupts: only the end of the transfer ends the wait
-            lazy.server.faults[lazy.cache.nar_key("slow")] = Fault(status=404)
-            lazy.server.drop_connections()
         assert reader.wait(10) == -signal.SIGINT
     finally:
         reader.kill()
         reader.wait()
         lazy.server.faults.clear()
         lazy.server.drop_connections()
+
+
+def test_who_waits_for_a_name_or_a_link_can_be_interrupted(lazy: Lazy) -> None:
+    by_name = lazy.add("by-name", ["gone"], listing=False)
+    by_link = lazy.add("by-link", ["gone"])
+    assert (by_link / "link").is_symlink()
+    for name, command in (("by-name", ["ls", by_name]), ("by-link", ["readlink", by_link / "link"])):
+        lazy.server.faults[lazy.cache.nar_key(name)] = Fault(drip=0.05)
+        waiting = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_until(lambda name=name: lazy.cache.nar_key(name) in lazy.server.targets)
+        waiting.send_signal(signal.SIGINT)
+        try:
+            assert waiting.wait(5) == -signal.SIGINT
+        finally:
+            lazy.server.faults.clear()
+            lazy.server.drop_connections()
+            waiting.wait()
 
 
 def test_many_readers_fetch_one_nar_once(lazy: Lazy, scratch: Path) -> None:
