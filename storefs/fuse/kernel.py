@@ -30,6 +30,7 @@ import threading
 from bisect import bisect_right
 from queue import SimpleQueue
 
+from storefs.errors import StoreError
 from storefs.fuse import kernel_wire as wire
 from storefs.fuse.view import ROOT, AbsentError, CorruptBlobError, GoneError
 from storefs.metadata.trees import MODE_DIRECTORY, encode_attr
@@ -336,6 +337,8 @@ class KernelServer:
             return  # our write: the caller was interrupted and waits no more
         if isinstance(error, CorruptBlobError):
             self._report(str(error), node)
+        elif isinstance(error, StoreError):  # names the object
+            self._report(str(error), None)
         else:
             name = wire.OPCODE_NAMES.get(opcode, str(opcode))
             self._report(f"request {name} failed: {type(error).__name__}: {error}", node)

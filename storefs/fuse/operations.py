@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import pyfuse3
 from pyfuse3 import EntryAttributes, FileInfo, FUSEError, ReaddirToken, StatvfsData
 
+from storefs.errors import StoreError
 from storefs.fuse import synchronous
 from storefs.fuse.view import ROOT, AbsentError, CorruptBlobError, GoneError, NotHereYetError
 from storefs.metadata.trees import MODE_DIRECTORY
@@ -68,6 +69,8 @@ def request(handler: Callable[..., T]) -> Callable[..., Coroutine[object, None, 
             raise FUSEError(errno.EINTR) from None
         except CorruptBlobError as error:
             self.report(str(error), error.inode)
+        except StoreError as error:  # names the object
+            self.report(str(error), None)
         except Exception as error:
             self.report(f"request {name} failed: {type(error).__name__}: {error}", None)
         raise FUSEError(errno.EIO)
