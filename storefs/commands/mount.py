@@ -12,7 +12,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from storefs.config import Config
     from storefs.options import Invocation
 
 COMMAND = Command(
@@ -29,7 +28,11 @@ COMMAND = Command(
         Option("--status", help="show the mounts of this store and their counters instead"),
         Option("--json", help="show the status as JSON"),
         Option("--pid-file", takes=("PATH",), help="write the number of the serving process to PATH when it is ready"),
-        Option("--install-units", takes=("DIR",), help="write systemd units into DIR ('system': where systemd looks)"),
+        Option(
+            "--install-units",
+            takes=("DIR",),
+            help="write systemd units, which mount as these options say, into DIR ('system': where systemd looks)",
+        ),
         Option("--serve-descriptor", takes=("NUMBER",), help="serve a file system that is mounted", hidden=True),
     ),
     description="""
@@ -59,9 +62,6 @@ def run(invocation: Invocation) -> int:
     config = invocation.config
     if invocation.flag("--status"):
         return _show_status(config.verglas_dir, as_json=invocation.flag("--json"))
-    units = invocation.value("--install-units")
-    if units is not None:
-        return _install_units(config, units)
     if len(invocation.operands) > 1:
         raise UsageError("verglas mount takes one directory at most")
     target = os.path.realpath(invocation.operands[0] if invocation.operands else config.physical_store_dir)
@@ -71,6 +71,9 @@ def run(invocation: Invocation) -> int:
     transport = invocation.value("--transport") or "auto"
     if transport not in TRANSPORTS:
         raise UsageError(f"there is no transport '{transport}'; choose one of {', '.join(TRANSPORTS)}")
+    units = invocation.value("--install-units")
+    if units is not None:
+        return _install_units(invocation, target, units)
     options = MountOptions(
         transport=transport,
         passthrough=invocation.flag("--passthrough"),
@@ -132,11 +135,16 @@ def _spare_what_is_there(target: str, verglas_dir: str) -> None:
         )
 
 
-def _install_units(config: Config, folder: str) -> int:
-    from storefs.fuse.units import SYSTEM_UNITS, install_units
+def _install_units(invocation: Invocation, target: str, folder: str) -> int:
+    from storefs.fuse.units import SYSTEM_UNITS, install_units, units_for
 
     program = os.path.join(os.path.dirname(os.path.abspath(sys.argv[0])), "verglas")
-    for path in install_units(config, program, SYSTEM_UNITS if folder == "system" else os.path.abspath(folder)):
+    options = [name for name in ("--passthrough", "--lazy") if invocation.flag(name)]
+    transport = invocation.value("--transport")
+    if transport is not None:
+        options += ["--transport", transport]
+    units = units_for(invocation.config, program, target, options)
+    for path in install_units(units, SYSTEM_UNITS if folder == "system" else os.path.abspath(folder)):
         sys.stdout.write(path + "\n")
     return 0
 

@@ -14,18 +14,22 @@ from typing import TYPE_CHECKING
 from storefs.errors import SystemRefusedError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from storefs.config import Config
 
 _TEMPLATES = Path(__file__).parent / "units"
 SYSTEM_UNITS = "/etc/systemd/system"
 
 
-def units_for(config: Config, program: str) -> dict[str, str]:
+def units_for(config: Config, program: str, target: str, options: Sequence[str] = ()) -> dict[str, str]:
     """Return the units by file name.
 
     Args:
         config: which store is served.
         program: absolute host path of `verglas`.
+        target: absolute host path of the directory to mount it on.
+        options: how it is to be served, as words of the command line.
     """
     variables = {
         "NIX_STORE_DIR": config.store_dir,
@@ -35,7 +39,8 @@ def units_for(config: Config, program: str) -> dict[str, str]:
     }
     values = {
         "@PROGRAM@": _quoted(program),
-        "@STORE@": _quoted(config.physical_store_dir),
+        "@STORE@": _quoted(target),
+        "@OPTIONS@": "".join(f" {_quoted(option)}" for option in options),
         "@STATE@": _quoted(config.state_dir),
         "@ENVIRONMENT@": " ".join(_quoted(f"{name}={value}") for name, value in variables.items()),
     }
@@ -48,14 +53,14 @@ def units_for(config: Config, program: str) -> dict[str, str]:
     return units
 
 
-def install_units(config: Config, program: str, folder: str) -> list[str]:
-    """Write the units into `folder`, tell a running systemd about them, and return the paths written.
+def install_units(units: Mapping[str, str], folder: str) -> list[str]:
+    """Write units into `folder`, tell a running systemd about them, and return the paths written.
 
     Raises:
         SystemRefusedError: they can't be written.
     """
     paths = []
-    for name, text in units_for(config, program).items():
+    for name, text in units.items():
         path = f"{folder}/{name}"
         try:
             os.makedirs(folder, exist_ok=True)

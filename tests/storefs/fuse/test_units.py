@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -17,15 +18,24 @@ if TYPE_CHECKING:
 
 
 def test_no_mark_is_left_and_paths_are_quoted(config: Config) -> None:
-    units = units_for(config, "/opt/with blank/verglas")
+    units = units_for(config, "/opt/with blank/verglas", config.store_dir)
     assert set(units) == {"verglas-mount.service", "verglas-store.target"}
     for text in units.values():
-        assert "@PROGRAM@" not in text
-        assert "@STORE@" not in text
-        assert "@ENVIRONMENT@" not in text
+        assert re.search("@[A-Z]+@", text) is None
     service = units["verglas-mount.service"]
     assert 'ExecStart="/opt/with blank/verglas" mount' in service
     assert f"NIX_STATE_DIR={config.state_dir}" in service
+
+
+@pytest.mark.slow
+def test_they_mount_as_the_options_say(run: Runner, scratch: Path) -> None:
+    options = ("--lazy", "--transport", "pyfuse3", "/a place")
+    run("verglas", "mount", *options, "--install-units", scratch / "units")
+    service = (scratch / "units/verglas-mount.service").read_text()
+    for verb in ("ExecStart", "ExecReload"):
+        line = next(line for line in service.splitlines() if line.startswith(verb))
+        assert line.endswith(' --pid-file /run/verglas/mount.pid --lazy --transport pyfuse3 "/a place"')
+    assert 'umount --lazy "/a place"\n' in service
 
 
 @pytest.mark.slow
