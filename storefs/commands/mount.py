@@ -71,6 +71,8 @@ def run(invocation: Invocation) -> int:
     transport = invocation.value("--transport") or "auto"
     if transport not in TRANSPORTS:
         raise UsageError(f"there is no transport '{transport}'; choose one of {', '.join(TRANSPORTS)}")
+    if invocation.flag("--passthrough") and (transport == "pyfuse3" or invocation.flag("--lazy")):
+        raise UsageError("only transport 'kernel' passes files through, and not in a lazy mount")
     units = invocation.value("--install-units")
     if units is not None:
         return _install_units(invocation, target, units)

@@ -224,6 +224,10 @@ def test_a_failure_is_told_where_the_user_is(store: MountedStore, scratch: Path)
     assert "mount point" in store.verglas("mount", "--background", scratch / "file" / "x", status=1)
     assert "is a file" in store.verglas("mount", "--background", scratch / "file", status=1)
     assert "transport 'x'" in store.verglas("mount", "--transport", "x", status=1)
+    for other in (("--lazy",), ("--transport", "pyfuse3")):
+        assert "only transport 'kernel' passes files through" in store.verglas(
+            "mount", "--passthrough", *other, status=1
+        )
     assert store_mounts(store.verglas_dir) == []
 
 
