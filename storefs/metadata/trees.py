@@ -256,6 +256,11 @@ def node_payload(record: R) -> R:
     return record[NODE_PAYLOAD:]
 
 
+def inline_content(record: bytes | None) -> bytes | None:
+    """The contents of a small regular file; None if they are somewhere else, or the record is missing or damaged."""
+    return record[NODE_PAYLOAD:] if record and record[0] == INLINE and len(record) >= NODE_PAYLOAD else None
+
+
 def node_size(record: Record) -> int:
     """The size of the file in bytes, or the length of the target."""
     return int.from_bytes(record[9:17], "little")

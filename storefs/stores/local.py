@@ -19,7 +19,8 @@ from storefs.formats.store_path import HASH_PART_LENGTH, StoreDir, StorePath
 from storefs.gc.reserve import keep_reserve
 from storefs.metadata import path_infos
 from storefs.metadata.environment import DEFAULT_MAP_SIZE, open_environment
-from storefs.metadata.schema import INLINE_LIMIT
+from storefs.metadata.schema import INLINE_LIMIT, KEY
+from storefs.metadata.trees import inline_content
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,7 +67,9 @@ class LocalStore:
             if not all(map(os.path.isdir, (config.verglas_dir, f"{state}/profiles"))) or not os.path.lexists(
                 f"{state}/gcroots/profiles"  # the last but the innermost
             ):
-                _make_directories(config)
+                from storefs.stores.new_store import lay_out  # noqa: PLC0415  most stores are there
+
+                lay_out(config)
         except OSError as error:
             raise SystemRefusedError("making the store", error) from error
         self.environment: Environment = open_environment(
@@ -227,7 +230,10 @@ class LocalStore:
 
     def read_path(self, path: StorePath) -> bytes:
         """The contents of a valid path that is a regular file."""
-        return self.reader.read(self.root_inode(path))
+        root = self.root_inode(path)
+        with self.environment.snapshot() as txn:
+            content = inline_content(txn.get(KEY.pack(root), db=self.environment.nodes))
+        return self.reader.read(root) if content is None else content
 
     def derivation(self, path: StorePath) -> Derivation:
         """See `storefs.api.Store`."""
@@ -370,20 +376,3 @@ class LocalStore:
                 collector.take_down(registered.replaced)
             finally:
                 collector.close()
-
-
-def _make_directories(config: Config) -> None:
-    """Lay out a new state directory as Nix does, for scripts and people who put links into it."""
-    from storefs.durable import make_directories  # noqa: PLC0415  queries do without
-
-    state = config.state_dir
-    for name in ("gcroots/auto", "profiles", "temproots"):
-        make_directories(f"{state}/{name}")
-    try:
-        if not os.path.lexists(f"{state}/gcroots/profiles"):
-            os.symlink(f"{state}/profiles", f"{state}/gcroots/profiles")
-    except FileExistsError:
-        pass  # several processes open a new store at once, and another one was faster
-    # The bytes are nobody's business but through the mount or the daemon.
-    make_directories(config.verglas_dir, mode=0o700)
-    make_directories(f"{config.verglas_dir}/blobs")

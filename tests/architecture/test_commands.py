@@ -117,6 +117,21 @@ def test_a_question_about_a_profile_starts_light(environ: dict[str, str], run: R
         assert heavy & _modules_of(environ, "nix-env", "-p", profile, question) == set(), question
 
 
+def test_realising_a_derivation_that_is_built_loads_nothing_that_writes(
+    environ: dict[str, str], run: Runner, scratch: Path
+) -> None:
+    (scratch / "made").write_text("made")
+    run("nix-store", "--add-fixed", "sha256", f"{scratch}/made")
+    sha256 = run("nix-hash", "--flat", "--type", "sha256", f"{scratch}/made").stdout.strip()
+    expression = f"""derivation {{
+        name = "made"; system = "x"; builder = "x";
+        outputHashAlgo = "sha256"; outputHashMode = "flat"; outputHash = "{sha256}";
+    }}"""
+    drv = run("nix-instantiate", "-E", expression).stdout.strip()
+    heavy = HEAVY | {"blake3", "storefs.castore.blobs", "storefs.durable", "builder.open"}
+    assert heavy & _modules_of(environ, "nix-store", "--realise", drv) == set()
+
+
 def test_an_evaluation_starts_light(environ: dict[str, str]) -> None:
     expression = '{ x = map (n: n * 2) [ 1 2 ]; y = "a" + "b"; }'
     assert HEAVY & _modules_of(environ, "nix-instantiate", "--eval", "--strict", "-E", expression) == set()

@@ -11,7 +11,6 @@ from storefs.commands.operations.operands import to_path_and_outputs
 from storefs.errors import StoreError
 from storefs.experimental import CA_DERIVATIONS, has_feature
 from storefs.formats.derived_path import DerivedPath
-from storefs.gc.roots import add_indirect_root, make_root_link
 from storefs.stores.known_outputs import known_outputs
 from storefs.stores.local import LocalStore
 
@@ -137,6 +136,8 @@ def _results(
 def _keep(invocation: Invocation, store: Store, path: StorePath, link: str | None) -> str:
     if not link:
         return store.directory.print(path)
+    from storefs.gc.roots import add_indirect_root, make_root_link
+
     store.add_temp_root(path)
     if isinstance(store, LocalStore):
         return add_indirect_root(invocation.config.state_dir, store.directory, link, path)
