@@ -188,8 +188,10 @@ class RemoteSlot:
                         result.status,
                         _EXIT_CODES.get(result.status, 1),
                     )
-                # What floats is known there now; a path that is written in the derivation is taken from nobody's word.
-                made = {**result.outputs, **known} if derivation.kind() is FLOATING else known
+                # What floats is known there now; a path that is written in the derivation is taken from nobody's word,
+                # and outputs that it does not have are nothing to us.
+                told = {**result.outputs, **known} if derivation.kind() is FLOATING else known
+                made = {name: path for name, path in told.items() if name in derivation.outputs}
                 self._fetch_outputs(request, remote, made)
                 return made
         except (OSError, StoreError) as error:

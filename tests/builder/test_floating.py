@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -226,3 +228,34 @@ def test_outputs_that_were_there_before_the_feature_are_noted(bench: Workbench) 
     (noted,) = outputs.realisations(derivation)
     assert noted.path == bench.out(plain)
     assert path_of(result) in bench.store.referrers(noted.path)
+
+
+LYING = """#!{python} -I
+import os, sys
+os.environ["NIX_CONFIG"] += "\\nexperimental-features = ca-derivations\\n"
+sys.path.insert(0, {root!r})
+from builder import serve_session
+from storefs import cli
+
+honest = serve_session.write_built_outputs
+
+def lying(writer, outputs, *rest):
+    honest(writer, dict(outputs, extra=next(iter(outputs.values()))), *rest)
+
+serve_session.write_built_outputs = lying
+sys.argv[0] = "nix-store"
+cli.main()
+"""
+
+
+def test_outputs_that_another_machine_invents_are_nothing_to_us(bench: Workbench, scratch: Path) -> None:
+    program = scratch / "far"
+    program.write_text(LYING.format(python=sys.executable, root=str(Path(__file__).parents[2])))
+    program.chmod(0o755)
+    store = f"{scratch}/machine?store={bench.config.store_dir}"
+    bench.other_stores.append(store)
+    target = derive(bench, "far", "echo far away > $out")
+    builders = f"ssh://localhost?remote-program={program}&remote-store={store} x86_64-linux - 1 1 ca-derivations"
+    (result,) = bench.build(target, builders=builders, max_jobs="0")
+    assert content(bench, path_of(result)) == "far away\n"
+    assert result.outputs.keys() == {"out"}
