@@ -14,12 +14,13 @@ from storefs.errors import StoreError
 from storefs.logs import INFO, log, warn
 from storefs.stores.cache_transport import GoneError
 from storefs.stores.copying import take_nar, topological
+from storefs.stores.fetch_groups import fetch_groups
 from storefs.stores.freed_memory import keep_freed_memory
 from storefs.stores.offer_query import query
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from storefs.api import Intake, Store, Tree
     from storefs.formats.narinfo import NarInfo
@@ -29,10 +30,8 @@ if TYPE_CHECKING:
     from storefs.stores.copying import Trust
     from storefs.stores.offer_query import Source
 
-# Paths are registered in groups, because each commit waits for the disk. Larger groups sync less often (measured: eight
-# of 128 MB take 0.6 of the time of 32); smaller ones lose less when a download is interrupted.
-_GROUP_PATHS = (24, 128)
-_GROUP_BYTES = (32 << 20, 128 << 20)
+    _Claims = dict[StorePath, threading.Event]  # what one fetch makes valid; each is set when that is over
+
 _WORKERS = 8  # threads wait for the network and the disk; Python runs one of them at a time
 
 
@@ -133,7 +132,8 @@ class Substitution:
     def fetch_all(self, paths: Collection[StorePath], held: frozenset[StorePath] = frozenset()) -> None:
         """Make paths and everything they refer to valid, as far as possible.
 
-        `held` are those that wait for these: they are not waited for.
+        `held` are those that wait for these. Whoever is waited for waits for nobody else: what others are fetching is
+        fetched again then, for those may be waiting for what is held.
 
         Raises:
             SubstitutionError: the first that could not be had; the others are there.
@@ -141,21 +141,21 @@ class Substitution:
         plan = self._plan(paths)
         for info in plan:
             self._store.add_temp_root(info.path)
-        ours, others = self._claim([info for info in plan if info.path not in held])
-        groups = _group(ours)
+        claims, others = self._claim([info for info in plan if info.path not in held], alone=bool(held))
+        groups = fetch_groups([info for info in plan if info.path in claims], _WORKERS)
         try:
             if len(groups) == 1:
-                errors = [self._fetch_group(groups[0], held)]
+                errors = [self._fetch_group(groups[0], claims, held)]
             elif groups:
                 from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415  8 ms, for who fetches
 
                 keep_freed_memory()
                 with ThreadPoolExecutor(min(_WORKERS, len(groups)), "fetch") as pool:
-                    errors = list(pool.map(lambda group: self._fetch_group(group, held), groups))
+                    errors = list(pool.map(lambda group: self._fetch_group(group, claims, held), groups))
             else:
                 errors = []
         finally:
-            self._release(ours)
+            self._release(claims)
         for event in others:
             event.wait()
         for error in errors:
@@ -224,27 +224,34 @@ class Substitution:
             todo.extend((reference, path) for reference in answer[1].info.references)
         return topological(wanted.values())
 
-    def _claim(self, plan: Sequence[PathInfo]) -> tuple[list[PathInfo], list[threading.Event]]:
-        """Take what nobody else is fetching; whoever claims later waits, so nobody waits in a circle."""
-        ours, others = [], []
+    def _claim(self, plan: Sequence[PathInfo], *, alone: bool) -> tuple[_Claims, list[threading.Event]]:
+        """Take what nobody else is fetching; whoever claims later waits, so nobody waits in a circle.
+
+        With `alone` all of it is taken, and there is nobody to wait for.
+        """
+        claims: _Claims = {}
+        others = []
         with self._lock:
             for info in plan:
                 event = self._under_way.get(info.path)
                 if event is None:
-                    self._under_way[info.path] = threading.Event()
-                    ours.append(info)
+                    self._under_way[info.path] = claims[info.path] = threading.Event()
+                elif alone:
+                    claims[info.path] = threading.Event()
                 else:
                     others.append(event)
-        return ours, others
+        return claims, others
 
-    def _release(self, infos: Sequence[PathInfo]) -> None:
+    def _release(self, claims: Mapping[StorePath, threading.Event]) -> None:
         with self._lock:
-            for info in infos:
-                event = self._under_way.pop(info.path, None)
-                if event is not None:
-                    event.set()
+            for path, event in claims.items():
+                if self._under_way.get(path) is event:
+                    del self._under_way[path]
+                event.set()
 
-    def _fetch_group(self, group: Sequence[PathInfo], held: frozenset[StorePath]) -> SubstitutionError | None:
+    def _fetch_group(
+        self, group: Sequence[PathInfo], claims: _Claims, held: frozenset[StorePath]
+    ) -> SubstitutionError | None:
         """Fetch some paths and register them together; returns the first failure."""
         failure: SubstitutionError | None = None
         inside = {info.path for info in group}
@@ -265,7 +272,7 @@ class Substitution:
                         continue
                     done.append(taken)
                 intake.prepare()  # before waiting for groups that do the same
-                untold = self._await_references(done, held | inside)
+                untold = self._await_references(done, claims, held | inside, alone=bool(held))
                 if untold:
                     self._fetch_untold(untold, intake, done, held | inside)
                 ready = self._registrable(done)
@@ -282,7 +289,7 @@ class Substitution:
         except StoreError as error:
             failure = failure or SubstitutionError(str(error), group[0].path, missing=False)
         finally:
-            self._release(group)
+            self._release({info.path: claims[info.path] for info in group})
         return failure
 
     def _prefetch(self, group: Sequence[PathInfo]) -> None:
@@ -300,17 +307,22 @@ class Substitution:
         for source, narinfos in by_source.items():
             source.prefetch(narinfos)
 
-    def _await_references(self, done: Sequence[tuple[Tree, PathInfo]], held: Collection[StorePath]) -> set[StorePath]:
+    def _await_references(
+        self, done: Sequence[tuple[Tree, PathInfo]], claims: _Claims, held: Collection[StorePath], *, alone: bool
+    ) -> set[StorePath]:
         """Wait for what other threads are fetching and these paths refer to; those groups began earlier.
 
+        With `alone` only for those that are part of the same fetch.
         Returns what nobody fetches: it was not told by the source that was asked first, and not believed.
         """
         untold: set[StorePath] = set()
         for _, info in done:
             for reference in info.references:
                 if reference not in held:
-                    with self._lock:
-                        event = self._under_way.get(reference)
+                    event = claims.get(reference)
+                    if event is None and not alone:
+                        with self._lock:
+                            event = self._under_way.get(reference)
                     if event is not None:
                         event.wait()
                     elif not self._store.is_valid(reference):
@@ -375,22 +387,3 @@ class Substitution:
 
     def _report(self, path: StorePath, uri: str) -> None:
         log(INFO, f"copying path '{self._store.directory.print(path)}' from '{uri}'...")
-
-
-def _group(infos: Sequence[PathInfo]) -> list[list[PathInfo]]:
-    """Cut a sorted list into groups that are registered together."""
-    most_paths = _between(len(infos) // _WORKERS, _GROUP_PATHS)
-    most_bytes = _between(sum(info.nar_size for info in infos) // _WORKERS, _GROUP_BYTES)
-    groups: list[list[PathInfo]] = []
-    size = 0
-    for info in infos:
-        if not groups or len(groups[-1]) >= most_paths or size + info.nar_size > most_bytes:
-            groups.append([])
-            size = 0
-        groups[-1].append(info)
-        size += info.nar_size
-    return groups
-
-
-def _between(value: int, limits: tuple[int, int]) -> int:
-    return max(limits[0], min(value, limits[1]))

@@ -228,6 +228,49 @@ def test_what_a_liar_leaves_out_may_need_what_it_tells(
     assert all(store.is_valid(path_named(name)) for name in [*chain, "top"])
 
 
+@pytest.mark.parametrize("bottom", [[], ["first"]], ids=["a chain", "a circle"])
+def test_two_groups_that_learn_of_references_late_do_not_wait_for_each_other(
+    bottom: list[str],
+    cache: HandMadeCache,
+    server: HttpServer,
+    store: LocalStore,
+    config: Config,
+    opened: Open,
+    expects_warnings: Warnings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One group has `first` and `third`, the other `second`; each needs the other, through paths nobody told of."""
+    monkeypatch.setattr("storefs.stores.fetch_groups._GROUP_PATHS", (2, 2))
+    first, third, second = sorted(["first", "second", "third"], key=path_named)
+    references = {first: ["x"], "x": [second], second: ["y"], "y": [third], third: ["z"], "z": bottom}
+    if bottom:
+        references["z"] = [first]
+    for name, each in references.items():
+        cache.add(name, each)
+    liar = HandMadeCache(StoreDir(config.store_dir), priority=10)
+    for name in (first, second, third):
+        liar.files[cache.key(name)] = re.sub(rb"References: .*\n", b"References: \n", cache.files[cache.key(name)])
+    server.delay = 0.02
+    outcome: list[BaseException | None] = []
+
+    def fetch() -> None:
+        try:
+            substitution.fetch_all([path_named(name) for name in (first, second, third)])
+        except SubstitutionError as error:
+            outcome.append(error)
+        else:
+            outcome.append(None)
+
+    with HttpServer(liar.files) as bad:
+        substitution = opened(server.url, bad.url)
+        fetching = threading.Thread(target=fetch, daemon=True)
+        fetching.start()
+        fetching.join(20)
+        assert not fetching.is_alive()
+    assert (outcome == [None]) == (not bottom)
+    assert len(list(store.all_valid_paths())) == (0 if bottom else 6)
+
+
 def test_caches_of_other_stores_are_not_asked(
     cache: HandMadeCache, server: HttpServer, opened: Open, expects_warnings: Warnings
 ) -> None:
@@ -476,7 +519,7 @@ def test_large_closure_in_groups_by_several_threads(
     opened: Open,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("storefs.stores.substitution._GROUP_PATHS", (3, 3))
+    monkeypatch.setattr("storefs.stores.fetch_groups._GROUP_PATHS", (3, 3))
     cache.compression = "none"
     for number in range(60):
         cache.add(f"n{number}", [f"n{other}" for other in {number // 2, number // 3} if other != number])
