@@ -38,7 +38,7 @@ def run(invocation: Invocation) -> int:
     """Copy."""
     from contextlib import closing
 
-    from builder.commands.operations.logs import derivations, find_log
+    from builder.commands.operations.logs import derivations, find_log, keeps_logs
     from storefs.commands.operations.operands import to_store_path
     from storefs.config import load_config
     from storefs.stores.any_store import open_any_store
@@ -54,6 +54,8 @@ def run(invocation: Invocation) -> int:
         return config if uri is None else load_config(config.environment(), invocation.settings, store_uri=uri)
 
     origin, destination = configured(source), configured(target)
+    if not keeps_logs(origin.store_uri):
+        raise UsageError(f"retrieving build logs is not supported by store '{origin.store_uri}'")
     found: dict[StorePath, Iterable[bytes]] = {}
     with closing(open_any_store(origin)) as store:
         for operand in invocation.operands:

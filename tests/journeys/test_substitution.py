@@ -180,3 +180,7 @@ def test_logs_are_copied_from_cache_to_store_and_to_another_cache(shop: Shop, ru
     assert "'--from' or '--to'" in run(*copy, drv, status=1, **settings).stderr
     lost = run(*copy, "--from", f"file://{shop.scratch}/none", drv, status=1, **settings).stderr
     assert f"build log for '{drv}' is not available" in lost
+    # The log is here, but it was another machine's that was asked for, which can't be.
+    for far in ("ssh://machine", "ssh-ng://machine"):
+        refused = run(*copy, "--from", far, "--to", other, drv, status=1, **settings).stderr
+        assert refused == f"error: retrieving build logs is not supported by store '{far}'\n"

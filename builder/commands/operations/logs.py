@@ -7,8 +7,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from builder.build_log import find_build_log, read_build_log
+from storefs import logs
 from storefs.errors import StoreError
-from storefs.logs import warn
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -49,6 +49,11 @@ def derivations(store: Store, path: StorePath) -> list[StorePath]:
     return [info.deriver] if info.deriver else store.valid_derivers(path)
 
 
+def keeps_logs(uri: str) -> bool:
+    """Whether a store can be asked for logs: neither protocol that is spoken with other machines has a word for it."""
+    return not uri.startswith(("ssh://", "ssh-ng://"))
+
+
 def find_log(config: Config, uri: str, drv_paths: Sequence[StorePath]) -> Iterable[bytes] | None:
     """Return the log of the first of some derivations of which a store keeps one, None if it keeps none.
 
@@ -65,6 +70,9 @@ def find_log(config: Config, uri: str, drv_paths: Sequence[StorePath]) -> Iterab
                 if log is not None:
                     return [log]
         return None
+    if not keeps_logs(uri):
+        logs.info(f"skipped '{uri}' which does not support retrieving build logs")
+        return None
     for drv_path in drv_paths:
         found = find_build_log(config, drv_path)
         if found is not None:
@@ -79,7 +87,7 @@ def _first_log(config: Config, uris: Iterable[str], drv_paths: Sequence[StorePat
         try:
             log = find_log(config, uri, drv_paths) if is_cache_uri(uri) else None
         except StoreError as error:
-            warn(str(error))
+            logs.warn(str(error))
             continue
         if log is not None:
             return log
