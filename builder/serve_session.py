@@ -7,21 +7,16 @@ on as it comes. Semantics: `opServe` in nix-store.cc of Nix 2.8.
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
 
-from builder.cancellation import until_hangup
-from builder.local_builder import LocalBuilder
-from builder.open import open_builder_now
-from builder.progress import Activity, Progress
+from builder.serve_work import DaemonsStore, OwnStore
 from storefs import logs
-from storefs.api import BuildMode
 from storefs.errors import StoreError, UsageError
 from storefs.formats.byte_reader import UnexpectedEndError
 from storefs.formats.derivation import FLOATING
 from storefs.formats.derived_path import DerivedPath
 from storefs.formats.export import read_export
 from storefs.formats.hashes import Hash
-from storefs.formats.nar import parse_nar, write_nar
+from storefs.formats.nar import NarStream, parse_nar
 from storefs.formats.path_info import PathInfo
 from storefs.protocol.built_outputs import write_built_outputs
 from storefs.protocol.wire import ProtocolError, Reader, Writer
@@ -36,27 +31,21 @@ from storefs.stores.closure import closure, closure_with_outputs
 from storefs.stores.derivation_outputs import drv_hash_text
 from storefs.stores.local import LocalStore
 from storefs.stores.mountpoint import mount_for_everybody
+from storefs.stores.open import open_remote_store
 from storefs.stores.transfer import export_paths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable
 
+    from builder.serve_work import ServedStore
     from storefs.api import BuildResult
     from storefs.config import Config
     from storefs.formats.derivation import Derivation
+    from storefs.stores.remote import RemoteStore
 
 _MAGIC_1, _MAGIC_2 = 0x390C9DEB, 0x5452EECB
 _VERSION = 0x207
-
-
-class _Silent(Progress):
-    """Shows what builders print and nothing of our own, as row H7 wants it."""
-
-    def start(self, kind: int, name: str, text: str, fields: Sequence[object] = (), level: int = logs.INFO) -> Activity:
-        """See `Progress`."""
-        del fields, level
-        return Activity(kind, name, text)
 
 
 class ServeSession:
@@ -64,28 +53,25 @@ class ServeSession:
 
     Args:
         config: settings; those that the client sends are added.
-        store: what is served.
+        served: what is served.
         reader: what the client says.
         send: answers.
         may_write: whether the client may add and build (`--write`).
-        hangup_fd: a descriptor that tells when the client goes away, which ends its builds.
-        hangup_fd: a descriptor that tells when the client goes away during a build.
     """
 
     def __init__(
         self,
         config: Config,
-        store: LocalStore,
+        served: ServedStore,
         reader: Reader,
         send: Callable[[bytes], object],
         *,
         may_write: bool,
-        hangup_fd: int,
     ) -> None:
         self._config = config
-        self._hangup_fd = hangup_fd
-        self._store = store
-        self._directory = store.directory
+        self._served = served
+        self._store = served.store
+        self._directory = served.store.directory
         self._reader = reader
         self._writer = Writer()
         self._send = send
@@ -128,15 +114,12 @@ class ServeSession:
             for path in paths:
                 self._store.add_temp_root(path)
         if substitute and self._may_write:
-            wanted = set(paths) - self._store.valid_paths(paths)
-            with self._builder() as builder, until_hangup(self._hangup_fd) as cancellation:
-                offered = [DerivedPath(path) for path in sorted(builder.offers(wanted))]
-                builder.build_now(offered, BuildMode.NORMAL, cancellation)
+            self._served.fetch(self._config, set(paths) - self._store.valid_paths(paths))
         write_paths(self._writer, sorted(self._store.valid_paths(paths)), self._directory)
 
     def _query_infos(self) -> None:
         paths = read_paths(self._reader, self._directory)
-        for path, info in self._store.path_infos(paths).items():
+        for path, info in self._served.path_infos(paths).items():
             self._writer.string(self._directory.print(path))
             write_optional_path(self._writer, info.deriver, self._directory)
             write_paths(self._writer, info.references, self._directory)
@@ -189,9 +172,7 @@ class ServeSession:
             path = self._directory.parse(name)
             wanted = tuple(outputs.split(",")) if outputs else ()
             targets.append(DerivedPath(path, wanted if path.is_derivation else None))
-        with self._builder() as builder, until_hangup(self._hangup_fd) as cancellation:
-            results = builder.build_now(targets, BuildMode.NORMAL, cancellation)
-        failed = [result for result in results if not result.ok]
+        failed = [result for result in self._served.build(self._config, targets) if not result.ok]
         if failed:
             self._writer.number(failed[0].status.value).string(failed[0].message)
         else:
@@ -208,9 +189,7 @@ class ServeSession:
         path = self._directory.parse(self._reader.string())
         derivation = read_basic_derivation(self._reader, path.name.removesuffix(".drv"), self._directory)
         self._read_limits()
-        with self._builder() as builder, until_hangup(self._hangup_fd) as cancellation:
-            result = builder.build_derivation_now(path, derivation, BuildMode.NORMAL, cancellation)
-        self._write_result(result, derivation)
+        self._write_result(self._served.build_derivation(self._config, path, derivation), derivation)
 
     def _write_result(self, result: BuildResult, derivation: Derivation) -> None:
         self._writer.number(result.status.value).string(result.message)
@@ -232,17 +211,8 @@ class ServeSession:
         registered, size, ultimate = reader.number(), reader.number(), reader.boolean()
         signatures, ca = reader.strings(), reader.string()
         info = PathInfo(path, nar_hash, size, references, deriver, signatures, ca, registered, ultimate)
-        with self._store.intake() as intake:
-            tree = intake.add_nar(write_nar(parse_nar(reader)))
-            intake.register([(tree, info)])
+        self._served.take_nar(info, NarStream(parse_nar(reader)))
         self._writer.number(1)
-
-    @contextmanager
-    def _builder(self) -> Iterator[LocalBuilder]:
-        with open_builder_now(self._config, self._store, _Silent()) as builder:
-            if not isinstance(builder, LocalBuilder):
-                raise UsageError("serving needs a store of our own")
-            yield builder
 
 
 _OPERATIONS = {
@@ -262,17 +232,15 @@ def _truth(value: bool) -> str:
     return "true" if value else "false"
 
 
-def serve_stdio(config: Config, store: object, *, may_write: bool) -> int:
+def serve_stdio(config: Config, store: LocalStore | RemoteStore, *, may_write: bool) -> int:
     """Serve one client on standard input and output; nothing else is printed there.
 
     Raises:
         StoreError: the client broke the protocol.
     """
-    if not isinstance(store, LocalStore):
-        raise UsageError("serving needs a store of our own")
     output = os.dup(1)
     os.dup2(2, 1)  # whatever prints by mistake must not get into the protocol
-    if may_write:
+    if may_write and isinstance(store, LocalStore):
         # Who copies something to a machine, or builds it there, wants to find it there, too.
         try:
             mount_for_everybody(config)
@@ -285,5 +253,9 @@ def serve_stdio(config: Config, store: object, *, may_write: bool) -> int:
             view = view[os.write(output, view) :]
 
     reader = Reader(iter(lambda: os.read(0, 1 << 16), b""))
-    ServeSession(config, store, reader, send, may_write=may_write, hangup_fd=0).run()
+    if isinstance(store, LocalStore):
+        served: ServedStore = OwnStore(store, hangup_fd=0)
+    else:
+        served = DaemonsStore(store, lambda options: open_remote_store(config, options))
+    ServeSession(config, served, reader, send, may_write=may_write).run()
     return 0

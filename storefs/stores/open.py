@@ -14,6 +14,7 @@ from storefs.stores.local import LocalStore
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from storefs.config import Config
+    from storefs.protocol.worker_values import ClientOptions
     from storefs.stores.remote import RemoteStore
 
 
@@ -24,20 +25,24 @@ def open_store(config: Config) -> LocalStore | RemoteStore:
     one, as in Nix.  Raises UsageError for a URI that is no store to work in, and what opening raises.
     """
     uri = config.store_uri or "auto"
-    if uri == "auto":
-        return open_daemon(config) if _prefers_daemon(config) else LocalStore(config)
-    if uri == "local":
+    if uri == "local" or (uri == "auto" and not _prefers_daemon(config)):
         return LocalStore(config)
-    if uri == "daemon" or uri.startswith("unix://"):
-        return open_daemon(config)
+    return open_remote_store(config)
+
+
+def open_remote_store(config: Config, options: ClientOptions | None = None) -> RemoteStore:
+    """The same where the store is a daemon's; ``options`` are told to it first."""
+    uri = config.store_uri or "auto"
+    if uri in ("auto", "daemon") or uri.startswith("unix://"):
+        return open_daemon(config, options)
     if uri.startswith("ssh-ng://"):
-        return _open_remote(config, uri)
+        return _open_remote(config, uri, options)
     raise UsageError(
         f"can't work in the store '{uri}'; name a directory, 'local', 'daemon', 'unix://PATH' or 'ssh-ng://HOST'"
     )
 
 
-def _open_remote(config: Config, uri: str) -> RemoteStore:
+def _open_remote(config: Config, uri: str, options: ClientOptions | None) -> RemoteStore:
     """The store behind the daemon of another machine; `remote-program` and `remote-store` are as in Nix."""
     from storefs.stores.remote import RemoteStore  # noqa: PLC0415
     from storefs.stores.ssh import SshMaster  # noqa: PLC0415
@@ -46,7 +51,7 @@ def _open_remote(config: Config, uri: str) -> RemoteStore:
     program = [master.parameters.get("remote-program", "nix-daemon"), "--stdio"]
     if "remote-store" in master.parameters:
         program += ["--store", master.parameters["remote-store"]]
-    return RemoteStore(master.uri, StoreDir(config.store_dir), lambda: master.connect(program))
+    return RemoteStore(master.uri, StoreDir(config.store_dir), lambda: master.connect(program), options)
 
 
 def open_local_store(config: Config, *, collecting: bool = False) -> LocalStore:
@@ -54,13 +59,13 @@ def open_local_store(config: Config, *, collecting: bool = False) -> LocalStore:
     return LocalStore(config, collecting=collecting)
 
 
-def open_daemon(config: Config) -> RemoteStore:
+def open_daemon(config: Config, options: ClientOptions | None = None) -> RemoteStore:
     """The store behind the daemon's socket; connects when it is first asked something."""
     from storefs.stores.remote import RemoteStore  # noqa: PLC0415  a local query must not pay for it
     from storefs.stores.remote_connection import connect_unix  # noqa: PLC0415
 
     path = config.store_uri.removeprefix("unix://") if config.store_uri.startswith("unix://") else socket_path(config)
-    return RemoteStore("daemon", StoreDir(config.store_dir), lambda: connect_unix(path))
+    return RemoteStore("daemon", StoreDir(config.store_dir), lambda: connect_unix(path), options)
 
 
 def socket_path(config: Config) -> str:

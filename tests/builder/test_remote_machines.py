@@ -13,9 +13,12 @@ from builder.build_log import find_build_log, read_build_log
 from storefs.api import BuildStatus
 from storefs.config import load_config
 from storefs.stores.local import LocalStore
+from tests.daemon_process import DaemonProcess
 from tests.oracle.real_nix import why_no_real_nix
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.builder.workbench import Workbench
 
 pytestmark = pytest.mark.slow
@@ -23,14 +26,25 @@ pytestmark = pytest.mark.slow
 OURS = Path(shutil.which("nix-store", path=f"{Path(os.sys.executable).parent}") or "").parent  # type: ignore[attr-defined]
 
 
-@pytest.fixture(params=["chroot", "ssh real Nix", "ssh-ng real Nix", "ssh ours", "ssh-ng ours"])
-def builders(request: pytest.FixtureRequest, bench: Workbench, scratch: Path) -> str:
+@pytest.fixture(params=["chroot", "ssh real Nix", "ssh-ng real Nix", "ssh ours", "ssh-ng ours", "ssh our daemon"])
+def builders(request: pytest.FixtureRequest, bench: Workbench, scratch: Path) -> Iterator[str]:
     """A value of `builders` with one machine, whose store is a directory of its own."""
     root = scratch / "machine"
     bench.other_stores.append(f"{root}?store={bench.config.store_dir}")
     kind, _, whose = str(request.param).partition(" ")
     if kind == "chroot":
-        return f"{root} x86_64-linux - 1 1 far"
+        yield f"{root} x86_64-linux - 1 1 far"
+        return
+    if whose == "our daemon":
+        environ = {**bench.config.environment(), "NIX_STATE_DIR": f"{scratch}/machine-state"}
+        program = scratch / "far"
+        program.write_text(
+            f"#!/bin/sh\nNIX_REMOTE=daemon NIX_STATE_DIR={scratch}/machine-state exec {OURS}/nix-store $@\n"
+        )
+        program.chmod(0o755)
+        with DaemonProcess(environ, "system-features = far\n"):
+            yield f"ssh://localhost?remote-program={program} x86_64-linux - 1 1 far"
+        return
     if whose == "real Nix" and (reason := why_no_real_nix()):
         pytest.skip(reason)
     folder = "/usr/bin" if whose == "real Nix" else str(OURS)
@@ -46,7 +60,7 @@ def builders(request: pytest.FixtureRequest, bench: Workbench, scratch: Path) ->
     program.chmod(0o755)
     # Both sides have the same logical store directory; what is physically there differs.
     store = f"{root}?store={bench.config.store_dir}"
-    return f"{kind}://localhost?remote-program={program}&remote-store={store} x86_64-linux - 1 1 far"
+    yield f"{kind}://localhost?remote-program={program}&remote-store={store} x86_64-linux - 1 1 far"
 
 
 def test_a_build_goes_there_and_comes_back(bench: Workbench, builders: str) -> None:

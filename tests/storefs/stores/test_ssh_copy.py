@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import BIN, Runner
+from tests.daemon_process import DaemonProcess
 from tests.oracle.real_nix import RealNix
 
 pytestmark = pytest.mark.slow
@@ -54,6 +55,18 @@ def test_to_another_machine_and_back(run: Runner, scratch: Path) -> None:
     assert sorted(run("nix-store", "-qR", two, **back).stdout.split()) == sorted([one, two])
     # Not one path was named on a command line.
     assert set((scratch / "calls").read_text().split()) == {"--serve", "--write"}
+
+
+def test_the_other_machine_may_ask_a_daemon_itself(run: Runner, scratch: Path, environ: dict[str, str]) -> None:
+    one, two = two_paths(run, scratch)
+    there = {"NIX_STATE_DIR": f"{scratch}/there"}
+    with DaemonProcess({**environ, **there}):
+        host = program(scratch, {**there, "NIX_REMOTE": "daemon"}, f"{BIN}/nix-store")
+        run("nix-copy-closure", "--to", host, two)
+        assert sorted(run("nix-store", "-qR", two, **there, NIX_REMOTE="daemon").stdout.split()) == sorted([one, two])
+        back = {"NIX_STATE_DIR": f"{scratch}/back"}
+        run("nix-copy-closure", "--from", host, two, **back)
+        assert sorted(run("nix-store", "-qR", two, **back).stdout.split()) == sorted([one, two])
 
 
 @pytest.mark.fuse
