@@ -2,7 +2,7 @@
 
 `build_now` and `missing_now` block in the calling thread and need no event loop; `build` and `missing` are the same
 for tasks under trio. All may be called at the same time from several threads or tasks; they share build slots through
-locks on the output paths, so that nothing is built twice.
+locks on the output paths, so that nothing is built twice. What builds is loaded when something is to be built.
 """
 
 from __future__ import annotations
@@ -10,14 +10,9 @@ from __future__ import annotations
 import time
 
 from builder.cancellation import Cancellation
-from builder.derivation_builder import build_derivation
 from builder.failures import BuildError
 from builder.goal import Phase
 from builder.goals import GoalGraph
-from builder.preconditions import require_buildable
-from builder.repair import repair
-from builder.request import BusyError, Request
-from builder.scheduler import Run
 from storefs.api import BuildMode, BuildResult, BuildStatus, Missing
 from storefs.errors import StoreError
 from storefs.experimental import CA_DERIVATIONS, has_feature
@@ -62,7 +57,11 @@ class LocalBuilder:
             with Cancellation() as own:
                 return self.build_now(targets, mode, own)
         if mode is BuildMode.REPAIR:
+            from builder.repair import repair  # noqa: PLC0415  see the module
+
             return repair(self._machine, self._fetcher, targets, cancellation)
+        from builder.scheduler import Run  # noqa: PLC0415  see the module
+
         return Run(self._machine, self._fetcher, self._remote, cancellation).realise(targets, mode)
 
     def build_derivation_now(
@@ -72,6 +71,10 @@ class LocalBuilder:
 
         Blocks. Like every build it waits while somebody else builds the same.
         """
+        from builder.derivation_builder import build_derivation  # noqa: PLC0415  see the module
+        from builder.preconditions import require_buildable  # noqa: PLC0415
+        from builder.request import BusyError, Request  # noqa: PLC0415
+
         target = DerivedPath(path, ())
         store = self._machine.store
         require_buildable(self._machine.config, derivation, store.directory.print(path))

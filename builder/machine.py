@@ -1,6 +1,6 @@
 """What the builds of one process on this machine share: its store, the process that starts builders, scratch space.
 
-Everything is made when it is first needed, so that asking what there is to build costs nothing. Used by
+Everything is made, and loaded, when it is first needed, so that asking what there is to build costs nothing. Used by
 `derivation_builder` and what it calls; made by `open`.
 """
 
@@ -9,13 +9,11 @@ from __future__ import annotations
 import os
 from _thread import allocate_lock
 
-from builder.sandbox.spawn import Spawner
-from builder.scratch import Scratch
-from storefs.stores.mountpoint import ensure_mounted, find_mount
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from builder.progress import Progress
+    from builder.sandbox.spawn import Spawner
+    from builder.scratch import Scratch
     from storefs.api import Store
     from storefs.config import Config
     from storefs.formats.derivation import Derivation
@@ -70,6 +68,8 @@ class LocalMachine:
         """Start what takes longest: call it when it is clear that something will be built. Idempotent."""
         with self._lock:
             if self._plain is None:
+                from builder.sandbox.spawn import Spawner  # noqa: PLC0415  see the module
+
                 self._plain = Spawner()
 
     def spawner(self, *, with_store: bool) -> tuple[Spawner, str]:
@@ -84,6 +84,9 @@ class LocalMachine:
             return self._plain, ""
         with self._lock:
             if not self._mounted_store:
+                from builder.sandbox.spawn import Spawner  # noqa: PLC0415  see the module
+                from storefs.stores.mountpoint import ensure_mounted, find_mount  # noqa: PLC0415
+
                 if self.privileged:
                     self._mounted_store = ensure_mounted(self.config)
                 else:
@@ -97,6 +100,8 @@ class LocalMachine:
         """Make an empty directory for one build; see `builder.scratch`. Raises OSError."""
         with self._lock:
             if self._scratch is None:
+                from builder.scratch import Scratch  # noqa: PLC0415  see the module
+
                 self._scratch = Scratch(self.config)
                 self._scratch.open()
         return self._scratch.new_directory()
