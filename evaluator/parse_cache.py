@@ -13,10 +13,10 @@ from __future__ import annotations
 import marshal
 import os
 import sys
-from _hashlib import openssl_sha256  # with the processor's instructions ten times as fast as blake2b
 from zlib import crc32
 
 from evaluator.core import parser
+from evaluator.core.sha256 import sha256
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class ParseCache:
         """Return what `parser.parse` returns for `text`; raises what it raises."""
         if len(text) < SMALLEST:
             return parser.parse(text)
-        digest = openssl_sha256(FORMAT)
+        digest = sha256(FORMAT)
         digest.update(text)
         key = digest.hexdigest()
         found = self._load(key)

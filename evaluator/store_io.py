@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import os
 
+from evaluator.core.sha256 import sha256
 from evaluator.eval_io import EvalIO
 from evaluator.texts import Text, write_texts
 from storefs.errors import StoreError
-from storefs.formats.hashes import Hash, hash_bytes, new_hashlib
+from storefs.formats.hashes import Hash
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -288,8 +289,8 @@ class StoreIO(EvalIO):
 
     def _hash_tree(self, path: str, recursive: bool, keep: Callable[[str, str], bool] | None) -> Hash:
         if not recursive:
-            return hash_bytes("sha256", self.read_file(path))
-        state = new_hashlib("sha256")
+            return Hash("sha256", sha256(self.read_file(path)).digest())
+        state = sha256()
         self._write_tree(path, keep, state.update)
         return Hash("sha256", state.digest())
 
@@ -303,7 +304,7 @@ class StoreIO(EvalIO):
         with store.intake() as intake:
             if not recursive:
                 content = self.read_file(path)
-                digest = hash_bytes("sha256", content)
+                digest = Hash("sha256", sha256(content).digest())
                 tree = intake.add_bytes(content)
             else:
                 tree = self._take_in(intake, path, keep)
@@ -346,7 +347,7 @@ class StoreIO(EvalIO):
     def add_text(self, name: str, content: bytes, references: Iterable[str]) -> str:
         """See `EvalIO`."""
         directory = self.directory
-        digest = hash_bytes("sha256", content)
+        digest = Hash("sha256", sha256(content).digest())
         listed = list(references)
         path = directory.print(directory.make_text_path(name, digest, [directory.parse(each) for each in listed]))
         self._note(path, Text(content, digest.digest, listed, []))

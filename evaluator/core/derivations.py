@@ -6,12 +6,11 @@ agree with. Order, escapes, hashes and errors are those of primops.cc and deriva
 sections 5.1 and 5.4, tells why. `derivation` itself is Nix code, `corepkgs/derivation.nix`.
 """
 
-from _hashlib import openssl_sha256  # hashlib itself takes 3 ms to import
-
 import cython
 
 from evaluator.core.json_text import value_to_json, write_string
 from evaluator.core.lists import required
+from evaluator.core.sha256 import sha256
 from evaluator.errors import CALL_SITE, NO_POS, EvalError, NixError
 from storefs.formats.hashes import SIZES, Hash, parse_hash
 from storefs.formats.store_path import BadStorePath, check_name
@@ -226,7 +225,7 @@ def _require_feature(state: object, feature: str):
 
 @cython.cfunc
 def _sha256(text: str) -> str:
-    return openssl_sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+    return sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 @cython.cfunc
@@ -261,7 +260,7 @@ def _store_path(directory: str, kind: str, hash16: str, name: str) -> str:
     if not name or len(name) > 211 or not _NAME_CHARACTERS.issuperset(name):
         check_name(name, name)
     text: str = f"{kind}:sha256:{hash16}:{directory}:{name}"
-    digest: bytes = openssl_sha256(text.encode("utf-8", "surrogateescape")).digest()
+    digest: bytes = sha256(text.encode("utf-8", "surrogateescape")).digest()
     folded: bytearray = bytearray(digest[:20])
     n: cython.int
     for n in range(12):
@@ -392,7 +391,7 @@ def _finish(state: object, name: str, recipe: _Recipe) -> dict:
     tail: str = f"{middle}{','.join(pairs)}])"
     ordered_drvs: list = sorted(drvs)
     content: bytes = (head + _inputs(ordered_drvs, drvs) + tail).encode("utf-8", "surrogateescape")
-    digest: object = openssl_sha256(content)
+    digest: object = sha256(content)
     references: list = sorted(srcs.union(drvs)) if drvs else ordered_srcs
     kind: str = "text:" + ":".join(references) if references else "text"
     drv_path: str = _store_path(directory, kind, digest.hexdigest(), name + ".drv")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from evaluator.core.sha256 import sha256
 from storefs.cli import load_verb, run_command, verb_names
 from storefs.help import help_text
 from storefs.options import Command
@@ -135,3 +136,12 @@ def test_realising_a_derivation_that_is_built_loads_nothing_that_writes(
 def test_an_evaluation_starts_light(environ: dict[str, str]) -> None:
     expression = '{ x = map (n: n * 2) [ 1 2 ]; y = "a" + "b"; }'
     assert HEAVY & _modules_of(environ, "nix-instantiate", "--eval", "--strict", "-E", expression) == set()
+
+
+def test_a_derivation_is_hashed_without_loading_openssl(environ: dict[str, str]) -> None:
+    attributes = f'name = "x"; system = "x"; builder = builtins.toFile "b" "text"; source = {ROOT / "LICENSE"};'
+    heavy = HEAVY | ({"_hashlib"} if sha256.__module__ == "evaluator.core.sha256" else set())
+    assert (
+        heavy & _modules_of(environ, "nix-instantiate", "--readonly-mode", "-E", f"derivation {{ {attributes} }}")
+        == set()
+    )
