@@ -17,6 +17,8 @@ from zlib import crc32
 
 from evaluator.core import parser
 from evaluator.core.sha256 import sha256
+from evaluator.core.values import set_stack_size
+from evaluator.errors import StackOverflow
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +31,8 @@ FORMAT = f"verglas 3 {sys.implementation.cache_tag}".encode()
 SMALLEST = 3000
 #: Marshalled bindings from this size on are blobs of their own.
 _BLOB_SIZE = 100
+#: How much of its stack the child may use: of 8 MiB in general.
+_CHILD_STACK = 4 << 20
 _SUM_SIZE = 4
 _HEAD = _SUM_SIZE + 8
 #: When the directory has more files than this, the least recently written half goes.
@@ -41,19 +45,19 @@ class ParseCache:
     def __init__(self, directory: str) -> None:
         """Use `directory`, which need not exist."""
         self._directory = directory
-        self._new: dict[str, Parsed] = {}
+        self._new: dict[str, bytes] = {}
 
     def parse(self, text: bytes) -> Parsed:
         """Return what `parser.parse` returns for `text`; raises what it raises."""
         if len(text) < SMALLEST:
-            return parser.parse(text)
+            return parser.parse(text, parser.LONG)
         digest = sha256(FORMAT)
         digest.update(text)
         key = digest.hexdigest()
         found = self._load(key)
         if found is None:
-            found = parser.parse(text)
-            self._new[key] = found
+            found = parser.parse(text, parser.LONG)
+            self._new[key] = text
         return found
 
     def _load(self, key: str) -> Parsed | None:
@@ -85,6 +89,7 @@ class ParseCache:
         if child:
             return
         try:
+            set_stack_size(_CHILD_STACK)
             self._write_all(new)
         finally:
             os._exit(0)  # child
@@ -94,14 +99,14 @@ class ParseCache:
         new, self._new = self._new, {}
         self._write_all(new)
 
-    def _write_all(self, new: dict[str, Parsed]) -> None:
+    def _write_all(self, new: dict[str, bytes]) -> None:
         try:
             os.makedirs(self._directory, mode=0o700, exist_ok=True)
-            for key, (tree, free, redefined, _) in new.items():
+            for key, text in new.items():
                 try:
-                    data = encode(tree, free, redefined)
-                except (ValueError, RecursionError):
-                    continue  # nested too deeply for marshal
+                    data = encode(*parser.parse(text)[:3])
+                except (ValueError, RecursionError, StackOverflow):
+                    continue  # nested too deeply for marshal, or for this stack
                 _replace(f"{self._directory}/{key}", data)
             self._make_room()
         except OSError:

@@ -74,8 +74,10 @@ _KEYWORDS = {
     "or": T_OR_KW,
 }
 
-#: The name last seen for each hash value, as sys.intern has it.
+#: The name last seen for each hash value, as sys.intern has it, and which token it is.
 _names = [None] * 8192
+_kinds_of_names = bytearray(8192)
+_kinds = _kinds_of_names
 
 # Bits of the character classes below.
 _ID_START = 1
@@ -137,21 +139,33 @@ def token_name(kind):
     return "invalid token"
 
 
+_PADDING = b"\0\0\0"
+
+
 @cython.cclass
 class Lexer:
-    """Reads one text. See the module."""
+    """Reads one text. See the module.
 
-    def __init__(self, text: bytes):
-        # Two NULs behind the text let the code below look two bytes ahead without asking for the length.
-        self.text = text + b"\0\0\0"
+    While `skimming`, strings and integers are checked as ever, but what they are is not told.
+    """
+
+    def __init__(self, text: bytes, padded=None):
+        # NULs behind the text let the code below look two bytes ahead without asking for the length. `padded` is the
+        # `text` of another lexer, to be read again.
+        self.text = text + _PADDING if padded is None else padded
         self.s = self.text
-        self.length = len(text)
+        self.length = len(self.text) - len(_PADDING)
+        self.skimming = False
         self.at = 0
         self.plain_until = 0
         self.kind = T_EOF
         self.value = None
         self.start = 0
         self.last = 0
+
+    def part(self, begin: cython.Py_ssize_t, end: cython.Py_ssize_t):
+        """The value of a token that is this part of the text."""
+        return "" if self.skimming else self.decode(begin, end)
 
     def decode(self, begin: cython.Py_ssize_t, end: cython.Py_ssize_t):
         s: cython.p_const_uchar = self.s
@@ -208,7 +222,7 @@ class Lexer:
 
     def path_token(self, p: cython.Py_ssize_t, end: cython.Py_ssize_t, kind: cython.int):
         self.kind = kind
-        self.value = self.decode(p, end)
+        self.value = self.part(p, end)
         self.at = end
         return 0
 
@@ -276,16 +290,12 @@ class Lexer:
             ):
                 found = intern(s[p:e].decode("ascii"))
                 _names[h] = found
+                _kinds[h] = _KEYWORDS.get(found, T_ID)
+            self.value = found
+            self.kind = _kinds[h]
         else:
-            found = intern(s[p:e].decode("ascii"))
-        self.value = found
-        # No keyword has more than seven letters, and all are of small letters only.
-        if e - p <= 7 and s[p] >= 97:
-            found = _KEYWORDS.get(found)
-            if found is not None:
-                self.kind = found
-                return 0
-        self.kind = T_ID
+            self.value = intern(s[p:e].decode("ascii"))
+            self.kind = _KEYWORDS.get(self.value, T_ID)
         return 0
 
     def number(self, p: cython.Py_ssize_t):
@@ -322,7 +332,7 @@ class Lexer:
             return 0
         if e - p > 18 and int(self.text[p:e]) > 9223372036854775807:
             raise SyntaxProblem("invalid integer '%s'" % self.decode(p, e), p)
-        self.value = int(self.text[p:e])
+        self.value = None if self.skimming else int(self.text[p:e])
         self.kind = T_INT
         self.at = e
         return 0
@@ -368,7 +378,7 @@ class Lexer:
                         e += 1
                 if s[e] == 62:
                     self.kind = T_SPATH
-                    self.value = self.decode(p + 1, e)
+                    self.value = self.part(p + 1, e)
                     self.at = e + 1
                     return 0
             elif d == 61:
@@ -449,7 +459,7 @@ class Lexer:
             self.last = begin
             if not plain:
                 self.no_nul(begin, p)
-            self.value = self.decode(begin, p) if plain else self.unescape(begin, p)
+            self.value = self.part(begin, p) if plain else self.unescape(begin, p)
             return 0
         if p >= self.length:
             self.kind = T_EOF
@@ -466,6 +476,8 @@ class Lexer:
 
     def unescape(self, begin: cython.Py_ssize_t, end: cython.Py_ssize_t):
         r"""\n, \r and \t, any other escaped character is itself; CR and CR LF become LF."""
+        if self.skimming:
+            return ""
         s: cython.p_const_uchar = self.s
         out: bytearray = bytearray()
         p: cython.Py_ssize_t = begin
@@ -514,7 +526,7 @@ class Lexer:
         if p > begin:
             self.no_nul(begin, p)
             self.kind = T_IND_STR
-            self.value = self.decode(begin, p)
+            self.value = self.part(begin, p)
             self.at = p
             self.last = begin
             return 0
@@ -549,7 +561,7 @@ class Lexer:
             p += 1
             while s[p] & 0xC0 == 0x80:  # the whole of a UTF-8 sequence, so that it can be decoded
                 p += 1
-            self.value = self.unescape(begin - 1, begin + 1) if p == begin + 1 else self.decode(begin, p)
+            self.value = self.unescape(begin - 1, begin + 1) if p == begin + 1 else self.part(begin, p)
             self.at = p
         else:
             self.kind = T_STRING_END
@@ -572,7 +584,7 @@ class Lexer:
             e = self.path_end(e) if _class[s[e + 1]] & _PATH_CHAR else e + 1
         if e > p:
             self.kind = T_STR
-            self.value = self.decode(p, e)
+            self.value = self.part(p, e)
             self.at = e
             self.last = p
             return 0

@@ -7,9 +7,10 @@ from evaluator.core.lexer cimport (
 from evaluator.core.values cimport check_stack
 
 cdef int INT_N, FLOAT_N, STRING, VAR, PATH_N, HPATH_N, CUR_POS, INTERPOLATION, PATH_PARTS, SELECT, HAS
-cdef int LIST, ATTRS, LET_N, WITH_N, ASSERT_N, IF_N, LAMBDA, CALL, OPERATOR, NOT, NEGATE, BLOB
+cdef int LIST, ATTRS, LET_N, WITH_N, ASSERT_N, IF_N, LAMBDA, CALL, OPERATOR, NOT, NEGATE, BLOB, SKIMMED
 cdef const unsigned char *_precedence
-cdef int _ABOVE_NOT, _HAS_PRECEDENCE, _ABOVE_ALL
+cdef int _ABOVE_NOT, _HAS_PRECEDENCE, _ABOVE_ALL, LONG, _FIRST_BINDINGS
+cdef object _NOTHING
 
 cdef class Parser:
     cdef Lexer lx
@@ -17,7 +18,10 @@ cdef class Parser:
     cdef int with_depth
     cdef readonly bint redefines_operators
     cdef readonly bint complete
+    cdef bint skims
+    cdef bint skimming
     cdef object function(self)
+    cdef object skim(self)
     cdef object operators(self, int least)
     cdef object application(self)
     cdef object selection(self)

@@ -18,6 +18,7 @@ is turned into nodes piece by piece when first evaluated (scope.py). Positions a
     (OPERATOR, operator, pos of the first operand, tree, tree, pos of the second, pos of the operator)
     (NOT, tree)  (NEGATE, pos, tree)
     (BLOB, start, end)                   a tree in the parse cache that was not loaded yet; the parser makes none
+    (SKIMMED, start, end)                a tree that was not made yet, see `parse_skimmed`
 
 Raises `SyntaxProblem`.
 """
@@ -91,7 +92,8 @@ if not cython.compiled:
     NOT,
     NEGATE,
     BLOB,
-) = range(23)
+    SKIMMED,
+) = range(24)
 
 #: Binary operators: token -> (precedence, 0 left 1 right 2 none, spelling). `?` and `!` and `-x` are in the code.
 _OPERATORS = {
@@ -117,28 +119,50 @@ _ABOVE_NOT = 8
 _HAS_PRECEDENCE = 11
 _ABOVE_ALL = 13
 _REDEFINABLE = frozenset(("__sub", "__mul", "__div", "__lessThan"))
+#: From how many bytes on skimming a text pays: of the bindings of a long set most are never evaluated.
+LONG = 20_000
+#: The bindings of a set that are read in full all the same. What contains the long sets is itself in short ones.
+_FIRST_BINDINGS = 8
+#: What skimming returns in place of a tree.
+_NOTHING = (STRING, "")
 
 
-def parse(text: bytes):
+def parse(text: bytes, skim_from=None):
     """Parse a whole text.
 
     Returns (tree, free variables outside of any `with` as {name: offset}, whether an operator's builtin such as __sub
-    is redefined somewhere, None in place of a buffer for BLOBs). Raises `SyntaxProblem` and `StackOverflow`.
+    is redefined somewhere, what `parse_skimmed` wants for the SKIMMED in it or None). Raises `SyntaxProblem` and
+    `StackOverflow`.
+
+    Most values in sets of a text of `skim_from` bytes or more are read for errors and free variables only: no tree is
+    made of them before it is needed.
     """
-    parser: Parser = Parser(text)
+    parser: Parser = Parser(Lexer(text), skim_from is not None and len(text) >= skim_from)
     return parser.everything()
+
+
+def parse_skimmed(text: bytes, start, end):
+    """Return the tree of (SKIMMED, start, end). It cannot fail: everything was parsed before."""
+    begin: cython.Py_ssize_t = start
+    lx: Lexer = Lexer(b"", text)
+    lx.at = begin
+    parser: Parser = Parser(lx, end - start >= LONG)
+    lx.next()
+    return parser.function()
 
 
 @cython.cclass
 class Parser:
     """Recursive descent, with precedence climbing for the operators. One token of look-ahead is always read."""
 
-    def __init__(self, text: bytes):
-        self.lx = Lexer(text)
+    def __init__(self, lx: Lexer, skims):
+        self.lx = lx
         self.free = {}
         self.with_depth = 0
         self.redefines_operators = False
         self.complete = True
+        self.skims = skims
+        self.skimming = False
 
     def everything(self):
         lx: Lexer = self.lx
@@ -146,7 +170,8 @@ class Parser:
         tree: object = self.function()
         if lx.kind != T_EOF:
             raise self.unexpected("end of file")
-        return tree, self.free if self.complete else {}, bool(self.redefines_operators), None
+        skimmed: object = lx.text if self.skims else None
+        return tree, self.free if self.complete else {}, bool(self.redefines_operators), skimmed
 
     def unexpected(self, expecting: str):
         """Return the error for the current token, in the words of Nix's parser generator."""
@@ -163,7 +188,7 @@ class Parser:
     def variable(self, name: str, pos: cython.Py_ssize_t):
         if self.with_depth == 0 and name not in self.free:
             self.free[name] = pos
-        return (VAR, name, pos)
+        return _NOTHING if self.skimming else (VAR, name, pos)
 
     def function(self):
         """expr_function: what may stand wherever a whole expression may."""
@@ -218,7 +243,7 @@ class Parser:
             b = self.function()
             self.expect(T_ELSE)
             c = self.function()
-            return (IF_N, pos, a, b, c)
+            return _NOTHING if self.skimming else (IF_N, pos, a, b, c)
         if kind == T_WITH:
             lx.next()
             a = self.function()
@@ -226,13 +251,13 @@ class Parser:
             self.with_depth += 1
             b = self.function()
             self.with_depth -= 1
-            return (WITH_N, pos, a, b)
+            return _NOTHING if self.skimming else (WITH_N, pos, a, b)
         if kind == T_ASSERT:
             lx.next()
             a = self.function()
             self.expect(CHAR_BASE + 59)
             b = self.function()
-            return (ASSERT_N, pos, a, b)
+            return _NOTHING if self.skimming else (ASSERT_N, pos, a, b)
         return self.operators(0)
 
     def at_formals(self):
@@ -336,7 +361,7 @@ class Parser:
         for name in inner:
             if name not in outer:
                 outer[name] = inner[name]
-        return (LAMBDA, pos, argument, formals, True if ellipsis else False, body)
+        return _NOTHING if self.skimming else (LAMBDA, pos, argument, formals, True if ellipsis else False, body)
 
     def let_at(self, pos: cython.Py_ssize_t):
         """`let` bindings `in` body; the current token is the one behind `let`."""
@@ -345,7 +370,7 @@ class Parser:
         if attrs[4]:
             raise SyntaxProblem("dynamic attributes not allowed in let", pos)
         body: object = self.in_scope(attrs, outer, True)
-        return (LET_N, attrs, body)
+        return _NOTHING if self.skimming else (LET_N, attrs, body)
 
     def in_scope(self, attrs: list, outer: dict, with_body: cython.bint):
         """Finish the scope that `bindings` opened, after the body of a `let` if there is one."""
@@ -390,11 +415,35 @@ class Parser:
             if lx.kind != CHAR_BASE + 61:
                 raise self.unexpected("'.' or '='")
             lx.next()
-            value: object = self.function()
+            value: object
+            if self.skims and not self.skimming and len(cython.cast(dict, attrs[3])) >= _FIRST_BINDINGS:
+                value = self.skim()
+            else:
+                value = self.function()
             if lx.kind != CHAR_BASE + 59:
                 raise self.unexpected("';'")
             self.add_attr(attrs, path, value, at)
             lx.next()
+
+    def skim(self):
+        """As `function`, for the value of a binding: no tree unless it is a set, with which others may be merged."""
+        lx: Lexer = self.lx
+        start: cython.Py_ssize_t = lx.start
+        at: cython.Py_ssize_t = lx.at
+        kind: cython.int = lx.kind
+        token: object = lx.value
+        if kind == T_REC or (kind == CHAR_BASE + 123 and not self.at_formals()):
+            return self.function()
+        self.skimming = lx.skimming = True
+        tree: object = self.function()
+        self.skimming = lx.skimming = False
+        if type(tree) is list and tree[0] == ATTRS:  # in parentheses
+            lx.kind = kind
+            lx.value = token
+            lx.start = start
+            lx.at = lx.plain_until = at
+            return self.function()
+        return (SKIMMED, start, lx.start)
 
     def append_to(self, attrs: list, index: cython.int, item: object):
         """Append to one of the lists of a set, which are None while they are empty."""
@@ -520,13 +569,17 @@ class Parser:
         if lx.kind == T_OR_KW:
             lx.next()
             return "or"
-        if lx.kind == T_QUOTE:
-            name = self.string()
-            return name[1] if name[0] == STRING else name
-        if lx.kind == T_DOLLAR_CURLY:
-            lx.next()
-            name = self.function()
-            self.expect(CHAR_BASE + 125)
+        if lx.kind == T_QUOTE or lx.kind == T_DOLLAR_CURLY:
+            # Which name it is decides whether it may stand here.
+            skimming: cython.bint = self.skimming
+            self.skimming = lx.skimming = False
+            if lx.kind == T_QUOTE:
+                name = self.string()
+            else:
+                lx.next()
+                name = self.function()
+                self.expect(CHAR_BASE + 125)
+            self.skimming = lx.skimming = skimming
             return name[1] if name[0] == STRING else name
         raise self.unexpected("identifier or 'or' or '${' or '\"'")
 
@@ -557,7 +610,8 @@ class Parser:
                 if least > _HAS_PRECEDENCE:
                     return left
                 lx.next()
-                left = (HAS, left, self.attr_path())
+                path: object = self.attr_path()
+                left = _NOTHING if self.skimming else (HAS, left, path)
                 forbidden = 0
                 continue
             precedence = _precedence[kind]
@@ -570,7 +624,7 @@ class Parser:
             lx.next()
             second = lx.start
             right = self.operators(precedence if found[1] == 1 else precedence + 1)
-            left = (OPERATOR, found[2], pos, left, right, second, at)
+            left = _NOTHING if self.skimming else (OPERATOR, found[2], pos, left, right, second, at)
             forbidden = precedence if found[1] == 2 else 0
 
     def application(self):
@@ -579,6 +633,10 @@ class Parser:
         pos: cython.Py_ssize_t = lx.start
         tree: object = self.selection()
         call: list = None
+        if self.skimming and self.at_operand():
+            while self.at_operand():
+                self.selection()
+            return _NOTHING
         while self.at_operand():
             if call is None:
                 if type(tree) is list and tree[0] == CALL:
@@ -620,8 +678,9 @@ class Parser:
             path = self.attr_path()
             if lx.kind == T_OR_KW:
                 lx.next()
-                return (SELECT, pos, tree, path, self.selection())
-            return (SELECT, pos, tree, path, None)
+                default: object = self.selection()
+                return _NOTHING if self.skimming else (SELECT, pos, tree, path, default)
+            return _NOTHING if self.skimming else (SELECT, pos, tree, path, None)
         if lx.kind == T_OR_KW:
             # Nixpkgs has a function called `or`: `map or [ ... ]`.
             at = pos
@@ -654,11 +713,13 @@ class Parser:
             lx.next()
             items: list = []
             while self.at_operand():
-                items.append(self.selection())
+                value = self.selection()
+                if not self.skimming:
+                    items.append(value)
             if lx.kind != CHAR_BASE + 93:
                 raise self.unexpected("")
             lx.next()
-            return (LIST, tuple(items))
+            return _NOTHING if self.skimming else (LIST, tuple(items))
         if kind == CHAR_BASE + 123:  # '{'
             check_stack()
             lx.next()
@@ -750,6 +811,8 @@ class Parser:
             else:
                 raise self.unexpected("indented string or '${' or end of an indented string")
         lx.next()
+        if self.skimming:
+            return _NOTHING
         parts = strip_indentation(parts)
         if not parts:
             return (STRING, "")
@@ -898,4 +961,6 @@ globals().update(
     NOT=NOT,
     NEGATE=NEGATE,
     BLOB=BLOB,
+    SKIMMED=SKIMMED,
+    LONG=LONG,
 )

@@ -1,7 +1,7 @@
 # C-level shape of scope.py.
 from evaluator.core.parser cimport (
     ASSERT_N, ATTRS, BLOB, CALL, CUR_POS, FLOAT_N, HAS, HPATH_N, IF_N, INT_N, INTERPOLATION, LAMBDA, LET_N, LIST, NEGATE, NOT,
-    OPERATOR, PATH_N, PATH_PARTS, SELECT, STRING, VAR, WITH_N,
+    OPERATOR, PATH_N, PATH_PARTS, SELECT, SKIMMED, STRING, VAR, WITH_N,
 )
 from evaluator.core.nodes cimport call_of, constant, selection, variable
 from evaluator.core.values cimport Counters, Lazy, Node, Thunk, check_stack, counters

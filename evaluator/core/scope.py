@@ -10,6 +10,7 @@ import cython
 
 from evaluator.core import nodes, show
 from evaluator.core.lexer import AlreadyDefined, SyntaxProblem
+from evaluator.core.parser import parse_skimmed
 from evaluator.errors import ParseError, StackOverflow, UndefinedVarError
 
 if not cython.compiled:
@@ -35,6 +36,7 @@ if not cython.compiled:
         PATH_N,
         PATH_PARTS,
         SELECT,
+        SKIMMED,
         STRING,
         VAR,
         WITH_N,
@@ -130,6 +132,8 @@ class Builder:
         check_stack()
         if kind == BLOB:
             return self.build(loads(self.blobs[tree[1] : tree[2]]), scope, name)
+        if kind == SKIMMED:
+            return self.build(parse_skimmed(self.blobs, tree[1], tree[2]), scope, name)
         if kind == SELECT:
             return self.selection(tree, scope)
         if kind == CALL:

@@ -56,6 +56,8 @@ class _Show:
         show = self.show
         if kind == p.BLOB:
             return show(loads(self.blobs[t[1] : t[2]]))
+        if kind == p.SKIMMED:
+            return show(p.parse_skimmed(self.blobs, t[1], t[2]))
         if kind == p.INT_N:
             return str(t[1])
         if kind == p.FLOAT_N:

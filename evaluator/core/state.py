@@ -53,7 +53,7 @@ class EvalState:
         """Return what `parser.parse` returns for a source, perhaps from the parse cache. Raises SyntaxProblem."""
         if self.parse_cache is not None and source.origin == "file":
             return self.parse_cache.parse(source.text)
-        return parser.parse(source.text)
+        return parser.parse(source.text, parser.LONG)
 
     def evaluate(self, expression):
         """Return the forced value of what `parse` returned."""

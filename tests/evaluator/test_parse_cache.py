@@ -10,6 +10,7 @@ from evaluator.core import parser
 from evaluator.core.lexer import SyntaxProblem
 from evaluator.core.show import show
 from evaluator.parse_cache import SMALLEST, ParseCache
+from tests.lang.programs import on_deep_stack
 
 TEXT = (
     b"{ pkgs, lib ? pkgs.lib, ... }@args: with lib; rec {\n"
@@ -87,3 +88,13 @@ def test_a_directory_that_cannot_be_made_is_no_cache(scratch):
     cache = ParseCache(str(scratch / "file" / "cache"))
     assert cache.parse(TEXT)[3] is None
     cache.write()
+
+
+def test_what_is_nested_too_deeply_is_not_kept(directory):
+    deep = b"{ a = " + b"(" * 200_000 + b"1" + b")" * 200_000 + b"; }"
+    cache = ParseCache(directory)
+    on_deep_stack(lambda: cache.parse(deep))
+    cache.flush()
+    _, status = os.wait()
+    assert status == 0
+    assert os.listdir(directory) == []

@@ -158,9 +158,91 @@ def test_any_bytes_parse_or_are_refused_with_a_place(data):
 
 
 def check(data: bytes) -> None:
-    try:
-        tree, _, _, _ = parser.parse(data)
-    except SyntaxProblem as problem:
-        assert 0 <= problem.offset <= len(data)
+    outcome = parsed(data, None)
+    if isinstance(outcome, SyntaxProblem):
+        assert 0 <= outcome.offset <= len(data)
     else:
-        show(tree)
+        show(outcome[0])
+
+
+def parsed(data: bytes, skim_from: int | None):
+    """What the parser returns or raises for `data`, with trees in place of what was skimmed."""
+    try:
+        tree, free, redefined, text = parser.parse(data, skim_from)
+    except SyntaxProblem as problem:
+        return problem
+    return in_full(tree, text), free, redefined
+
+
+def in_full(tree, text: bytes | None):
+    if type(tree) is dict:
+        return {name: in_full(item, text) for name, item in tree.items()}
+    if type(tree) is list:
+        return [in_full(item, text) for item in tree]
+    if type(tree) is not tuple:
+        return tree
+    if tree and tree[0] == parser.SKIMMED and text is not None:
+        return in_full(parser.parse_skimmed(text, *tree[1:]), text)
+    return tuple(in_full(item, text) for item in tree)
+
+
+FIRST = " ".join(f"a{n} = {n};" for n in range(8))  # read in full in every set
+
+
+def same_skimmed(body: str) -> None:
+    """A set with these bindings behind the first eight is the same, and is refused the same, when it is skimmed."""
+    for opening in ("{", "rec {", "let"):
+        data = f"{opening} {FIRST} {body} {'in a1' if opening == 'let' else '}'}".encode("utf-8", "surrogatepass")
+        full, skimmed = parsed(data, None), parsed(data, 0)
+        if isinstance(full, SyntaxProblem):
+            assert (type(skimmed), str(skimmed), skimmed.offset) == (type(full), str(full), full.offset), data
+        else:
+            assert skimmed == full, data
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "b = c;",
+        "b = x: y: x + z; c = { d, e ? f, ... }@g: d e g h;",
+        "b = let c = 1; in c + d; e = with f; g; h = if i then j else k; l = assert m; n;",
+        "b = \"x${c}y\" + ''z ${d}'' + \"\\n\" + ./e/${f}/g + <h/i> + ~/j + 12.5 + 9223372036854775807;",
+        "b = c.d or e; f = g ? h.i; j = !k -> -l; m = [ n (o p) ]; q = r or s;",
+        "b = { c = d; }; b.e = f; b = { g = h; };",
+        "b = (({ c = ./d/e; f = x/y; })); b.g = h;",
+        "b = rec { c = d; }; b.e = f;",
+        "b = c { d.e = 1; d = { f = 2; }; inherit g; inherit (h) i; }; j = rec { __sub = 1; };",
+        'b = { "c" = 1; "c" = 2; };',
+        'b = f { "c" = 1; ${"c"} = 2; };',
+        'b = f { "c${d}" = 1; "e" = 2; inherit "e"; };',
+        "b = f { c = 1; c.d = 2; };",
+        "b = { c, c }: d;",
+        "b = 9223372036854775808;",
+        "b = f 9223372036854775808;",
+        "b = f 1.e999;",
+        'b = f "a\0b";',
+        "b = f ./a/ ;",
+        "b = f (c;",
+        'b = f "c',
+        "b = f { ${c}.d = e; inherit ${f}; };",
+        "__sub = 1; b = 1 - 2; c = x: __lessThan: x;",
+        "b = let { body = c; }; b.d = e;",
+        "b = f == g == h;",
+        "a1 = f 2;",
+        "a1.b = 2;",
+    ],
+)
+def test_what_is_skimmed_is_what_is_read_in_full(body):
+    same_skimmed(body)
+
+
+@given(st.lists(TOKENS, max_size=30).map(" ".join))
+def test_token_soup_is_skimmed_as_it_is_read(text):
+    same_skimmed(f"b = {text};")
+
+
+def test_most_values_of_a_long_set_are_skimmed():
+    text = b"{ " + b"".join(b"b%d = f { c = %d; d = x: x; }; " % (n, n) for n in range(800)) + b"}"
+    tree, _, _, _ = parser.parse(text, parser.LONG)
+    assert sum(value[0] == parser.SKIMMED for _, value, _ in tree[3].values()) == 792
+    assert parser.parse(text[: parser.LONG - 10].rpartition(b";")[0] + b";}", parser.LONG)[3] is None
