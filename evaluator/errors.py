@@ -75,6 +75,11 @@ class NixError(StoreError):
         parts = [part if isinstance(part, str) else positions.show_value(part.value) for part in message]
         return "".join(parts)
 
+    def introduce(self, text: str) -> None:
+        """Put a text before the message: what the user had asked for, where that is not in the expression."""
+        message = self._message
+        self._message = text + message if isinstance(message, str) else (text, *message)
+
     def add_trace(self, pos: int, text: str | tuple[str | Shown, ...]) -> None:
         """Remember what was being done when the error passed by. Nearest first; an empty text says nothing."""
         if text:

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from profiles.printed_data import Plain
 
 
+class NoOutputError(StoreError):
+    """A package lacks an output that is wanted."""
+
+
 class Available:
     """One package of an expression.
 
@@ -114,7 +118,7 @@ class Available:
             outputs: the ones to install; None for those that `meta.outputsToInstall` names, or else all.
 
         Raises:
-            StoreError: it has no such output.
+            NoOutputError: it lacks one of them.
         """
         if outputs is None:
             paths = _sorted_paths(self._info.outputs(only_to_install=True))
@@ -122,7 +126,7 @@ class Available:
             every = self.outputs
             for name in outputs:
                 if name not in every:
-                    raise StoreError(f"package '{self.name}' has no output '{name}'; it has {', '.join(every)}")
+                    raise NoOutputError(f"package '{self.name}' has no output '{name}'; it has {', '.join(every)}")
             paths = {name: every[name] for name in sorted(outputs)}
         meta = {name: value for name in self.meta_names if (value := self.meta_value(name)) is not None}
         return Element(

@@ -21,6 +21,7 @@ class Channel:
         location: the URL, or an absolute path, or what git clones.
         ref, rev: of a git repository, '' if not given.
         arguments: what the channel's function is called with.
+        line: where it is declared, counted from 1.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Channel:
     ref: str = ""
     rev: str = ""
     arguments: Mapping[str, Plain] = field(default_factory=dict)
+    line: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,6 @@ class Declaration:
     activation: tuple[str, ...] = ()
     system: str = ""
 
-    def where(self, package: Package) -> str:
-        """Return `FILE:LINE` of a package."""
-        return f"{self.path}:{package.line}"
+    def where(self, declared: Package | Channel) -> str:
+        """Return `FILE:LINE` of what is declared."""
+        return f"{self.path}:{declared.line}"

@@ -192,8 +192,10 @@ def choose_generation(profile: str, number: int | None) -> tuple[int, Generation
     if number is not None:
         return current or 0, find_generation(profile, number)
     older = [each for each in find_generations(profile) if current is not None and each.number < current]
+    if current is None:
+        raise GenerationError(f"profile '{profile}' has no live generation")
     if not older:
-        raise GenerationError(f"no profile version older than the current ({current or 0}) exists")
+        raise GenerationError(f"no profile version older than the current ({current}) exists")
     return current or 0, older[-1]
 
 

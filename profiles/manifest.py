@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+    from ruamel.yaml.error import MarkedYAMLError
+
     from profiles.printed_data import Plain
     from profiles.schema import Place
 
@@ -133,7 +135,8 @@ class _Parser:
                 self._fail((*place, key), f"'{key}' is for git repositories only", at_key=True)
         arguments = _plain(value.get("arguments", {}))
         assert isinstance(arguments, dict)
-        return Channel(name, kind, location, str(value.get("ref", "")), str(value.get("rev", "")), arguments)
+        line = _position(self._data, place, True)[0]
+        return Channel(name, kind, location, str(value.get("ref", "")), str(value.get("rev", "")), arguments, line)
 
     def _package(self, index: int, channels: Mapping[str, Channel]) -> Package:
         value = self._data["packages"][index]
@@ -148,6 +151,8 @@ class _Parser:
         attr, path = str(value.get("attr", "")), str(value.get("path", ""))
         if path and "channel" in value:
             self._fail((*place, "channel"), "a package has either a 'channel' or a 'path'", at_key=True)
+        if " " in attr and '"' not in attr:
+            self._fail(place, f"'{attr}' is no attribute path; each package is an item of its own: '- PACKAGE'")
         if not path and not attr:
             self._fail(place, "a package needs an 'attr' or a 'path'")
         channel = "" if path else str(value.get("channel") or next(iter(channels), ""))
@@ -234,8 +239,7 @@ def _load(text: bytes, path: str) -> Any:
     from ruamel.yaml.error import MarkedYAMLError, YAMLError  # noqa: PLC0415
 
     try:
-        decoded = text.decode("utf-8")
-        data = _yaml().load(decoded)
+        data = _yaml().load(text.decode("utf-8"))
     except UnicodeDecodeError as error:
         line = text.count(b"\n", 0, error.start) + 1
         column = error.start - text.rfind(b"\n", 0, error.start)
@@ -243,14 +247,24 @@ def _load(text: bytes, path: str) -> Any:
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        problem = " ".join(str(error.problem or error.context).split())
-        raise ManifestError(path, line, column, problem) from None
+        raise ManifestError(path, line, column, _explained(error)) from None
     except YAMLError as error:
         raise ManifestError(path, 1, 1, " ".join(str(error).split())) from None
     if data is None:
         data = _yaml().load("{}")
         data.fa.set_block_style()
     return data
+
+
+def _explained(error: MarkedYAMLError) -> str:
+    """What is wrong with the YAML, in words for somebody who knows as much of it as the examples show."""
+    problem = " ".join(str(error.problem or error.context).split())
+    if problem.startswith("found duplicate key"):
+        key = problem.split('"')[1]
+        return f"the key '{key}' is there already; a key stands only once"
+    if "'\\t'" in problem:
+        return "there is a tab; YAML is indented with spaces"
+    return problem
 
 
 def _yaml() -> Any:

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING
 from evaluator.attr_path import AttrPathNotFoundError, find_along_path
 from evaluator.core.calls import call1
 from evaluator.core.values import NULL, force
+from evaluator.errors import NixError
 from evaluator.instantiate import get_derivation
-from profiles.available import Available
+from profiles.available import Available, NoOutputError
 from profiles.elements import Element
 from profiles.lock import Lock, LockedChannel, LockedPackage
 from profiles.package_names import split_name
-from profiles.sources import is_state_of, take_channel
+from profiles.sources import ChannelError, is_state_of, take_channel
 from storefs.errors import StoreError
 from storefs.formats.store_path import BadStorePath
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class PackageError(StoreError):
-    """A declared package can't be resolved. The text begins with file and line."""
+    """A declared package, or its channel, can't be resolved. The text begins with file and line."""
 
     def __init__(self, where: str, reason: str) -> None:
         super().__init__(f"{where}: {reason}")
@@ -141,7 +142,10 @@ class _Resolver:
         if channel.name not in self._fresh:
             if channel.kind != "path":
                 self._say(f"fetching channel '{channel.name}' from {channel.location}")
-            self._fresh[channel.name] = take_channel(self._session.io, channel)
+            try:
+                self._fresh[channel.name] = take_channel(self._session.io, channel)
+            except ChannelError as error:
+                raise PackageError(self._declaration.where(channel), str(error)) from None
         return self._fresh[channel.name]
 
     def _present(self, channel: Channel, source: LockedChannel) -> str:
@@ -160,8 +164,13 @@ class _Resolver:
     # Packages.
 
     def _package(self, package: Package) -> LockedPackage:
-        if package.path:
-            return self._path_package(package)
+        try:
+            return self._path_package(package) if package.path else self._channel_package(package)
+        except NixError as error:
+            error.introduce(f"{self._declaration.where(package)}: package '{package.label}': ")
+            raise
+
+    def _channel_package(self, package: Package) -> LockedPackage:
         source = self._source_for(package)
         fingerprint = self._fingerprint(package, source)
         before = self._lock.package((package.channel, package.path, package.attr))
@@ -230,7 +239,10 @@ class _Resolver:
         if info is None:
             raise PackageError(where, f"'{package.label}' of {place} is no package; name one of the packages in it")
         info.attr_path = package.attr
-        element = Available(info).element(package.outputs)
+        try:
+            element = Available(info).element(package.outputs)
+        except NoOutputError as error:
+            raise PackageError(where, str(error)) from None
         if package.priority is not None:
             element.meta["priority"] = package.priority
         return element
@@ -245,7 +257,11 @@ class _Resolver:
         channel = self._declaration.channels[package.channel]
         override = ""
         if package.override:
-            override = hashlib.sha256(self._session.io.read_file(package.override)).hexdigest()
+            try:
+                override = hashlib.sha256(self._session.io.read_file(package.override)).hexdigest()
+            except OSError as error:
+                reason = f"the override '{package.override}' can't be read: {error.strerror}"
+                raise PackageError(self._declaration.where(package), reason) from None
         facts = [
             source.nar_hash,
             channel.arguments,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 from profiles.live import is_live
 from profiles.profile_options import JSON, PLACE, Place, place_of
+from storefs import logs
 from storefs.options import Command
 
 TYPE_CHECKING = False
@@ -85,4 +88,6 @@ def _report(place: Place, number: int | None, diff: object, as_json: bool) -> in
         assert isinstance(diff, ClosureDiff)
         sys.stdout.write(render_diff(diff, sys.stdout.isatty()))
         print(f"generation {number} is live")
+        if not os.path.exists(place.profile):
+            logs.info("programs see this profile if 'verglas run' or 'verglas shell' starts them")
     return 0

@@ -20,9 +20,10 @@ COMMAND = Command(
     description="""
 Runs PROGRAM with the store mounted at its real path. Where it is not mounted there for everybody, that happens in a
 mount namespace of the program's own, which needs no root: nobody else sees it, and nothing is left when the last
-process in it has ended. The exit status is the program's own; 127 if there is no such program.
+process in it has ended. The programs of ~/.nix-profile come first on its PATH. The exit status is the program's own;
+127 if there is no such program.
 """,
-    examples=(("verglas run ls /nix/store", "list the store"),),
+    examples=(("verglas run ls /nix/store", "list the store"), ("verglas run hello", "run a program of the profile")),
 )
 
 
@@ -50,9 +51,19 @@ def execute(config: Config, words: list[str], environment: dict[str, str] | None
 
     enter_store(config)
     try:
-        os.execvpe(words[0], words, config.environment() if environment is None else environment)
+        os.execvpe(words[0], words, _with_profile(config) if environment is None else environment)
     except OSError as error:
         failure = NoProgramError(f"can't run '{words[0]}': {error.strerror}")
         if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
             failure.exit_code = 126  # as a shell says it: found, but not executable
         raise failure from error
+
+
+def _with_profile(config: Config) -> dict[str, str]:
+    """The environment of this run, in which the profile's programs are found, as after Nix's own login script."""
+    environment = config.environment()
+    programs = f"{config.home}/.nix-profile/bin"
+    path = environment.get("PATH", os.defpath)
+    if os.path.lexists(os.path.dirname(programs)) and programs not in path.split(":"):
+        environment["PATH"] = f"{programs}:{path}"
+    return environment

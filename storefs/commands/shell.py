@@ -15,7 +15,8 @@ COMMAND = Command(
     operands="[ARG...]",
     raw_after=True,
     description="""
-Starts $SHELL, or /bin/sh, as `verglas run` starts a program. Arguments go to the shell.
+Starts $SHELL, or /bin/sh, as `verglas run` starts a program: with the programs of ~/.nix-profile on its PATH. Arguments
+go to the shell.
 """,
     examples=(("verglas shell -- -c 'ls /nix/store | wc -l'", "count the store's paths"),),
 )

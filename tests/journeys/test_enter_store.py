@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.conftest import UserRunner
 
 pytestmark = pytest.mark.root
@@ -31,6 +33,24 @@ def test_an_ordinary_user_sees_the_store(run_as: UserRunner) -> None:
 def test_the_store_appears_at_a_path_that_the_machine_does_not_have(run_as: UserRunner) -> None:
     done = run_as(*LIST, NIX_STORE_DIR="/no/such/folder/store")
     assert done.stdout.split() == ["54321", "1"]
+
+
+@pytest.mark.slow
+@pytest.mark.fuse
+def test_programs_of_the_profile_are_found(run_as: UserRunner, scratch: Path) -> None:
+    """An ordinary user's first profile: apply says how its programs are run, and so they are."""
+    package = scratch / "greet/bin/greet"
+    package.parent.mkdir(parents=True)
+    package.write_text("#!/bin/sh\necho hi\n")
+    package.chmod(0o755)
+    elsewhere = {"NIX_STORE_DIR": "/no/such/folder/store"}
+    path = run_as("nix-store", "--add", scratch / "greet", **elsewhere).stdout.strip()
+    (scratch / "profile.yaml").write_text(f"packages: [{path}]\n")
+    applied = run_as("verglas", "profile", "apply", "--file", scratch / "profile.yaml", **elsewhere)
+    assert "generation 1 is live" in applied.stdout
+    assert "programs see this profile if 'verglas run' or 'verglas shell' starts them" in applied.stderr
+    assert run_as("verglas", "run", "greet", **elsewhere).stdout == "hi\n"
+    assert run_as("verglas", "shell", "--", "-c", "greet", SHELL="/bin/sh", **elsewhere).stdout == "hi\n"
 
 
 def test_a_device_for_root_alone_is_named(run_as: UserRunner) -> None:

@@ -87,7 +87,12 @@ def test_reads_everything() -> None:
         ("channels: {n: ./x}\npackages:\n- a\n- a\n", "p.yaml:4:3: package 'a' is in line 3 already"),
         ("channels: {n: ./x}\npackages:\n- {attr: a, outputs: []}\n", "p.yaml:3:22: 'outputs' must name"),
         ("links: {../x: y}\n", "p.yaml:1:9: '../x' can't be a name in the profile"),
-        ("a: 1\na: 2\n", "p.yaml:2:1: found duplicate key"),
+        ("a: 1\na: 2\n", "p.yaml:2:1: the key 'a' is there already; a key stands only once"),
+        ("channels:\n\tn: ./x\n", "p.yaml:2:1: there is a tab; YAML is indented with spaces"),
+        (
+            "channels: {n: ./x}\npackages:\n- a\n - b\n",
+            "p.yaml:3:3: 'a - b' is no attribute path; each package is an item of its own: '- PACKAGE'",
+        ),
         ("a: [\n", "p.yaml:2:1: "),
         ("a: 'x\n", "p.yaml:2:1: "),
     ],

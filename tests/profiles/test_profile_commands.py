@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 from pathlib import Path
@@ -35,6 +36,7 @@ in
   two = mk "two" "VERSION";
   set = { inner = mk "inner" "1"; };
   clash = (mk "one" "9") // { name = "clash-9"; };
+  bad = throw "not today";
   broken = derivation { name = "broken-1"; inherit system; builder = "/bin/sh"; args = [ "-c" "exit 3" ]; };
 }
 """
@@ -134,6 +136,25 @@ def test_what_conflicts_is_neither_added_nor_in_the_way_afterwards(home: Home) -
     assert home.file.read_text() == before
     home("remove", "two")
     assert home.names() == ["one-1.0"]
+
+
+@pytest.mark.parametrize(
+    ("declared", "reason"),
+    [
+        ("packages: [{attr: one, outputs: [doc]}]", "4: package 'one-1.0' has no output 'doc'; it has "),
+        ("packages: [{attr: one, override: ./none.nix}]", "4: the override '.*/none.nix' can't be read: No such file"),
+        ("packages: [bad]", "4: package 'bad': not today"),
+        ("packages: [other#one]", "3: channel 'other': '.*/nowhere' does not exist"),
+        ("packages: [onee]", "4: channel 'pkgs' has no package 'onee'; did you mean 'one'"),
+    ],
+)
+def test_what_is_declared_and_wrong_is_placed(home: Home, declared: str, reason: str) -> None:
+    home.file.write_text(f"channels:\n  pkgs: ./pkgs\n  other: ./nowhere\n{declared}\n")
+    assert re.search(rf"^error: {home.file}:{reason}", home("apply", status=1).stderr)
+
+
+def test_nothing_to_go_back_to(home: Home) -> None:
+    assert f"profile '{home.profile}' has no live generation" in home("rollback", status=1).stderr
 
 
 def test_upgrades_are_asked_for_and_pins_hold(home: Home) -> None:
