@@ -88,6 +88,6 @@ def _report(place: Place, number: int | None, diff: object, as_json: bool) -> in
         assert isinstance(diff, ClosureDiff)
         sys.stdout.write(render_diff(diff, sys.stdout.isatty()))
         print(f"generation {number} is live")
-        if not os.path.exists(place.profile):
+        if number == 1 and not os.path.exists(place.profile):
             logs.info("programs see this profile if 'verglas run' or 'verglas shell' starts them")
     return 0

@@ -7,7 +7,7 @@ from evaluator.core.calls import call1
 from evaluator.core.values import force
 from profiles.elements import Element
 from profiles.nix_env.expressions import load_packages, load_source, packages_of_value
-from profiles.nix_env.selection import filter_by_selectors, installed_elements
+from profiles.nix_env.selection import NoMatchError, filter_by_selectors, installed_elements
 from profiles.store_links import follow_to_store
 from storefs.errors import StoreError
 
@@ -61,6 +61,11 @@ class Source:
             return [self._store_path(word) for word in words]
         if kind == FROM_SELECTORS:
             available: list[Available | Element] = [*load_packages(session, self.path, self.system_filter)]
+            if not available and words and words[0] != "*":
+                raise NoMatchError(
+                    f"selector '{words[0]}' matches no derivations: '{self.path}' has none at all; "
+                    "'nix-channel --add URL' and 'nix-channel --update' bring some, '-f FILE' names others"
+                )
             return filter_by_selectors(available, words, session.settings.current_system, newest_only=newest_only)
         if kind == FROM_PROFILE:
             installed: list[Available | Element] = [*self.installed(self.profile)]

@@ -174,6 +174,13 @@ def test_folder_of_expressions(run: Runner, environ: dict[str, str], scratch: Pa
     assert "name collision in input Nix expressions" in run("nix-env", "-qa", "z").stderr
 
 
+def test_who_has_no_channel_is_told_how_to_get_one(run: Runner) -> None:
+    failed = run("nix-env", "-i", "hello", status=1).stderr
+    assert "selector 'hello' matches no derivations" in failed
+    assert "'nix-channel --add URL'" in failed
+    assert run("nix-env", "-qa", "hello", status=1).stderr.endswith("error: selector 'hello' matches no derivations\n")
+
+
 def test_names_are_sorted_without_case(run: Runner, scratch: Path) -> None:
     (scratch / "x.nix").write_text(EXPRESSIONS)
     names = json.loads(run("nix-env", "-f", "x.nix", "-qa", "--json").stdout)
