@@ -86,8 +86,24 @@ class LazyForest:
         if content is None:
             if self._lazy.is_refuted(inode):
                 raise GoneError  # and a walk along a link starts again, with what is shown now
+            registered = self._find_registered(inode)
+            if registered is not None:
+                return self._base.content(registered)
             raise NotHereYetError(lambda: self._lazy.fetch(inode))
         return content, b"", len(content)
+
+    def _find_registered(self, inode: Inode) -> Inode | None:
+        """Return the inode of the same file in the valid path, None if there is none (any more)."""
+        place = self._lazy.registered(inode)
+        if place is None:
+            return None
+        path, names = place
+        entry = self._base.find_path(path.base_name.encode())
+        for name in names:
+            if entry is None:
+                return None
+            entry = self._base.find_entry(int.from_bytes(entry[:8], "little"), name)
+        return None if entry is None else int.from_bytes(entry[:8], "little")
 
     def children(self, inode: Inode) -> list[tuple[Inode, bool]] | None:
         """Return (inode, whether it is a directory) of a directory's entries, None for anything else."""

@@ -3,8 +3,9 @@
 For a lazy mount. A path's tree comes from the cache's `.ls` listing, or from its NAR where there is none. When one of
 its files is read or a link followed for the first time, the whole NAR is fetched into an unlinked file, compared with
 the signed hash and with the listing, and only then shown: files are slices of that NAR. Meanwhile a thread of its own
-fetches the closure of everything that was looked up, references first, and registers it; from then on look-ups find the
-valid path. Nobody signs listings: one that is not that of the contents is refuted, and the path shown as it is.
+fetches the closure of everything that was looked up, references first, and registers it. From then on look-ups find the
+valid path, and who has files open from before reads those of the valid one: the NAR is given up. Nobody signs listings:
+one that is not that of the contents is refuted, and the path shown as it is.
 
 Caches are tried in turn, as in every substitution. While one that may have a path can't be asked, nobody is told that
 the path does not exist.
@@ -130,6 +131,11 @@ class LazyPaths:
         """Whether an inode was made up by a listing that was not that of the contents."""
         return self._tree_of(inode).is_refuted
 
+    def registered(self, inode: int) -> tuple[StorePath, list[bytes]] | None:
+        """The path and the names that lead to an inode, if the path has become valid with the contents that it has."""
+        tree = self._tree_of(inode)
+        return (tree.path, tree.names(inode)) if tree.is_registered else None
+
     def path_of(self, inode: int) -> StorePath:
         """The store path that an inode belongs to."""
         return self._tree_of(inode).path
@@ -251,6 +257,9 @@ class LazyPaths:
     def _refute(self, tree: LazyTree) -> None:
         warn(f"the listing of '{tree.path.base_name}' in '{tree.source.uri}' is not that of its contents")
         tree.is_refuted = True
+        with self._lock:
+            if self._trees.get(tree.path) is tree:
+                del self._trees[tree.path]
         self.when_refuted(tree.path)
 
     def _download(self, path: StorePath, source: Source, narinfo: NarInfo) -> tuple[memoryview, dict[str, Any]]:
@@ -327,13 +336,21 @@ class LazyPaths:
                 self._store.release_temp_roots()
 
     def _compare(self, path: StorePath) -> None:
-        """Compare a path that is valid now with what was shown of it: names, sizes and modes need never be fetched."""
-        tree = self._trees[path]
+        """Compare a path that is valid now with what was shown of it, of which names, sizes and modes may be all.
+
+        If it is the same, whoever has one of its files open is served from the store.
+        """
+        tree, info = self._trees.get(path), self._store.find_path_info(path)
+        if tree is None or info is None:
+            return
         with tree.lock:
-            if tree.bytes is not None or tree.is_refuted:
+            if tree.is_refuted:
                 return
-            if list_nar(ByteReader(self._store.nar(path)))["root"] != tree.listing:
+            if tree.bytes is None and list_nar(ByteReader(self._store.nar(path)))["root"] != tree.listing:
                 self._refute(tree)
+            elif info.nar_hash == tree.narinfo.info.nar_hash:
+                tree.is_registered = True
+                tree.bytes = None
 
 
 class _Demand:

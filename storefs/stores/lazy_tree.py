@@ -28,7 +28,8 @@ class LazyTree:
         source, narinfo: who has it, and what they say.
         first: its lowest inode number; those of a tree are consecutive.
         entry: the root's entry record.
-        bytes: the NAR, whose hash is what the narinfo says; None until it is here.
+        bytes: the NAR, whose hash is what the narinfo says; None until it is here, and when it is needed no more.
+        is_registered: the path has become valid with this tree and these contents.
         is_refuted: the listing turned out not to be that of the NAR: nothing of this tree is to be believed.
     """
 
@@ -36,10 +37,12 @@ class LazyTree:
         "_directories",
         "_files",
         "_links",
+        "_places",
         "bytes",
         "entry",
         "first",
         "is_refuted",
+        "is_registered",
         "last",
         "listing",
         "lock",
@@ -57,9 +60,11 @@ class LazyTree:
         self.lock = threading.Lock()  # held while the bytes are fetched
         self.bytes: memoryview | None = None
         self.is_refuted = False
+        self.is_registered = False
         self._directories: dict[int, bytes] = {}
         self._files: dict[int, tuple[int, int, int]] = {}  # size, mode, offset in the NAR
         self._links: dict[int, bytes] = {}
+        self._places: dict[int, tuple[int, bytes]] = {}  # the directory that it is in, its name there
         inode, size, mode = self._plant(listing)
         self.entry = trees.encode_entry(inode, size, mode)
 
@@ -85,7 +90,9 @@ class LazyTree:
                     raise BadListingError
                 if not isinstance(child, dict):
                     raise BadListingError
-                entries.append((name, *self._plant(child)))
+                entry = self._plant(child)
+                self._places[entry[0]] = inode, name
+                entries.append((name, *entry))
             self._directories[inode] = trees.encode_directory(inode, entries)
             return inode, 0, trees.MODE_DIRECTORY
         raise BadListingError
@@ -109,13 +116,22 @@ class LazyTree:
 
         Listings are not signed: who follows a link could be led anywhere by one, so that links wait for the NAR, too.
         """
-        if self.bytes is None:
+        data = self.bytes
+        if data is None:
             return None
         link = self._links.get(inode)
         if link is not None:
             return link
         size, _, offset = self._files[inode]
-        return self.bytes[offset : offset + size]
+        return data[offset : offset + size]
+
+    def names(self, inode: int) -> list[bytes]:
+        """The names that lead from the root of the tree to an inode."""
+        names: list[bytes] = []
+        while (place := self._places.get(inode)) is not None:
+            inode, name = place
+            names.append(name)
+        return names[::-1]
 
 
 def _natural(value: object) -> int:

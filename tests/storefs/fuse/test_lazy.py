@@ -50,6 +50,28 @@ def test_closure_becomes_valid_in_the_background(lazy: Lazy) -> None:
     assert (top / "big").read_bytes() == BIG  # the inode that was shown first still works
 
 
+def test_what_is_open_is_read_from_the_store_once_it_is_there_and_fetched_again_when_it_is_gone(lazy: Lazy) -> None:
+    path = lazy.add("x")
+
+    def nars_kept() -> int:
+        return Path(f"/proc/{lazy.store.status()['pid']}/maps").read_text().count("/state/verglas/tmp/")
+
+    with open(path / "big", "rb", buffering=0) as file:
+        inode = os.fstat(file.fileno()).st_ino
+        assert file.read(1) == BIG[:1]
+        wait_until(lambda: lazy.is_valid("x") and not nars_kept(), 20)
+        fetched = len(lazy.nars())
+        for collected in (False, True):
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            assert os.pread(file.fileno(), len(BIG), 0) == BIG
+            assert os.fstat(file.fileno()).st_ino == inode
+            assert len(lazy.nars()) == fetched + collected
+            if not collected:  # and readers are roots
+                delete = ["nix-store", "--delete", "--ignore-liveness", path]
+                subprocess.run(delete, env=lazy.store.environ, check=True, capture_output=True)
+                assert path.name not in os.listdir(lazy.store.root)
+
+
 def test_unknown_paths_do_not_exist_and_appear_when_a_cache_has_them(lazy: Lazy) -> None:
     path = lazy.store.root / path_named("late").base_name
     assert not path.exists()
