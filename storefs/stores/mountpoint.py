@@ -75,7 +75,7 @@ def mount_for_everybody(config: Config) -> str | None:
     if os.geteuid() == 0:
         return _mount_for_all(config)
     target = config.physical_store_dir
-    if _is_own(target, make=bool(config.root)) and may_be_covered(target, config.verglas_dir):
+    if _is_own(target, config.verglas_dir, make=bool(config.root)) and may_be_covered(target, config.verglas_dir):
         try:
             _start(config, ["--if-needed", target])
         except MountFailedError:
@@ -146,11 +146,15 @@ def _mount_for_all(config: Config) -> str:
     return target
 
 
-def _is_own(directory: str, *, make: bool) -> bool:
+def _is_own(directory: str, verglas_dir: str, *, make: bool) -> bool:
     """Whether a directory is there and belongs to this user, which is what fusermount3 wants of a mount point.
 
-    With `make` it is made if it can be: that of a chroot store is always its owner's.
+    With `make` it is made if it can be: that of a chroot store is always its owner's. A dead mount shows nothing of
+    what it is on; if this user has mounted it, that was his own.
     """
+    mount = mount_at(directory)
+    if mount is not None and mount.source == source_of(verglas_dir):
+        return f"user_id={os.geteuid()}" in mount.super_options.split(",")
     try:
         if make:
             os.makedirs(directory, exist_ok=True)

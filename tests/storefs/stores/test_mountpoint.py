@@ -167,12 +167,16 @@ class TestUser:
         script = f"""
             {sys.executable} -c '{ENSURE}' {hello}
             cat {own}/{hello}
+            kill -9 $({BIN / "verglas"} mount --status | sed -n 's/^  pid *//p')
+            while stat -f {own} >{own}.out 2>&1; do :; done
+            {sys.executable} -c '{ENSURE}' {hello}
+            stat -f {own} >{own}.out && cat {own}/{hello}
             {BIN / "verglas"} umount {own}
             ls {own}
         """
         environ = user_store.environ | {"NIX_STORE_DIR": str(own)}
         done = as_user("sh", "-c", script, environ=environ, scratch=scratch)
-        assert done.stdout.split() == [str(own), "hello", "True", "hello"], done.stdout + done.stderr
+        assert done.stdout.split() == [str(own), "hello", "True", "hello"] * 2, done.stdout + done.stderr
 
     def test_waits_for_threads_that_are_about_to_be_gone(
         self, user_store: MountedStore, scratch: Path, hello: str
