@@ -44,7 +44,8 @@ import os, sys
 for name in sys.stdin.buffer.read().split(b"\\0"):
     os.lstat(name)
 """
-# Looks for each path that it reads until it is there, and tells when stat(2) and a listing have shown it.
+# Looks for each path that it reads until it is there, and tells when stat(2) has shown it, and when the listing was
+# begun that showed it: how long that takes depends on how many there are.
 WATCH = """
 import os, sys, time
 for line in sys.stdin:
@@ -57,9 +58,11 @@ for line in sys.stdin:
         except FileNotFoundError:
             pass
     seen = time.monotonic_ns()
-    while name not in os.listdir(folder):
-        pass
-    print(seen, time.monotonic_ns(), flush=True)
+    while True:
+        begun = time.monotonic_ns()
+        if name in os.listdir(folder):
+            break
+    print(seen, begun, flush=True)
 """
 
 

@@ -36,8 +36,9 @@ COMMAND = Command(
         Option("--serve-descriptor", takes=("NUMBER",), help="serve a file system that is mounted", hidden=True),
     ),
     description="""
-Mounts the store on DIR, by default the store directory itself. Whatever is registered, by any process, is visible at
-once; nothing can be changed through the mount, not by root either.
+Mounts the store on DIR, by default the store directory itself, which must be empty then: what lies in a directory is
+hidden by a mount. Whatever is registered, by any process, is visible at once; nothing can be changed through the mount,
+not by root either.
 
 With `--lazy`, a path that is not here but that a substituter has appears as soon as it is looked up. Its files are
 fetched when the first of them is read, and shown only after hash and signature were checked; what it refers to is
