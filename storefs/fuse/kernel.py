@@ -337,8 +337,8 @@ class KernelServer:
             return  # our write: the caller was interrupted and waits no more
         if isinstance(error, CorruptBlobError):
             self._report(str(error), node)
-        elif isinstance(error, StoreError):  # names the object
-            self._report(str(error), None)
+        elif isinstance(error, StoreError):
+            self._report(str(error), None if node == ROOT else node)
         else:
             name = wire.OPCODE_NAMES.get(opcode, str(opcode))
             self._report(f"request {name} failed: {type(error).__name__}: {error}", node)

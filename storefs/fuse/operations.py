@@ -69,8 +69,8 @@ def request(handler: Callable[..., T]) -> Callable[..., Coroutine[object, None, 
             raise FUSEError(errno.EINTR) from None
         except CorruptBlobError as error:
             self.report(str(error), error.inode)
-        except StoreError as error:  # names the object
-            self.report(str(error), None)
+        except StoreError as error:
+            self.report(str(error), arguments[0] if isinstance(arguments[0], int) and arguments[0] != ROOT else None)
         except Exception as error:
             self.report(f"request {name} failed: {type(error).__name__}: {error}", None)
         raise FUSEError(errno.EIO)

@@ -69,7 +69,7 @@ def test_contents_that_are_not_what_was_promised_are_an_error(lazy: Lazy, damage
     assert not lazy.is_valid("x")
     wait_until(lambda: lazy.server.url in lazy.store.log and path.name in lazy.store.log)
     if damage == "another":
-        assert f"warning: hash mismatch fetching path '{path.name}' from '{lazy.server.url}'" in lazy.store.log
+        assert f"store path '{path.name}': hash mismatch fetching path '{path.name}' from" in lazy.store.log
 
 
 def node(root: dict[str, Any], *names: str) -> dict[str, Any]:
