@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from storefs.metadata.schema import KEY
 from storefs.stores.mount_control import ask_all, forget_paths
 from tests.conftest import BIN
 from tests.storefs.fuse.mounted_store import MountedStore, example_tree, mounted_store
@@ -464,6 +465,21 @@ class TestFailures:
         assert "399900 bytes instead of 400000" in lines[0]
         blob.write_bytes(content)
         assert read(path).stdout == content
+
+    def test_a_damaged_row_of_the_database_is_an_error_that_names_the_store_path(
+        self, store: MountedStore, tmp_path: Path
+    ) -> None:
+        (tmp_path / "tree").mkdir()
+        (tmp_path / "tree" / "file").write_bytes(os.urandom(100))
+        path = store.plant(f"damaged-{os.urandom(4).hex()}", tmp_path / "tree")
+        environment, key = store.garden.environment, KEY.pack(os.stat(path / "file").st_ino)
+        row = environment.update(lambda txn: txn.get(key, db=environment.nodes))
+        environment.update(lambda txn: txn.put(key, b"\xff" + row[1:], db=environment.nodes))
+        assert b"Input/output error" in read(path / "file").stderr
+        line = f"warning: store path '{path.name}': a file record in the database is damaged\n"
+        wait_until(lambda: line in store.log)
+        environment.update(lambda txn: txn.put(key, row, db=environment.nodes))
+        assert read(path / "file").returncode == 0
 
     def test_a_signal_shows_stacks_and_counters(self, store: MountedStore) -> None:
         assert not (store.root / "nothing").exists()  # one request at least, whatever other tests have asked for
