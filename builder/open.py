@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import _signal as signal  # type: ignore[import-not-found]  # what `signal` wraps into enumerations, which take 3 ms to make
 import os
-import signal
 import sys
 from contextlib import asynccontextmanager, contextmanager
 
@@ -82,7 +82,7 @@ class _Interruptible:
     def __enter__(self) -> None:
         self._changed = []
         for number in (signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) is signal.SIG_DFL:
+            if signal.getsignal(number) == signal.SIG_DFL:
                 try:
                     signal.signal(number, signal.default_int_handler)
                 except ValueError:  # another thread
