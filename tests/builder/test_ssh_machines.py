@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -16,6 +19,7 @@ from builder.cancellation import Cancellation
 from builder.sandbox.compose import SHELLS
 from storefs.api import BuildStatus
 from tests.builder.ssh_machine import SshMachine, why_no_machines
+from tests.conftest import BIN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,6 +82,24 @@ def test_each_derivation_is_built_where_its_features_are(
     # Each has what it built and what that needed, no more.
     assert built_at(first) == {"source", "one"}
     assert built_at(second) == {"one", "two", "two-dev"}
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed (apt-get install strace)")
+def test_nothing_but_ssh_is_run_for_that(bench: Workbench, machines: list[SshMachine], scratch: Path) -> None:
+    """Row X4: what sends inputs and fetches outputs is this process; no program is started to copy a closure."""
+    source = bench.store.add_text("source", b"from here\n")
+    shown = bench.store.directory.print(source)
+    drv = bench.derive("far", f"read line < {shown}; echo $line > $out", sources=(source,))
+    trace = scratch / "trace"
+    command = ["strace", "-f", "-qq", "-e", "trace=execve", "-e", "signal=none", "-o", str(trace)]
+    command += [str(BIN / "nix-store"), "--realise", bench.store.directory.print(drv)]
+    command += ["--builders", machines[0].line("ssh"), "-j0"]
+    subprocess.run(command, env=bench.config.environment(), check=True, capture_output=True)
+    assert bench.read(drv) == "from here\n"
+    started = re.findall(r'execve\("([^"]+)".*\) = 0$', trace.read_text(), re.MULTILINE)
+    assert {Path(program).name for program in started} <= {"nix-store", Path(sys.executable).name, "ssh"}
+    assert {program for program in started if Path(program).name == "ssh"}
+    assert not [line for line in trace.read_text().splitlines() if "copy-closure" in line or "--export" in line]
 
 
 def built_at(machine: SshMachine) -> set[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import random
+import shutil
 import socket
 import struct
 import subprocess
@@ -285,6 +286,20 @@ class TestBadInput:
         assert list(client.all_valid_paths()) == before
         spooled = [name for _, _, names in os.walk(f"{daemon.env['NIX_STATE_DIR']}/verglas/tmp") for name in names]
         assert spooled == []
+
+    @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed (apt-get install strace)")
+    def test_what_is_installed_is_asked_at_once_for_all_packages(self, daemon: DaemonProcess, scratch: Path) -> None:
+        """Row D6: how many messages `nix-env -qas` sends does not depend on how many packages there are."""
+        sent = []
+        for count in (2, 100):
+            package = 'derivation { name = "p${toString n}-1"; system = "x86_64-linux"; builder = "/b"; }'
+            (scratch / "packages.nix").write_text(f"builtins.genList (n: {package}) {count}")
+            command = ["strace", "-f", "-qq", "-e", "trace=sendto", "-o", str(scratch / "trace"), str(BIN / "nix-env")]
+            command += ["-f", str(scratch / "packages.nix"), "-qas"]
+            done = subprocess.run(command, env=daemon.env, check=True, capture_output=True, text=True)
+            assert len(done.stdout.splitlines()) == count
+            sent.append((scratch / "trace").read_text().count("sendto("))
+        assert 0 < sent[0] == sent[1]
 
     def test_an_unknown_operation_is_answered_and_logged(self, daemon: DaemonProcess) -> None:
         with daemon.connect() as raw:
