@@ -15,6 +15,7 @@ from _thread import allocate_lock, start_new_thread
 
 from storefs.gc.sweep import sweep_blobs, unnamed
 from storefs.metadata.environment import DatabaseError, DiskFullError
+from storefs.metadata.residency import Residency
 from storefs.metadata.tree_release import continue_release, give_up_staged
 from storefs.metadata.tree_writer import TreeWriter
 
@@ -146,6 +147,7 @@ class _Batch:
         try:
             sync()
             self._env.update(self._write)()
+            Residency(self._env.path, every=1).tick()  # the index that new files were looked for in
         except BaseException as error:  # raised again where it is waited for
             self._error = error
         finally:
