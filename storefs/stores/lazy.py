@@ -38,6 +38,7 @@ from storefs.stores.copying import BadSubstituteError
 from storefs.stores.lazy_tree import BadListingError, LazyTree
 from storefs.stores.offer_query import query
 from storefs.stores.substitution import SubstitutionError
+from storefs.stores.turn import Turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -85,7 +86,7 @@ class LazyPaths:
         self._ordered: list[LazyTree] = []
         self._next = FIRST_INODE
         self._absent: dict[StorePath, float] = {}
-        self._discovering: dict[StorePath, threading.Lock] = {}
+        self._discovering: dict[StorePath, Turn] = {}
         self._demand = 0
         self._no_demand = threading.Event()
         self._no_demand.set()
@@ -153,8 +154,8 @@ class LazyPaths:
                 know it can't be asked.
         """
         with self._lock:
-            lock = self._discovering.setdefault(path, threading.Lock())
-        with lock:
+            turn = self._discovering.setdefault(path, Turn())
+        with turn:
             if path in self._trees or self.is_absent(path):
                 return
             with self._demanding():
@@ -226,7 +227,7 @@ class LazyPaths:
             StoreError: it can't be had, or is not what was promised.
         """
         tree = self._tree_of(inode)
-        with tree.lock:
+        with tree.turn:
             if tree.bytes is not None or tree.is_refuted:
                 return
             with self._demanding():
@@ -343,7 +344,7 @@ class LazyPaths:
         tree, info = self._trees.get(path), self._store.find_path_info(path)
         if tree is None or info is None:
             return
-        with tree.lock:
+        with tree.turn.lock:
             if tree.is_refuted:
                 return
             if tree.bytes is None and list_nar(ByteReader(self._store.nar(path)))["root"] != tree.listing:

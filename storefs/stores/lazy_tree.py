@@ -5,10 +5,10 @@ Where the listing comes from, who fetches the bytes and what may be shown when i
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Any
 
 from storefs.metadata import trees
+from storefs.stores.turn import Turn
 
 if TYPE_CHECKING:
     from storefs.formats.narinfo import NarInfo
@@ -29,6 +29,7 @@ class LazyTree:
         first: its lowest inode number; those of a tree are consecutive.
         entry: the root's entry record.
         bytes: the NAR, whose hash is what the narinfo says; None until it is here, and when it is needed no more.
+        turn: to fetch the bytes.
         is_registered: the path has become valid with this tree and these contents.
         is_refuted: the listing turned out not to be that of the NAR: nothing of this tree is to be believed.
     """
@@ -45,10 +46,10 @@ class LazyTree:
         "is_registered",
         "last",
         "listing",
-        "lock",
         "narinfo",
         "path",
         "source",
+        "turn",
     )
 
     def __init__(self, path: StorePath, source: Source, narinfo: NarInfo, listing: dict[str, Any], first: int) -> None:
@@ -57,7 +58,7 @@ class LazyTree:
         self.narinfo = narinfo
         self.listing = listing
         self.first = self.last = first
-        self.lock = threading.Lock()  # held while the bytes are fetched
+        self.turn = Turn()  # to fetch the bytes
         self.bytes: memoryview | None = None
         self.is_refuted = False
         self.is_registered = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import subprocess
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -120,12 +121,12 @@ def test_a_listing_that_lies_gives_an_error_once_and_the_truth_from_then_on(lazy
     assert f"the listing of '{path.name}' in '{lazy.server.url}' is not that of its contents" in lazy.store.log
 
 
-def _without_errors(condition: Callable[[], bool]) -> bool:
+def _without_errors(condition: Callable[[], bool], *others: int) -> bool:
     """What the kernel knows is dropped a moment after the error; until then a file is stale."""
     try:
         return condition()
     except OSError as error:
-        assert error.errno in {errno.ESTALE, errno.ENOENT, errno.ENOTDIR, errno.EINVAL}
+        assert error.errno in {errno.ESTALE, errno.ENOENT, errno.ENOTDIR, errno.EINVAL, *others}
         return False
 
 
@@ -191,7 +192,18 @@ def test_a_cache_that_goes_away_and_comes_back(lazy: Lazy) -> None:
     fails((path / "big").read_bytes)
     assert sorted(os.listdir(path)) == NAMES
     lazy.server.faults.clear()
-    assert is_right(path)
+    wait_until(lambda: _without_errors(lambda: is_right(path), errno.EIO))
+
+
+def test_all_who_wait_for_a_failure_have_it_at_once(lazy: Lazy) -> None:
+    path = lazy.add("x", ALONE)
+    assert (path / "big").exists()
+    lazy.server.faults[lazy.cache.nar_key("x")] = Fault(silent=True)
+    readers = [subprocess.Popen(["cat", path / "big"], stderr=subprocess.PIPE, text=True) for _ in range(10)]
+    begun = time.monotonic()
+    for reader in readers:
+        assert "Input/output error" in reader.communicate()[1]
+    assert time.monotonic() - begun < 10, "one after the other, they had waited for twenty time-outs"
 
 
 ELSEWHERE: dict[str, Damage] = DAMAGE | {
