@@ -23,14 +23,13 @@ from evaluator.core.calls import force_deep
 from evaluator.core.state import EvalState
 from evaluator.core.values import NULL, ContextString, Func, Path, PrimOp
 from evaluator.search_path import SearchPath
+from storefs.settings import LANGUAGE_RELEASE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from evaluator.eval_io import EvalIO
-
-NIX_VERSION = "2.8.0"  # what `builtins.nixVersion` says
 
 
 class EvalSettings:
@@ -71,7 +70,7 @@ class EvalSettings:
         trace_verbose: bool = False,
         abort_on_warn: bool = False,
         experimental_features: Iterable[str] = (),
-        nix_version: str = NIX_VERSION,
+        nix_version: str = LANGUAGE_RELEASE,
     ) -> None:
         self.show_trace = show_trace
         self.pure_eval = pure_eval

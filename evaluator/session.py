@@ -95,6 +95,7 @@ class Session:
             trace_verbose=config.boolean("trace-verbose"),
             abort_on_warn=config.boolean("abort-on-warn") or config.variable("NIX_ABORT_ON_WARN") not in {"", "0"},
             experimental_features=config.words("experimental-features"),
+            nix_version=config.text("nix-version"),
         )
         elements = [] if pure else [parse_element(text) for text in [*search_path, *nix_path(config)]]
         counting = config.variable("NIX_COUNT_CALLS") not in {"", "0"}

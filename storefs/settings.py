@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 _OFFICIAL_CACHE = "https://cache.nixos.org/"
 _OFFICIAL_KEY = "cache.nixos.org-1:6NCHdD59X431o0gWypbMrAURkbJ16ZPMQFGspcDShjY="
 _NO_LIMIT = 2**64 - 1
+#: What `builtins.nixVersion` says. The language has what this release has; Nixpkgs of 2026 asks for 2.18 at least.
+LANGUAGE_RELEASE = "2.31.2"
 
 # Defaults that depend on the machine or on the directories are filled in by `storefs.config` (marked None).
 DEFAULTS: dict[str, Value | None] = {
@@ -73,6 +75,7 @@ DEFAULTS: dict[str, Value | None] = {
     "narinfo-cache-positive-ttl": 2592000,
     "netrc-file": None,
     "nix-path": (),
+    "nix-version": LANGUAGE_RELEASE,  # ours: what `builtins.nixVersion` says
     "parse-cache": True,  # ours
     "plugin-files": (),
     "post-build-hook": "",

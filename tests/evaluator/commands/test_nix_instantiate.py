@@ -222,3 +222,11 @@ def test_calls_are_traced_as_real_nix_traces_them(run: Runner, real_nix: RealNix
     theirs = real_nix.result(*words)
     ours = run(*words, status=theirs.returncode)
     assert traced(ours.stderr) == traced(theirs.stderr.decode())
+
+
+def test_the_release_of_the_language_is_one_that_current_nixpkgs_accepts_and_can_be_chosen(run: Runner) -> None:
+    """Its default.nix of 2026 refuses what is below 2.18, whatever builtins there are."""
+    newer = run("nix-instantiate", "--eval", "-E", 'builtins.compareVersions builtins.nixVersion "2.18"')
+    assert newer.stdout == "1\n"
+    chosen = run("nix-instantiate", "--eval", "--option", "nix-version", "2.8.0", "-E", "builtins.nixVersion")
+    assert chosen.stdout == '"2.8.0"\n'
