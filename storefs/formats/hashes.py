@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _SHORT = 200  # bytes
 SIZES = {"md5": 16, "sha1": 20, "sha256": 32, "sha512": 64}
 BASES = ("base16", "base32", "base64", "sri")
+_BASE64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
 
 class BadHash(StoreError):
@@ -128,7 +129,6 @@ def parse_unprefixed(text: str, algo: str) -> Hash:
 def _parse_digest(text: str, algo: str, sri: bool) -> Hash:
     size = SIZES[algo]
     if not sri and len(text) == size * 2:
-        kind = "base-16"
         if not set(text) <= set("0123456789abcdefABCDEF"):
             raise BadHash(f"invalid base-16 hash '{text}'")
         return Hash(algo, bytes.fromhex(text))
@@ -138,15 +138,21 @@ def _parse_digest(text: str, algo: str, sri: bool) -> Hash:
         except nixbase32.BadBase32 as error:
             raise BadHash(str(error)) from None
     if sri or len(text) == (size + 2) // 3 * 4:
-        kind = "SRI" if sri else "base-64"
-        try:
-            digest = binascii.a2b_base64(text, strict_mode=True) if text.isascii() else b""
-        except binascii.Error:
-            digest = b""
+        digest = _decode_base64(text)
         if len(digest) != size:
-            raise BadHash(f"invalid {kind} hash '{text}'")
+            raise BadHash(f"invalid {'SRI' if sri else 'base-64'} hash '{text}'")
         return Hash(algo, digest)
     raise BadHash(f"hash '{text}' has wrong length for hash type '{algo}'")
+
+
+def _decode_base64(text: str) -> bytes:
+    """Decode as Nix does, which wants no padding, stops at it and skips ends of lines: Nixpkgs has such hashes."""
+    digits = text.partition("=")[0].replace("\n", "")
+    wrong = digits.strip(_BASE64) and next(char for char in digits if char not in _BASE64)
+    if wrong:
+        raise BadHash(f"invalid character in Base64 string: '{wrong}'")
+    whole = len(digits) - (len(digits) % 4 == 1)  # six bits are no byte
+    return binascii.a2b_base64(digits[:whole] + "=" * (-whole % 4))
 
 
 def new_hashlib(algo: str) -> _Hash:

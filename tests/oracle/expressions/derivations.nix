@@ -14,6 +14,7 @@ in map (x: { inherit (x) drvPath outPath; all = map toString x.all; }) [
   (d { __ignoreNulls = true; x = null; y = 1; })
   (d { __structuredAttrs = true; x = [ 1 2.5 true null "é\n" text { a = 1; b = multi; } ]; outputs = [ "out" "doc" ]; })
   (d { outputHash = "sha256-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="; outputHashMode = "recursive"; })
+  (d { outputHash = "sha256-nbrmg9SqCqMrLE7WCfNEzMV/eS9UVCKCrjBrGMzAsLk"; outputHashMode = "recursive"; })
   (d { outputHash = "d41d8cd98f00b204e9800998ecf8427e"; outputHashAlgo = "md5"; p = multi.dev; })
   (d { outputHash = "0000000000000000000000000000000000000000"; outputHashAlgo = "sha1"; outputHashMode = "recursive"; })
   (d { src = ./tree; filtered = builtins.filterSource (p: t: t != "symlink" && baseNameOf p != "no") ./tree; })
