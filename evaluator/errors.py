@@ -112,13 +112,12 @@ class NixError(StoreError):
 
     def visible_traces(self) -> list[tuple[int, str]]:
         """Return the traces that a user wants to see: not those inside the definition of `derivation`."""
-        positions = self.positions
-        shown = []
-        for pos, text in self.traces:
-            source = None if positions is None else positions.source_of(pos)
-            if source is None or source.name != DERIVATION_NIX:
-                shown.append((pos, self._written(text)))
-        return shown
+        return [(pos, self._written(text)) for pos, text in self.traces if not self._is_ours(pos)]
+
+    def _is_ours(self, pos: int) -> bool:
+        """Whether a position is in the definition of `derivation`, of which users know nothing."""
+        source = None if self.positions is None else self.positions.source_of(pos)
+        return source is not None and source.name == DERIVATION_NIX
 
     def report(self, show_trace: bool = False, colour: bool = False) -> str:
         """Return the report, from after "error:" on, as current Nix prints it.
@@ -130,8 +129,9 @@ class NixError(StoreError):
         if traces:
             lines += self._where(self.pos, "", colour)
         else:
-            lines += self._where(self._place(), "", colour)
-            if self.pos:
+            place = self._place()
+            lines += self._where(place, "", colour)
+            if self.pos and self.call_pos != place:
                 lines += self._where(self.call_pos, "called ", colour)
         if self.suggestions:
             names = [f"{_YELLOW}{name}{_NORMAL}" if colour else name for name in self.suggestions]
@@ -149,9 +149,9 @@ class NixError(StoreError):
         What the program says itself, by `throw` and `abort`, is about something else than that call.
         """
         place = self.pos or self.call_pos
-        if place or isinstance(self, (ThrownError, Abort)):
+        if (place and not self._is_ours(place)) or isinstance(self, (ThrownError, Abort)):
             return place
-        return next((pos for pos, _ in self.visible_traces() if pos > 0), NO_POS)
+        return next((pos for pos, _ in self.visible_traces() if pos > 0), place)
 
     def _where(self, pos: int, margin: str, colour: bool) -> list[str]:
         place = self.positions.resolve(pos) if self.positions is not None else None

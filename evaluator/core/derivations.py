@@ -11,6 +11,7 @@ import cython
 from evaluator.core.json_text import value_to_json, write_string
 from evaluator.core.lists import required
 from evaluator.core.sha256 import sha256
+from evaluator.core.values import set_position
 from evaluator.errors import CALL_SITE, NO_POS, EvalError, NixError
 from storefs.formats.hashes import SIZES, Hash, parse_hash
 from storefs.formats.store_path import BadStorePath, check_name
@@ -109,7 +110,11 @@ def prim_derivationStrict(state, attributes):
     Use `derivation`, which calls this when it must.
     """
     attrs: object = force_attrs(attributes, "while evaluating the argument passed to builtins.derivationStrict")
-    given: object = required(attrs, "name", "in the attrset passed as argument to builtins.derivationStrict")
+    try:
+        given: object = required(attrs, "name", "in the attrset passed as argument to builtins.derivationStrict")
+    except NixError as error:
+        error.pos = set_position(attrs) or CALL_SITE  # the call is that in the definition of `derivation`
+        raise
     pos: cython.longlong = position_of(attrs, "name")
     try:
         name: str = force_string_no_context(

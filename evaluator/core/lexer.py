@@ -237,6 +237,8 @@ class Lexer:
         if p >= self.length or c == 0:
             # Also for a NUL in the text: Nix's lexer returns its code, which is the end of file to its parser.
             self.kind = T_EOF
+            if p < self.length:
+                self.last = p
             self.start = self.last
             self.at = p
             return 0
@@ -252,11 +254,12 @@ class Lexer:
                     return self.path_token(p, self.path_end(e), T_PATH)
                 if s[e + 1] == 36 and s[e + 2] == 123:  # "/${"
                     return self.path_token(p, e + 1, T_PATH)
-            elif s[e] == 58 and cls & _ALPHA and _class[s[e + 1]] & _URI_CHAR:
+            elif s[e] == 58 and _class[s[e + 1]] & _URI_CHAR:
+                # Where none begins here one may begin further on: `1a:b` is a number and a URI.
                 end = p
                 while _class[s[end]] & _SCHEME:
                     end += 1
-                if end == e:
+                if end == e and cls & _ALPHA:
                     end += 1
                     while _class[s[end]] & _URI_CHAR:
                         end += 1
