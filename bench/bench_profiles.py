@@ -50,6 +50,12 @@ def run(bench: Bench) -> None:
     for name, arguments in (("-q", ["-q"]), ("--list-generations", ["--list-generations"])):
         ours, theirs = both(*arguments)
         bench.compare(f"nix-env {name}", ours=ours, peer=theirs, peer_environ=peer, pairs=pairs, limit=1.0)
+    mounted = "nix-env -q, store mounted"  # as users have it: the manifest is a file then, for ours too
+    if bench.wants(mounted):
+        _output(["verglas", "mount", "--background"], bench.environ)
+        ours, theirs = both("-q")
+        bench.compare(mounted, ours=ours, peer=theirs, peer_environ=peer, pairs=pairs, limit=1.0)
+        _output(["verglas", "umount"], bench.environ)
     ours, theirs = both("--rollback")
     bench.compare(
         "nix-env --rollback",

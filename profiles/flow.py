@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from storefs.formats.store_path import StorePath
 
 
-NOTHING_MISSING = Missing(frozenset(), frozenset(), frozenset(), 0, 0)
+_NOTHING = Missing(frozenset(), frozenset(), frozenset(), 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,6 @@ class Prepared:
         declaration: what is wanted.
         resolution: what that is.
         targets: what is not valid yet.
-        missing: what realising it would take.
     """
 
     place: Place
@@ -61,7 +60,6 @@ class Prepared:
     declaration: Declaration
     resolution: Resolution
     targets: list[DerivedPath]
-    missing: Missing
 
 
 def prepare(
@@ -86,10 +84,12 @@ def prepare(
     _check_upgrade(upgrade, declaration)
     session = Session(config)
     resolution = session.run(lambda: resolve(session, declaration, lock, logs.info, upgrade))
-    targets = _unrealised(session, resolution)
-    # A builder brings an event loop, whose import takes longer than all the rest.
-    missing = session.missing(targets) if targets else NOTHING_MISSING
-    return Prepared(place, session, declaration, resolution, targets, missing)
+    return Prepared(place, session, declaration, resolution, _unrealised(session, resolution))
+
+
+def missing_of(prepared: Prepared) -> Missing:
+    """Return what realising it would take: asks the substituters, which whoever realises it does anyway."""
+    return prepared.session.missing(prepared.targets) if prepared.targets else _NOTHING
 
 
 def realise(prepared: Prepared) -> None:

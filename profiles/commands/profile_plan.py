@@ -6,7 +6,7 @@ import json
 import sys
 
 from profiles.closure_diff import diff_as_json, human_size, render_diff
-from profiles.flow import compare_with_plan, prepare
+from profiles.flow import compare_with_plan, missing_of, prepare
 from profiles.profile_options import JSON, PLACE, place_of
 from profiles.resolve import Everything
 from storefs.options import Command, Option
@@ -31,12 +31,12 @@ def run(invocation: Invocation) -> int:
     upgrade = Everything() if invocation.flag("--upgrade") else ()
     prepared = prepare(place_of(invocation), invocation.config, upgrade=upgrade)
     diff = compare_with_plan(prepared)
-    directory = prepared.session.store.directory
+    missing, directory = missing_of(prepared), prepared.session.store.directory
     if invocation.flag("--json"):
-        print(json.dumps(diff_as_json(diff) | {"missing": _missing_as_json(prepared.missing, directory)}))
+        print(json.dumps(diff_as_json(diff) | {"missing": _missing_as_json(missing, directory)}))
         return 0
     sys.stdout.write(render_diff(diff, sys.stdout.isatty()))
-    sys.stdout.write(_render_missing(prepared.missing, directory))
+    sys.stdout.write(_render_missing(missing, directory))
     return 0
 
 

@@ -107,6 +107,12 @@ def test_apply_builds_switches_and_locks(home: Home) -> None:
     assert "in sync" in home("status", "--check").stdout
 
 
+def test_caches_are_asked_once_in_an_apply(home: Home, environ: dict[str, str]) -> None:
+    environ["NIX_CONFIG"] += "substituters = http://127.0.0.1:1\ndownload-attempts = 1\n"
+    home.declare("one")
+    assert home("apply").stderr.count("disabling binary cache") == 1
+
+
 def test_outputs_priorities_and_links(home: Home) -> None:
     home.declare("{attr: one, outputs: [out, man], priority: 3}", "clash", more="links:\n  etc/hosts: /etc/hosts\n")
     home("apply")
