@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 HEAVY = {
     "argparse",
     "asyncio",
+    "contextlib",
     "dataclasses",
     "enum",
     "hashlib",
