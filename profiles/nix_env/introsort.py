@@ -2,7 +2,7 @@
 
 `nix-env --query` sorts by name with it, and nixpkgs has many packages of equal names; with another algorithm the lines
 of equal packages would come in another order than Nix prints them. Pure. Algorithm: bits/stl_algo.h of GCC 12
-(introsort: median of three, Hoare's partition, insertion sort for what is shorter than 16).
+(introsort: median of three, Hoare's partition, heap sort where that goes too deep, insertion sort below 16).
 """
 
 from __future__ import annotations
@@ -46,13 +46,42 @@ class _Sorter:
     def _introsort(self, first: int, last: int, depth: int) -> None:
         while last - first > _THRESHOLD:
             if depth == 0:
-                # A heap sort there, to keep bad inputs from taking quadratic time; its order of equals is not imitated.
-                self._row[first:last] = sorted(self._row[first:last])
+                self._heap_sort(first, last)
                 return
             depth -= 1
             cut = self._partition(first, last)
             self._introsort(cut, last, depth)
             last = cut
+
+    def _heap_sort(self, first: int, last: int) -> None:
+        """What keeps bad inputs from taking quadratic time: nixpkgs has such places."""
+        heap = self._row[first:last]
+        size = len(heap)
+        for parent in range((size - 2) // 2, -1, -1):
+            self._sift(heap, parent, size, heap[parent])
+        for end in range(size - 1, 0, -1):
+            value, heap[end] = heap[end], heap[0]
+            self._sift(heap, 0, end, value)
+        self._row[first:last] = heap
+
+    def _sift(self, heap: list[int], hole: int, size: int, value: int) -> None:
+        unit, top, child = self._unit, hole, hole
+        while child < (size - 1) // 2:
+            child = 2 * (child + 1)
+            if heap[child] // unit < heap[child - 1] // unit:
+                child -= 1
+            heap[hole] = heap[child]
+            hole = child
+        if not size & 1 and child == (size - 2) // 2:
+            child = 2 * (child + 1)
+            heap[hole] = heap[child - 1]
+            hole = child - 1
+        parent = (hole - 1) // 2
+        while hole > top and heap[parent] // unit < value // unit:
+            heap[hole] = heap[parent]
+            hole = parent
+            parent = (hole - 1) // 2
+        heap[hole] = value
 
     def _partition(self, first: int, last: int) -> int:
         row, unit = self._row, self._unit
