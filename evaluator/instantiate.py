@@ -34,12 +34,13 @@ class PackageInfo:
         attrs: the derivation's attributes.
     """
 
-    __slots__ = ("_state", "attr_path", "attrs")
+    __slots__ = ("_meta_attrs", "_state", "attr_path", "attrs")
 
     def __init__(self, state: EvalState, attr_path: str, attrs: dict[str, object]) -> None:
         self._state = state
         self.attr_path = attr_path
         self.attrs = attrs
+        self._meta_attrs: Mapping[str, object] | None = None
 
     def name(self) -> str:
         """Return the package's name with its version."""
@@ -134,9 +135,11 @@ class PackageInfo:
         return sorted(self._meta())
 
     def _meta(self) -> Mapping[str, object]:
-        if "meta" not in self.attrs:
-            return {}
-        return force_attrs(self.attrs["meta"], pos=attribute_position(self.attrs, "meta"))
+        if self._meta_attrs is None:
+            if "meta" not in self.attrs:
+                return {}
+            self._meta_attrs = force_attrs(self.attrs["meta"], pos=attribute_position(self.attrs, "meta"))
+        return self._meta_attrs
 
     def meta(self, name: str) -> object | None:
         """Return a meta attribute, evaluated; None if it is missing or no plain data."""
@@ -149,6 +152,8 @@ class PackageInfo:
 
 def _is_data(value: object) -> bool:
     """Whether meta information is something that can be written down: no functions, no derivations."""
+    if type(value) is str:
+        return True
     if isinstance(value, list):
         return all(_is_data(force(item)) for item in value)
     if isinstance(value, dict):

@@ -147,6 +147,8 @@ def plain(value: object) -> Plain:
         NixError: evaluating something in it fails.
     """
     value = force(value)
+    if type(value) is str:
+        return value
     if isinstance(value, ContextString):
         return value.text
     if isinstance(value, (str, bool, int, float)):

@@ -7,7 +7,7 @@ from profiles.package_names import PackageName
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from profiles.nix_env.query import AnyPackage, Facts, Wanted
     from profiles.printed_data import Plain
@@ -101,7 +101,7 @@ def _xml_attributes(attributes: Mapping[str, str]) -> str:
 
 def as_json(facts: Facts, wanted: Wanted) -> str:
     """Return the answer as JSON: attribute paths to what is known about the packages."""
-    import json  # noqa: PLC0415  only --json
+    from json.encoder import encode_basestring  # noqa: PLC0415  only --json
 
     answer = {}
     for package in facts.packages:
@@ -112,7 +112,24 @@ def as_json(facts: Facts, wanted: Wanted) -> str:
             continue
     if not answer:
         return "{}\n"
-    return json.dumps(answer, indent=2, ensure_ascii=False) + "\n"
+    return _json_text(answer, "\n", encode_basestring) + "\n"
+
+
+def _json_text(value: object, newline: str, quote: Callable[[str], str]) -> str:
+    """A plain value as `json.dumps(value, indent=2, ensure_ascii=False)` has it; that one takes twice as long."""
+    if type(value) is str:
+        return quote(value)
+    inner = newline + "  "
+    if isinstance(value, dict):
+        items = [
+            f"{quote(name)}: {quote(each) if type(each) is str else _json_text(each, inner, quote)}"
+            for name, each in value.items()
+        ]
+        return "{" + inner + f",{inner}".join(items) + newline + "}" if items else "{}"
+    if isinstance(value, list):
+        items = [_json_text(each, inner, quote) for each in value]
+        return "[" + inner + f",{inner}".join(items) + newline + "]" if items else "[]"
+    return "null" if value is None else repr(value).lower() if isinstance(value, bool) else repr(value)
 
 
 def _json_value(package: AnyPackage, wanted: Wanted) -> dict[str, Plain]:
@@ -136,6 +153,8 @@ def _json_value(package: AnyPackage, wanted: Wanted) -> dict[str, Plain]:
 
 
 def _sorted(value: Plain) -> Plain:
+    if type(value) is str:
+        return value
     if isinstance(value, dict):
         return {name: _sorted(value[name]) for name in sorted(value)}
     if isinstance(value, list):
