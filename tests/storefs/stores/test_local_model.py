@@ -12,6 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from storefs.castore import contents
 from storefs.config import load_config
 from storefs.formats.hashes import hash_bytes
 from storefs.formats.nar import nar_of_bytes
@@ -33,8 +34,9 @@ def path_of(number: int) -> StorePath:
 class Model(RuleBasedStateMachine):
     """``valid``: number -> (content, references); ``roots``: the numbers that links keep."""
 
-    @initialize()
-    def open(self) -> None:
+    @initialize(room=st.sampled_from([1, contents.ROOM]))
+    def open(self, room: int) -> None:
+        self.room, contents.ROOM = contents.ROOM, room  # with little room everything is written ahead
         self.folder = Path(tempfile.mkdtemp(prefix="vg-"))
         self.config = load_config(
             {
@@ -51,6 +53,7 @@ class Model(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         if hasattr(self, "store"):
+            contents.ROOM = self.room
             self.store.close()
             shutil.rmtree(self.folder)
 
