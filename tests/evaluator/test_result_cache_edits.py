@@ -90,8 +90,19 @@ class Tree:
         except OSError:
             pass  # no directory above it, a directory that is not empty, a loop: nothing changed
 
+    def _is_ours(self, path: Path) -> bool:
+        """Whether a path, with links followed, is in the tree: links lead out of it, changes never do."""
+        root = os.path.realpath(self.root)
+        return f"{os.path.realpath(path)}/".startswith(f"{root}/")
+
     def _change(self, path: Path) -> None:
         random = self.random
+        other = self.place()
+        if not all(self._is_ours(each) for each in (path, path.parent, other.parent)):
+            # Root may change anything, and once did: the mode of '/'.
+            if path.is_symlink() and self._is_ours(path.parent):
+                path.unlink()
+            return
         match random.randrange(10):
             case 0 | 1 | 2:
                 path.write_text(random.choice(TEXTS))
@@ -108,7 +119,7 @@ class Tree:
             case 7:
                 path.chmod(random.choice((0o644, 0o755)))
             case 8:
-                path.rename(self.place())
+                path.rename(other)
             case 9:
                 os.utime(path, (1, 1))
 
