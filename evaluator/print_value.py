@@ -6,8 +6,8 @@ messages it is that of current Nix, cut short.
 
 from __future__ import annotations
 
-from evaluator.core.show import show_string as show_old_string
 from evaluator.core.values import NULL, ContextString, Func, Path, PrimOp, is_running, peek
+from evaluator.names import show_string as show_old_string
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -3,6 +3,7 @@
 import cython
 
 from evaluator.errors import EvalError, NixError, NixTypeError, Shown
+from evaluator.names import show_name
 
 if not cython.compiled:
     from evaluator.core.calls import (
@@ -499,7 +500,7 @@ def required(attrs, name, doing):
     """Return attribute `name` that a builtin wants in its argument; TypeError if it is missing."""
     value: object = cython.cast(dict, attrs).get(name)
     if value is None:
-        e: object = NixTypeError("attribute '%s' missing" % name)
+        e: object = NixTypeError("attribute '%s' missing" % show_name(name))
         e.add_trace(0, doing)
         raise e
     return value

@@ -17,6 +17,7 @@ from evaluator.errors import (
     UndefinedVarError,
     best_matches,
 )
+from evaluator.names import show_name
 
 if cython.compiled:
     from cython.cimports.cpython.dict import PyDict_Update
@@ -369,7 +370,7 @@ def count_selection(attrs, name):
 def missing(s: object, name: str, pos: cython.longlong) -> object:
     """The error for an attribute that the set does not have, or for something that is no set."""
     if isinstance(s, dict):
-        return EvalError("attribute '%s' missing" % name, -1, best_matches(s, name)).of_operator(pos)
+        return EvalError("attribute '%s' missing" % show_name(name), -1, best_matches(s, name)).of_operator(pos)
     e: object = type_error(s, "a set", pos, "while selecting an attribute")
     return e.of_operator(pos)
 
@@ -1102,13 +1103,14 @@ class FunctionSet(FunctionNode):
     def lacks(self, name, pos):
         """Return the error for a call without a required argument."""
         message: str = "function '%s' called without required argument '%s'"
-        return self.from_call(NixTypeError(message % (self.name or "anonymous lambda", name), self.pos), pos)
+        return self.from_call(NixTypeError(message % (self.name or "anonymous lambda", show_name(name)), self.pos), pos)
 
     def unexpected(self, s, pos):
         """Return the error for a call with an argument that is not expected."""
         name: object = min([k for k in s if k not in self.names])
-        message: str = "function '%s' called with unexpected argument '%s'" % (self.name or "anonymous lambda", name)
-        return self.from_call(NixTypeError(message, self.pos, best_matches(self.names, name)), pos)
+        message: str = "function '%s' called with unexpected argument '%s'"
+        shown: str = message % (self.name or "anonymous lambda", show_name(name))
+        return self.from_call(NixTypeError(shown, self.pos, best_matches(self.names, name)), pos)
 
     def formals(self):
         return [(self.names[i], self.defaults[i] is not None, self.where[i]) for i in range(len(self.names))]

@@ -101,6 +101,7 @@ IN_THE_WORDS_OF_2_8 = [
     (r"'builtins.elemAt' called with index (-?\d+) .*", r"list index \1 is out of bounds"),
     (r"arguments passed to builtins.replaceStrings have", "arguments to 'replaceStrings' have"),
     (r"(attribute '.*' missing) for call to .*", r"\1"),
+    (r"attribute '\"(.*)\"' missing", r"attribute '\1' missing"),
     (r"error: (assertion '.*' failed|.* is not equal to .*)", "error: assertion failed"),
     (r"attribute 'key' required", "attribute 'key' missing"),
     (r"integer overflow in dividing .*", "overflow in integer division"),
