@@ -24,6 +24,7 @@ Validity is the largest the kernel takes, since nothing below the root ever chan
 
 from __future__ import annotations
 
+from itertools import repeat
 from struct import Struct, pack
 from struct import error as struct_error
 
@@ -67,7 +68,7 @@ _ENTRY = Struct("<4QII" + "6Q10I")
 _DIRENT = Struct("<4QII" + "6Q10I" + "QQII")
 _DIRENT_FIELDS = Struct("<Q40xQ44xI40xI")  # of a _DIRENT: inode, size, mode, length of the name
 _NODE_FIELDS = Struct("<BQQ44xI24x")  # of a node record: kind, inode, size, mode
-_MODE_WORD = 25  # the place of the mode in an entry, in units of four bytes
+_INODE_AND_MODE = Struct("<Q92xI")  # of a _DIRENT, too
 _ZEROS = bytes(8)
 
 
@@ -198,17 +199,12 @@ def decode_directory(record: Record) -> list[tuple[bytes, Inode, int, int]]:
 
 
 def decode_inodes(record: Record) -> list[tuple[Inode, int]]:
-    """The (inode, mode) of every entry: what taking a tree down needs, at a fraction of `decode_directory`'s price."""
-    return list(zip(*decode_columns(record), strict=True))
+    """The (inode, mode) of every entry: what taking a tree down needs, at a fraction of `decode_directory`'s price.
 
-
-def decode_columns(record: Record) -> tuple[list[Inode], list[int]]:
-    """The inodes of all entries, and their modes; raises IndexError or ValueError for a record that was cut."""
+    Raises ValueError or struct.error for a record that was cut.
+    """
     entries = memoryview(record)[entries_start(record) :]
-    inodes = entries.cast("Q")
-    modes = entries.cast("I")
-    offsets = entry_offsets(record)
-    return [inodes[offset >> 3] for offset in offsets], [modes[(offset >> 2) + _MODE_WORD] for offset in offsets]
+    return list(map(_INODE_AND_MODE.unpack_from, repeat(entries), entry_offsets(record)))
 
 
 def file_mode(executable: bool) -> int:

@@ -117,11 +117,12 @@ def _read_directories(env: Environment, txn: Transaction, kinds: bytearray, wron
             wrong.add(inode)
     for key, record in txn.cursor(env.dirs).iternext():
         try:
-            children, modes = trees.decode_columns(record)
+            entries = trees.decode_inodes(record)
             # Whole columns at once: the loop that says which entry is wrong runs where one is.
+            children, modes = zip(*entries, strict=True) if entries else ((), ())
             if list(map(kinds.__getitem__, children)) == list(map(_KIND_OF_MODE.__getitem__, modes)):
                 continue
-            for child, mode in zip(children, modes, strict=True):
+            for child, mode in entries:
                 if child >= len(kinds) or kinds[child] != _KIND_OF_MODE[mode]:
                     wrong.add(child)
         except Exception:  # whatever a damaged record makes of the arithmetic
