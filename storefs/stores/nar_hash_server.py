@@ -5,6 +5,7 @@ Imports no more than that takes, since one such process starts for each processo
 
 from __future__ import annotations
 
+import gc
 import sys
 
 from storefs.castore.blobs import BlobError, BlobStore
@@ -35,6 +36,7 @@ def nar_hash(env: Environment, blobs: BlobStore, root: int) -> tuple[Hash, int]:
 
 def serve(verglas_dir: str) -> None:
     """What such a process does: for each inode that it reads, a line with hash and size, or with what is wrong."""
+    gc.disable()  # there are no cycles to find among millions of short-lived tuples
     env = open_environment(f"{verglas_dir}/db")
     blobs = BlobStore(verglas_dir)
     while key := sys.stdin.buffer.read(KEY.size):
