@@ -75,6 +75,8 @@ class BlobStore:
 
     def all_digests(self) -> Iterator[bytes]:
         """Yield what is there, named or not, in no particular order; foreign files are skipped."""
+        from storefs.castore.digest import DIGEST_SIZE  # noqa: PLC0415  see above
+
         try:
             folders = os.listdir(self.directory)
         except FileNotFoundError:
@@ -86,9 +88,11 @@ class BlobStore:
                 continue
             for name in names:
                 try:
-                    yield bytes.fromhex(folder + name)
+                    digest = bytes.fromhex(folder + name)
                 except ValueError:
                     continue
+                if len(digest) == DIGEST_SIZE:
+                    yield digest
 
     def stale_areas(self) -> Iterator[str]:
         """Yield the directories of additions whose processes are gone; each is locked while it is out."""

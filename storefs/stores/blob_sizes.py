@@ -14,8 +14,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Self
 
-_DIGEST_SIZE = 32  # bytes: castore/digest.py has this number, and loads BLAKE3
-ROW_SIZE = _DIGEST_SIZE + 8
+DIGEST_SIZE = 32  # bytes: castore/digest.py has this number, and loads BLAKE3
+ROW_SIZE = DIGEST_SIZE + 8
 _IMPOSSIBLE = 2**64 - 1  # the size of what is no regular file
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _PROGRAM = (
@@ -39,7 +39,7 @@ def list_blobs(directory: str) -> bytes:
                 digest = digest_of(folder + name)
             except (FileNotFoundError, ValueError):
                 continue  # removed meanwhile, or not named as a blob is
-            if len(digest) == _DIGEST_SIZE:
+            if len(digest) == DIGEST_SIZE:
                 size = about.st_size if S_ISREG(about.st_mode) else _IMPOSSIBLE
                 found.append(digest + size.to_bytes(8, "little"))
     return b"".join(found)

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from struct import Struct
 
-from storefs.castore.digest import DIGEST_SIZE
 from storefs.metadata import trees
 from storefs.metadata.schema import KEY, KEY_NEXT_INODE, NUMBER
-from storefs.stores.blob_sizes import ROW_SIZE, BlobSizes
+from storefs.stores.blob_sizes import DIGEST_SIZE, ROW_SIZE, BlobSizes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,17 +45,19 @@ class Presence:
         self.unnamed = unnamed
 
 
-def check_presence(env: Environment, blobs: BlobStore, *, process_pays: int = _PROCESS_PAYS) -> Presence:
+def check_presence(
+    env: Environment, blobs: BlobStore, *, sizes: bool = True, process_pays: int = _PROCESS_PAYS
+) -> Presence:
     """Compare everything, without a lock: what comes and goes meanwhile may be among the findings.
 
-    ``process_pays`` is made small by tests.
+    Without ``sizes`` those of blobs are left to whoever reads them.  ``process_pays`` is made small by tests.
     """
     wrong: set[int] = set()
-    with BlobSizes(blobs.directory) as sizes:
+    with BlobSizes(blobs.directory) as listing:
         with env.snapshot(buffers=True) as txn:
             # The files are looked at after the snapshot: what a row names was there before it.
-            if txn.stat(env.nodes)["entries"] >= process_pays:
-                sizes.start()
+            if sizes and txn.stat(env.nodes)["entries"] >= process_pays:
+                listing.start()
             limit = txn.get(KEY_NEXT_INODE, db=env.meta)
             kinds = bytearray(1 if limit is None else NUMBER.unpack(limit)[0] + 1)
             named, inodes = _read_nodes(env, txn, kinds, wrong)
@@ -65,7 +66,11 @@ def check_presence(env: Environment, blobs: BlobStore, *, process_pays: int = _P
                 root = int.from_bytes(value[8:16], "little")
                 if root >= len(kinds) or not kinds[root]:
                     wrong.add(root)
-        found = {each for (each,) in _BLOB_ROW.iter_unpack(sizes.wait())}
+        if sizes:
+            found = {each for (each,) in _BLOB_ROW.iter_unpack(listing.wait())}
+        else:
+            found = set(blobs.all_digests())
+            named = [each[:DIGEST_SIZE] for each in named]
     if not found.issuperset(named):
         wrong.update(inode for each, inode in zip(named, inodes, strict=True) if each not in found)
     unnamed = found.difference(named)

@@ -57,7 +57,7 @@ def verify_store(store: LocalStore, *, check_contents: bool, repair: Repair | No
     with Readings(store) as readings:
         if check_contents:
             readings.begin([path for path, _ in _all_roots(store)])  # beside what follows
-        presence = check_presence(store.environment, store.blobs)
+        presence = check_presence(store.environment, store.blobs, sizes=not check_contents)
         logs.info("checking path existence...")
         gone = _paths_with(store, presence.wrong) if presence.wrong else []
         _forget_gone(store, gone, repair, result)

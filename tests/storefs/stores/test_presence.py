@@ -56,6 +56,9 @@ def test_every_blob_is_compared(local_store: LocalStore, process_pays: int) -> N
     found = check_presence(local_store.environment, local_store.blobs, process_pays=process_pays)
     assert found.wrong == {gone, program, plain, replaced}
     assert found.unnamed == [bytes.fromhex("ff" + "0" * 62)]
+    without_sizes = check_presence(local_store.environment, local_store.blobs, sizes=False)
+    assert without_sizes.wrong == {gone}
+    assert without_sizes.unnamed == found.unnamed
 
 
 def test_a_process_that_was_killed_is_not_missed(local_store: LocalStore) -> None:

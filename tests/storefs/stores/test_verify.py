@@ -167,6 +167,19 @@ def test_a_wrong_size_is_noticed_without_reading(local_store: LocalStore) -> Non
     assert not local_store.is_valid(path)
 
 
+def test_contents_of_a_wrong_size_are_modified_when_they_are_read(
+    local_store: LocalStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, size in (("shorter", 4999), ("longer", 5001)):
+        path = add(local_store, name, os.urandom(5000))
+        file = blob_file(local_store, path)
+        file.chmod(0o600)
+        os.truncate(file, size)
+        assert verify_paths(local_store, [path]) == [path]
+    assert len(verify_store(local_store, check_contents=True).unfixed) == 2
+    assert capsys.readouterr().err.count("do not have 5000 bytes") == 4
+
+
 def test_repair_is_asked_for_what_is_damaged(local_store: LocalStore) -> None:
     contents = {add(local_store, name, content): content for name in "abc" if (content := os.urandom(5000))}
     damaged, gone, good = contents
