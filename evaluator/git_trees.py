@@ -165,7 +165,7 @@ def _revision(git: _Git, io: EvalIO, request: RepositoryRequest, repository: str
                 where=tree,
             )
             _remove_git_folders(tree)
-        else:
+        elif git.ask(["ls-tree", "--name-only", rev], repository):  # of an empty tree git makes what tarfile can't read
             archive = git.run(["archive", "--format=tar", rev], where=repository)
             unpack(BytesIO(archive), tree)
         store_path = io.add_path(request.name, tree)

@@ -149,6 +149,13 @@ def test_a_shallow_repository_has_no_count(run: Runner, sources: Path) -> None:
     assert evaluate_word(run, f"({tree} shallow = true; }}).rev") == git(sources / "src", "rev-parse", "main")
 
 
+def test_a_commit_may_have_no_files(run: Runner, scratch: Path) -> None:
+    (scratch / "empty").mkdir()
+    git(scratch / "empty", "init", "-q")
+    git(scratch / "empty", "commit", "-q", "--allow-empty", "-m", "nothing")
+    assert evaluate(run, f"builtins.attrNames (builtins.readDir (fetchGit {scratch}/empty).outPath)") == []
+
+
 def test_paths_with_dots_name_the_same_changed_tree(run: Runner, sources: Path, expects_warnings: object) -> None:
     (sources / "src/folder/file").write_text("dirty\n")
     plain, dotted = (f'(fetchGit "file://{sources}/{way}src").outPath' for way in ("", "./"))
