@@ -120,19 +120,6 @@ class MetadataForest:
             return None, bytes(trees.node_payload(record)), trees.node_size(record)
         return trees.node_payload(record), b"", 0
 
-    def blobs_after(self, inode: Inode, count: int) -> list[tuple[Inode, bytes, int]]:
-        """Return (inode, blob digest, size) of the next files that have a blob; looks at so many times four rows."""
-        cursor = self._snapshot().cursor(self._nodes)
-        blobs: list[tuple[Inode, bytes, int]] = []
-        if not cursor.set_range(KEY.pack(inode + 1)):
-            return blobs
-        for key, record in islice(cursor.iternext(), 4 * count):
-            if record[0] == trees.BLOB:
-                blobs.append((KEY.unpack(key)[0], bytes(trees.node_payload(record)), trees.node_size(record)))
-                if len(blobs) == count:
-                    break
-        return blobs
-
     def forget_directories(self) -> None:
         """Drop copies of directories."""
         self._recent.clear()

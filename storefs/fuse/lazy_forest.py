@@ -32,7 +32,6 @@ class LazyForest:
         self._lazy = lazy
         self.folder = base.folder
         self.blob_path = base.blob_path
-        self.blobs_after = base.blobs_after
         self.is_in_place = base.is_in_place
         self.end = base.end
         self.forget_directories = base.forget_directories

@@ -15,8 +15,6 @@ from __future__ import annotations
 
 import os
 
-from storefs.fuse.read_ahead import ReadAhead
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -80,11 +78,6 @@ if TYPE_CHECKING:
 
             Raises:
                 GoneError: there is no such file (any more).
-            """
-
-        def blobs_after(self, inode: Inode, count: int) -> list[tuple[Inode, bytes, int]]:
-            """Return (inode, blob digest, size) of the next files that have a blob, in the order of inodes; few, if the
-            next ones are small files.
             """
 
         def blob_path(self, digest: bytes) -> str:
@@ -157,7 +150,6 @@ class View:
 
     def __init__(self, forest: Forest, *, open_blobs: int = 512) -> None:
         self._forest = forest
-        self._ahead = ReadAhead(forest)
         self._open_blobs = open_blobs
         self._blobs: dict[Inode, OpenBlob] = {}
         self._held: dict[Inode, tuple[bytes, bytes | OpenBlob]] = {}
@@ -238,7 +230,6 @@ class View:
         if content is not None:
             return content, None
         self.blob_misses += 1
-        self._ahead.missed(inode)
         blob = _open_blob(forest, inode, digest, size)
         if len(self._blobs) >= self._open_blobs:
             # Half at once, the oldest: exact recency would cost every hit, a scan of many files evicts all anyway.
@@ -328,7 +319,6 @@ class View:
             "blob descriptor hits": self.blob_hits,
             "blob descriptor misses": self.blob_misses,
             "blob descriptors open": len(self._blobs),
-            "blobs read ahead": self._ahead.started,
             "collected files held": len(self._held),
             "collected directories": len(self._closed),
         }

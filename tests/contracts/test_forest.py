@@ -72,14 +72,6 @@ def mode_of(attributes: bytes | memoryview) -> int:
 
 
 class TestForest:
-    def test_lists_the_files_that_have_a_blob_behind_an_inode(self, planted: Planted) -> None:
-        forest = planted.forest
-        big = inode_of(forest.find_entry(inode_of(forest.find_path(planted.tree)), b"big"))
-        _, digest, size = forest.content(big)
-        assert forest.blobs_after(0, 10) == forest.blobs_after(big - 1, 1) == [(big, digest, size)]
-        assert forest.blobs_after(big, 10) == []
-        forest.end()
-
     def test_finds_paths_by_whole_name_only(self, planted: Planted) -> None:
         forest = planted.forest
         assert forest.find_path(planted.tree) is not None

@@ -125,11 +125,6 @@ class MemoryForest:
     def uses(self, inode: int) -> int:
         return 1
 
-    def blobs_after(self, inode: int, count: int) -> list[tuple[int, bytes, int]]:
-        following = sorted(each for each in self._nodes if each > inode)
-        blobs = [each for each in following if trees.node_kind(self._nodes[each]) == trees.BLOB][:count]
-        return [(each, *self.content(each)[1:]) for each in blobs]
-
     def blob_path(self, digest: bytes) -> str:
         return f"{self.folder}/{digest.hex()}"
 
