@@ -217,9 +217,9 @@ def prim_functionArgs(state, f):
 
 def prim_mapAttrs(state, f, attrs):
     """`mapAttrs f set`: the set of `f name value` for every attribute."""
-    out: dict = {}
     node: Node = delayed2(f)
     d: dict = force_attrs(attrs, "while evaluating the second argument passed to builtins.mapAttrs")
+    out: dict = dict(d)  # of the right size at once
     for k, v in d.items():
         out[k] = delay_call2(node, k, v)
     counters.sets += 1

@@ -68,6 +68,8 @@ def call_primop(p, args, pos):
             return f(p.state, args[0])
         if n == 2:
             return f(p.state, args[0], args[1])
+        if n == 3:
+            return f(p.state, args[0], args[1], args[2])
         return f(p.state, *args)
     except NixError as e:
         e.leave_builtin(pos, p.name)

@@ -609,13 +609,18 @@ class ListNode(Node):
         return out
 
 
+#: How many attributes a dict has room for at first.
+_SMALL = 5
+
+
 @cython.cclass
 class SetNode(Node):
     """What the two kinds of set expressions share: names in the order of the text, their nodes and positions.
 
     `from_outer[i]` tells that node i belongs to the other environment: for a recursive set the one outside of it, for a
     plain set the frame that holds what `inherit (from)` inherits from. `dynamic` has (name node, node, pos). `empty` is
-    the one value of `{ }`.
+    the one value of `{ }`. `shape` is a dict of the names, which a set that is made a second time begins with: copying
+    it is one piece of memory, and filling it never makes it grow.
     """
 
     names: list
@@ -628,6 +633,8 @@ class SetNode(Node):
     state: object
     table: dict
     empty: Attrs
+    shape: dict
+    evaluated: cython.bint
 
     def __init__(self, names, nodes, from_outer, where, froms, dynamic, pos, state):
         self.names = names
@@ -640,6 +647,8 @@ class SetNode(Node):
         self.state = state
         self.table = None
         self.empty = None
+        self.shape = None
+        self.evaluated = False
 
     @property
     def knows_names(self):
@@ -718,6 +727,13 @@ class AttrsNode(SetNode):
         d.positions = self
         counters.sets += 1
         counters.set_elements += n
+        if n > _SMALL:
+            if self.shape is not None:
+                PyDict_Update(d, self.shape)
+            elif self.evaluated:
+                self.shape = dict.fromkeys(self.names)
+            else:
+                self.evaluated = True
         if self.froms is None:
             for i in range(n):
                 cython.cast(dict, d)[self.names[i]] = member(self.nodes, i).delay(env)
