@@ -71,7 +71,9 @@ def test_a_closure_is_fetched_under_its_new_name(fetching: Fetching) -> None:
 
     _, said = fetching.evaluate(f'fromPath = {old}; toPath = "";', status=1)
     assert f"rewriting '{old}' to content-addressed form yielded '{new}'; please set" in said
-    _, said = fetching.evaluate(f"fromPath = {old}; toPath = {text[0]};", status=1, NIX_STATE_DIR="other")
+    _, said = fetching.evaluate(
+        f"fromPath = {old}; toPath = {text[0]};", status=1, NIX_STATE_DIR=f"{fetching.scratch}/other"
+    )
     assert f"yielded '{new}', while '{text[0]}' was expected" in said
 
 
@@ -85,7 +87,7 @@ def test_without_a_new_name_signatures_and_purity_count(fetching: Fetching, expe
     plain = fetching.run("nix-build", "--no-out-link", "-A", "plain").stdout.strip()
     new = fetching.run("verglas", "make-content-addressed", plain).stdout.split("'")[3]
     fetching.run("nix", "copy", "--to", fetching.uri, new)
-    assert fetching.evaluate(f"fromPath = {new};", NIX_STATE_DIR="other")[0] == new
+    assert fetching.evaluate(f"fromPath = {new};", NIX_STATE_DIR=f"{fetching.scratch}/other")[0] == new
 
 
 @pytest.mark.slow
