@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,7 +43,9 @@ def builders(request: pytest.FixtureRequest, bench: Workbench, scratch: Path) ->
             f"#!/bin/sh\nNIX_REMOTE=daemon NIX_STATE_DIR={scratch}/machine-state exec {OURS}/nix-store $@\n"
         )
         program.chmod(0o755)
-        with DaemonProcess(environ, "system-features = far\n"):
+        # Who is not trusted may not give a derivation to build.
+        user = pwd.getpwuid(os.getuid()).pw_name
+        with DaemonProcess(environ, f"system-features = far\ntrusted-users = {user}\n"):
             yield f"ssh://localhost?remote-program={program} x86_64-linux - 1 1 far"
         return
     if whose == "real Nix" and (reason := why_no_real_nix()):

@@ -162,8 +162,13 @@ def look_old(folder: Path) -> None:
 @pytest.mark.usefixtures("expects_warnings")  # of a search path that leads nowhere
 @pytest.mark.parametrize("seed", range(4))
 def test_an_answer_is_what_an_evaluation_gives(
-    scratch: Path, environ: dict[str, str], seed: int, pytestconfig: pytest.Config
+    scratch: Path,
+    environ: dict[str, str],
+    seed: int,
+    pytestconfig: pytest.Config,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("evaluator.result_cache.WORTH_IT", 0)
     random = Random() if pytestconfig.getoption("--deep") else Random(seed)
     folder = scratch / "home/.cache/verglas/results"
     hits = 0
