@@ -40,11 +40,10 @@ def enter_mount_namespace() -> None:
 
 
 def make_directory(path: str, scratch: str) -> None:
-    """Make sure that a directory exists in this mount namespace, without changing anything that is not the user's.
+    """Make sure that a directory exists in this mount namespace, without changing anything outside of it.
 
-    Where an ordinary user may make it, it is made. Elsewhere the nearest directory that exists is replaced by a copy
-    whose entries are bind mounts of the real ones: what is written into that one itself ends with the namespace. Call
-    it in a namespace entered by `enter_mount_namespace`.
+    Where it is missing and its parent can't be written to, the nearest directory that exists is replaced by a copy
+    whose entries are bind mounts of the real ones. Call it in a namespace entered by `enter_mount_namespace`.
 
     Args:
         path: absolute.
@@ -59,9 +58,6 @@ def make_directory(path: str, scratch: str) -> None:
     while not os.path.isdir(nearest):
         nearest = os.path.dirname(nearest)
     try:
-        if os.geteuid() != 0 and os.access(nearest, os.W_OK):
-            os.makedirs(path, exist_ok=True)
-            return
         folder = os.getcwd()
         if nearest == "/":
             _rebuild(nearest, scratch)
