@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from storefs.castore.blobs import BlobStore
     from storefs.formats.byte_reader import Buffer
-    from storefs.metadata.environment import Environment
+    from storefs.metadata.environment import Environment, Transaction
 
 
 class TreeEntry:
@@ -108,12 +108,7 @@ class TreeReader:
         result: list[tuple[TreeEntry, bytes | None]] = []
         with self._env.snapshot() as txn:
             for entry in entries:
-                node = None
-                if not entry.is_directory:
-                    node = txn.get(KEY.pack(entry.inode), db=self._env.nodes)
-                    if node is None:
-                        raise TreeDamagedError(f"the store database lacks the file number {entry.inode}")
-                result.append((entry, node))
+                result.append((entry, None if entry.is_directory else self._node_in(txn, entry.inode)))
         return result
 
     def _directory(self, inode: int) -> bytes:
@@ -126,7 +121,10 @@ class TreeReader:
     def node(self, inode: int) -> bytes:
         """The record of a file or link, see `trees`; raises TreeDamagedError where there is none."""
         with self._env.snapshot() as txn:
-            record = txn.get(KEY.pack(inode), db=self._env.nodes)
+            return self._node_in(txn, inode)
+
+    def _node_in(self, txn: Transaction, inode: int) -> bytes:
+        record = txn.get(KEY.pack(inode), db=self._env.nodes)
         if record is None:
             raise TreeDamagedError(f"the store database lacks the file number {inode}")
         return record
