@@ -65,7 +65,7 @@ class Tree:
     def __init__(self, root: Path, random: Random) -> None:
         self.root = root
         self.random = random
-        root.mkdir()
+        root.mkdir(parents=True)
         for _ in range(15):
             self.edit()
 
@@ -175,7 +175,8 @@ def test_an_answer_is_what_an_evaluation_gives(
 
     def ask_again(number: int) -> None:
         nonlocal hits
-        tree = Tree(scratch / f"tree{number}", random)
+        # Links lead up to two levels out of the tree. What is there is ours too: /tmp changes between two looks.
+        tree = Tree(scratch / f"around{number}/folder/tree", random)
         question = Question(tree, environ)
         for _ in range(12):
             variables = {**environ, "COLOUR": random.choice(("red", "red", "blue"))}
