@@ -26,7 +26,7 @@ from storefs.gc.temp_roots import CollectorLock, TempRootReader
 from storefs.metadata import path_infos
 from storefs.metadata.environment import DiskFullError
 from storefs.metadata.schema import KEY
-from storefs.metadata.tree_release import begin_release, continue_release, dying_roots
+from storefs.metadata.tree_release import begin_release, continue_release, dying_roots, dying_rows
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class Collector:
         self._temp_roots = TempRootReader(config.state_dir, store_dir)
         self._linked_roots = LinkedRoots(config.state_dir, store_dir)
         self._lock = CollectorLock(config.state_dir, exclusive=True)
-        self._held: set[int] = set()
+        self._told: set[bytes] = set()  # rows of dying trees that every mount has let go of
 
     def close(self) -> None:
         """Close the lock file."""
@@ -181,7 +181,7 @@ class Collector:
         with self._env.snapshot() as txn:
             dying = dying_roots(self._env, txn)
         if dying:
-            self._tell_mounts([name for name, _ in dying], [root for _, root in dying])
+            self._tell_mounts(dying)
         return freed + self._release_trees() + sweep_blobs(self._env, self._blobs)
 
     def _delete(
@@ -227,9 +227,16 @@ class Collector:
             result.bytes_freed += self.take_down(removed)
 
     def take_down(self, removed: Sequence[tuple[StorePath, int]]) -> int:
-        """Finish what a committed removal or replacement began: these trees are nobody's; returns the bytes freed."""
-        self._tell_mounts([path.base_name for path, _ in removed], [root for _, root in removed])
+        """Finish what a committed removal or replacement began: these trees are nobody's; returns the bytes freed.
+
+        Trees that others are taking down, and have perhaps not told the mounts of yet, stay.
+        """
+        self.announce(removed)
         return self._release_trees() + sweep_blobs(self._env, self._blobs)
+
+    def announce(self, removed: Sequence[tuple[StorePath, int]]) -> None:
+        """Let mounts forget paths of which a commit has removed these trees; they are taken down later."""
+        self._tell_mounts([(path.base_name, root) for path, root in removed])
 
     def _invalidate(self, batch: list[int], spare_linked: bool) -> list[tuple[StorePath, int]]:
         # Between this look at the temporary roots and the commit nobody can add one: see temp_roots.py.  The links come
@@ -294,13 +301,20 @@ class Collector:
         with self._env.snapshot() as txn:
             return [each for each in path_infos.referrer_ids(self._env, txn, path_id) if each in dead]
 
-    def _tell_mounts(self, names: list[str], roots: list[int]) -> None:
+    def _tell_mounts(self, removed: Sequence[tuple[str, int]]) -> None:
+        # Looked up before they are told: what is removed again meanwhile is news to them.
+        with self._env.snapshot() as txn:
+            rows = dying_rows(self._env, txn, removed)
         try:
-            self._forget(names, roots)
+            self._forget([name for name, _ in removed], [root for _, root in removed])
         except StoreError as error:
             # Their records stay, and with them the bytes that a stuck mount may be serving, until the next collection.
-            logs.warn(f"{error}; the contents of {len(roots)} removed paths are kept for now")
-            self._held.update(roots)
+            logs.warn(f"{error}; the contents of {len(removed)} removed paths are kept for now")
+            return
+        self._told.update(rows)
+
+    def _may_go(self, row: bytes, is_root: bool) -> bool:
+        return not is_root or row in self._told
 
     def _release_trees(self) -> int:
         freed = 0
@@ -308,7 +322,7 @@ class Collector:
         while True:
             try:
                 released = self._env.update(
-                    lambda txn, budget=budget: continue_release(self._env, txn, budget, self._held)  # type: ignore[misc]
+                    lambda txn, budget=budget: continue_release(self._env, txn, budget, self._may_go)  # type: ignore[misc]
                 )
             except DiskFullError:
                 if budget == 1:
@@ -317,6 +331,7 @@ class Collector:
                 continue
             freed += released.inline_bytes
             if not released.more:
+                self._told.clear()
                 return freed
 
     def _report_sharing(self) -> None:

@@ -14,7 +14,7 @@ from storefs.metadata.schema import DYING_KEY, KEY, NUMBER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container
+    from collections.abc import Callable, Iterable
 
     from storefs.metadata.environment import Environment, Transaction
 
@@ -40,17 +40,20 @@ def begin_release(env: Environment, txn: Transaction, root: int, base_name: str)
     txn.put(DYING_KEY.pack(root, serial), bytes(4) + base_name.encode("ascii"), db=env.dying)
 
 
-def continue_release(env: Environment, txn: Transaction, budget: int, held: Container[int] = ()) -> Released:
+def continue_release(
+    env: Environment, txn: Transaction, budget: int, may_go: Callable[[bytes, bool], bool]
+) -> Released:
     """Take down dying trees until about ``budget`` entries are gone.
 
-    ``held`` are roots that a mount still has in use: they, and what is beneath them, wait.
+    ``may_go`` is asked about rows of ``dying``, by their key and whether they are the root of a path rather than what is
+    left beneath one that was begun; where it says no they, and what is beneath them, wait.
     """
     result = Released()
     cursor = txn.cursor(env.dying)
     todo: list[bytes] = []
     if cursor.first():
-        for key, _ in cursor.iternext():
-            if DYING_KEY.unpack(key)[0] in held:
+        for key, value in cursor.iternext():
+            if not may_go(key, _is_root(value)):
                 continue
             todo.append(key)
             if len(todo) > budget:
@@ -82,8 +85,27 @@ def dying_roots(env: Environment, txn: Transaction) -> list[tuple[str, int]]:
     return [
         (value[4:].decode("ascii"), DYING_KEY.unpack(key)[0])
         for key, value in txn.cursor(env.dying).iternext()
-        if len(value) > 4
+        if _is_root(value)
     ]
+
+
+def dying_rows(env: Environment, txn: Transaction, removed: Iterable[tuple[str, int]]) -> list[bytes]:
+    """The keys of the rows by which the trees of removed paths, given as (base name, inode), are dying."""
+    found = []
+    cursor = txn.cursor(env.dying)
+    for name, root in removed:
+        key = KEY.pack(root)
+        if cursor.set_range(key):
+            for row_key, value in cursor.iternext():
+                if not row_key.startswith(key):
+                    break
+                if value[4:] == name.encode("ascii"):
+                    found.append(row_key)
+    return found
+
+
+def _is_root(value: bytes) -> bool:
+    return len(value) > 4
 
 
 def _release_one(

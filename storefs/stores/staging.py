@@ -16,6 +16,7 @@ from _thread import allocate_lock, start_new_thread
 from storefs.gc.sweep import sweep_blobs, unnamed
 from storefs.metadata.environment import DatabaseError, DiskFullError
 from storefs.metadata.residency import Residency
+from storefs.metadata.schema import DYING_KEY
 from storefs.metadata.tree_release import continue_release, give_up_staged
 from storefs.metadata.tree_writer import TreeWriter
 
@@ -100,14 +101,17 @@ class Staging:
         if not self._holders:
             return
         owner = os.path.basename(self._area().path).encode()
-        ours = _Others(self._inodes)
         try:
             self._env.update(lambda txn: give_up_staged(self._env, txn, owner.__eq__))
-            while self._env.update(lambda txn: continue_release(self._env, txn, _ENTRIES_AT_ONCE, ours)).more:
+            while self._env.update(lambda txn: continue_release(self._env, txn, _ENTRIES_AT_ONCE, self._is_ours)).more:
                 pass
             sweep_blobs(self._env, self._blobs)
         except (DatabaseError, DiskFullError):
             pass
+
+    def _is_ours(self, row: bytes, is_root: bool) -> bool:
+        inode = DYING_KEY.unpack(row)[0]
+        return any(inode in each for each in self._inodes)
 
 
 class _Batch:
@@ -181,16 +185,6 @@ class _Batch:
             self.inodes = writer.inodes
 
         return committed
-
-
-class _Others:
-    """Every inode that was not given out to this addition: what its clean-up leaves alone."""
-
-    def __init__(self, ours: list[range]) -> None:
-        self._ours = ours
-
-    def __contains__(self, inode: object) -> bool:
-        return not any(inode in each for each in self._ours)
 
 
 def _to_sync(env: Environment, area: IntakeArea, digests: list[bytes]) -> list[bytes]:

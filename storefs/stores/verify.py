@@ -160,13 +160,22 @@ def _other_referrers(store: LocalStore, path: StorePath) -> list[StorePath]:
 def _invalidate(store: LocalStore, path: StorePath) -> None:
     env = store.environment
 
-    def work(txn: Transaction) -> None:
+    def work(txn: Transaction) -> list[tuple[StorePath, int]]:
         record = path_infos.find(env, txn, path)
-        if record is not None:
-            path_infos.remove(env, txn, path, record)
-            begin_release(env, txn, record.root, path.base_name)
+        if record is None:
+            return []
+        path_infos.remove(env, txn, path, record)
+        begin_release(env, txn, record.root, path.base_name)
+        return [(path, record.root)]
 
-    env.update(work)
+    removed = env.update(work)
+    if not removed:
+        return
+    collector = store.collector()
+    try:
+        collector.announce(removed)
+    finally:
+        collector.close()
 
 
 def _check_contents(

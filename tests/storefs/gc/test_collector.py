@@ -15,6 +15,7 @@ from storefs.formats.store_path import StorePath
 from storefs.gc.collector import Collector, StillAliveError
 from storefs.gc.roots import add_indirect_root
 from storefs.gc.temp_roots import TempRoots
+from storefs.metadata.tree_release import dying_roots
 from storefs.stores.local import LocalStore
 from tests.store_invariants import check_invariants, check_nothing_is_left
 
@@ -303,6 +304,28 @@ def test_what_a_killed_collector_left_is_finished(local_store: LocalStore) -> No
     check_nothing_is_left(local_store)
     collector.close()
     again.close()
+
+
+def test_a_replacement_leaves_trees_alone_that_no_mount_was_told_of(local_store: LocalStore) -> None:
+    """Here it comes between the commit of a collector and its word to the mounts."""
+    mended, removed = (add(local_store, name, os.urandom(1000)) for name in ("mended", "removed"))
+    info = local_store.path_info(mended)
+    content = local_store.reader.read(local_store.root_inode(mended))
+    inode = local_store.root_inode(removed)
+    asked = []
+
+    def forget(base_names: object, roots: object) -> None:
+        with local_store.intake(repair=True) as intake:
+            intake.register([(intake.add_bytes(content), info)], replace=True)
+        asked.append(len(local_store.reader.read(inode)))
+
+    collector = Collector(local_store.config, local_store.directory, local_store.environment, local_store.blobs, forget)
+    collector.delete([removed])
+    collector.close()
+    assert asked == [1000]
+    check_invariants(local_store)
+    with local_store.environment.snapshot() as txn:
+        assert dying_roots(local_store.environment, txn) == []
 
 
 def test_large_directories_are_taken_down_in_steps(local_store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -297,3 +297,23 @@ def test_an_interrupted_check_ends_soon(environ: dict[str, str], local_store: Lo
         assert process.returncode in (0, 1)
         assert "Traceback" not in shown
     check_invariants(local_store)
+
+
+@pytest.mark.slow
+@pytest.mark.fuse
+@pytest.mark.root
+def test_mounts_forget_what_is_no_longer_valid(environ: dict[str, str], local_store: LocalStore) -> None:
+    path = add(local_store, "x", os.urandom(100_000))
+    shown = Path(local_store.directory.print(path))
+    subprocess.run([BIN / "verglas", "mount", "--background"], env=environ, check=True)
+    try:
+        assert shown.stat().st_size == 100_000
+        blob_file(local_store, path).unlink()
+        subprocess.run([BIN / "nix-store", "--verify"], env=environ, check=True, capture_output=True)
+        assert not shown.exists()
+    finally:
+        subprocess.run([BIN / "verglas", "umount"], env=environ, check=True)
+    collector = local_store.collector()
+    collector.collect()
+    collector.close()
+    check_nothing_is_left(local_store)
