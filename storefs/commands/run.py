@@ -22,6 +22,11 @@ Runs PROGRAM with the store mounted at its real path. Where it is not mounted th
 mount namespace of the program's own, which needs no root: nobody else sees it, and nothing is left when the last
 process in it has ended. The programs of ~/.nix-profile come first on its PATH. The exit status is the program's own;
 127 if there is no such program.
+
+A store directory that is missing is made if you may make it, and if it is not the root directory that has to be changed
+for it. Otherwise PROGRAM sees the nearest directory that exists, such as / where there is no /nix, as a read-only copy:
+its entries are the real ones, as they were at the start, and what is in them can be changed as ever; but nothing can be
+added beside them, or removed.
 """,
     examples=(("verglas run ls /nix/store", "list the store"), ("verglas run hello", "run a program of the profile")),
 )

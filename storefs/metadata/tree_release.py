@@ -45,8 +45,8 @@ def continue_release(
 ) -> Released:
     """Take down dying trees until about ``budget`` entries are gone.
 
-    ``may_go`` is asked about rows of ``dying``, by their key and whether they are the root of a path rather than what is
-    left beneath one that was begun; where it says no they, and what is beneath them, wait.
+    ``may_go`` is asked about rows of ``dying``, by their key and whether they are the root of a path rather than what
+    is left beneath one that was begun; where it says no they, and what is beneath them, wait.
     """
     result = Released()
     cursor = txn.cursor(env.dying)

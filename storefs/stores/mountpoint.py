@@ -7,8 +7,8 @@ one. The rules:
 - A living mount of this state directory is used, the one at the store directory itself first.
 - Root mounts on the store directory, unless something that is not ours lies there (another Nix's store): then on
   `<verglas_dir>/mnt`.
-- An ordinary user to whom the store directory belongs mounts there too, through fusermount3: results can then be used
-  in any shell.
+- An ordinary user to whom the store directory belongs, or who can make it, mounts there too, through fusermount3:
+  results can then be used in any shell.
 - Everybody else enters a user and mount namespace, in which the store is mounted at its real path, and the mount ends
   with the last process of the namespace.
 """
@@ -75,7 +75,7 @@ def mount_for_everybody(config: Config) -> str | None:
     if os.geteuid() == 0:
         return _mount_for_all(config)
     target = config.physical_store_dir
-    if _is_own(target, config.verglas_dir, make=bool(config.root)) and may_be_covered(target, config.verglas_dir):
+    if _is_own(target, config.verglas_dir) and may_be_covered(target, config.verglas_dir):
         try:
             _start(config, ["--if-needed", target])
         except MountFailedError:
@@ -97,8 +97,9 @@ def enter_store(config: Config) -> None:
     """Make the store visible at its logical path, `config.store_dir`, to this process and its children.
 
     Does nothing where it is visible there already. Otherwise enters a mount namespace (for which the process must have
-    one thread) and mounts the store there; what is at that path outside is not touched, and the mount, with the
-    process that serves it, ends with the last process of the namespace. A dead mount of this store that is found there
+    one thread) and mounts the store there; what is at that path outside is not touched (`namespace.make_directory` says
+    what becomes of a missing one), and the mount, with the process that serves it, ends with the last process of the
+    namespace. A dead mount of this store that is found there
     is mounted again for everybody, if this user may.
 
     Raises:
@@ -146,18 +147,17 @@ def _mount_for_all(config: Config) -> str:
     return target
 
 
-def _is_own(directory: str, verglas_dir: str, *, make: bool) -> bool:
-    """Whether a directory is there and belongs to this user, which is what fusermount3 wants of a mount point.
+def _is_own(directory: str, verglas_dir: str) -> bool:
+    """Whether a directory belongs to this user, which is what fusermount3 wants of a mount point.
 
-    With `make` it is made if it can be: that of a chroot store is always its owner's. A dead mount shows nothing of
-    what it is on; if this user has mounted it, that was his own.
+    It is made where it is missing and he may, so that the first command does what later ones do. A dead mount shows
+    nothing of what it is on; if this user has mounted it, that was his own.
     """
     mount = mount_at(directory)
     if mount is not None and mount.source == source_of(verglas_dir):
         return f"user_id={os.geteuid()}" in mount.super_options.split(",")
     try:
-        if make:
-            os.makedirs(directory, exist_ok=True)
+        os.makedirs(directory, exist_ok=True)
         return os.stat(directory).st_uid == os.geteuid()
     except OSError:
         return False

@@ -16,6 +16,7 @@ from storefs.errors import EnvironmentUnfitError, SystemRefusedError
 from storefs.stores import mount_syscalls as syscalls
 
 _LEAVING_SECONDS = 0.5
+_COPY_FLAGS = syscalls.MS_NOSUID | syscalls.MS_NODEV
 
 
 class NoNamespaceError(EnvironmentUnfitError):
@@ -40,10 +41,13 @@ def enter_mount_namespace() -> None:
 
 
 def make_directory(path: str, scratch: str) -> None:
-    """Make sure that a directory exists in this mount namespace, without changing anything outside of it.
+    """Make sure that a directory can be seen in this mount namespace, and lose nothing that is written beside it.
 
-    Where it is missing and its parent can't be written to, the nearest directory that exists is replaced by a copy
-    whose entries are bind mounts of the real ones. Call it in a namespace entered by `enter_mount_namespace`.
+    Where this user may, it is made: he sees his real folders. Not in the root directory, which a command that only
+    shows something leaves as it is, and not where he may not: there, the nearest directory that exists is replaced by a
+    read-only copy whose entries are bind mounts of the real ones. What is beneath an entry is the real thing; nothing
+    can be added to the copy itself, for it ends with the namespace. Call it in a namespace entered by
+    `enter_mount_namespace`.
 
     Args:
         path: absolute.
@@ -58,17 +62,33 @@ def make_directory(path: str, scratch: str) -> None:
     while not os.path.isdir(nearest):
         nearest = os.path.dirname(nearest)
     try:
-        folder = os.getcwd()
-        if nearest == "/":
-            _rebuild(nearest, scratch)
-            # The new root is put over the old one, which is then taken away beneath it: no directory is needed for it.
-            syscalls.pivot_root_onto(scratch)
-        else:
-            _rebuild(nearest, nearest)
-        os.chdir(folder)  # the same directory, by the mounts that are visible now
-        os.makedirs(path)
+        if nearest == "/" or not _make(path):
+            _make_in_copy(path, nearest, scratch)
     except OSError as error:
         raise SystemRefusedError(f"making '{path}' in a namespace", error) from error
+
+
+def _make(path: str) -> bool:
+    """Make a directory with those above it; False if this user may not. Raises OSError."""
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        if error.errno not in {errno.EACCES, errno.EPERM, errno.EROFS}:
+            raise
+        return False
+    return True
+
+
+def _make_in_copy(path: str, folder: str, scratch: str) -> None:
+    here = os.getcwd()
+    built = scratch if folder == "/" else folder
+    _rebuild(folder, built)
+    if folder == "/":
+        # The new root is put over the old one, which is then taken away beneath it: no directory is needed for it.
+        syscalls.pivot_root_onto(scratch)
+    os.chdir(here)  # the same directory, by the mounts that are visible now
+    os.makedirs(path)
+    syscalls.mount("", folder, "", syscalls.MS_REMOUNT | syscalls.MS_RDONLY | _COPY_FLAGS)
 
 
 def _enter_user_namespace() -> None:
@@ -102,11 +122,11 @@ def _unshare_alone(flags: int) -> None:
 
 
 def _rebuild(source: str, target: str) -> None:
-    """Mount an empty directory on `target` and show in it what is in `source`."""
+    """Mount an empty directory on `target` and show in it what is in `source` now."""
     real = os.open(source, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         listing = os.listdir(f"/proc/self/fd/{real}")
-        syscalls.mount("tmpfs", target, "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, "mode=755")
+        syscalls.mount("tmpfs", target, "tmpfs", _COPY_FLAGS, "mode=755")
         for name in listing:
             _show(f"/proc/self/fd/{real}/{name}", f"{target}/{name}")
     finally:

@@ -178,12 +178,31 @@ class TestUser:
         done = as_user("sh", "-c", script, environ=environ, scratch=scratch)
         assert done.stdout.split() == [str(own), "hello", "True", "hello"] * 2, done.stdout + done.stderr
 
+    def test_makes_a_store_directory_that_is_missing_for_the_first_command_as_for_later_ones(
+        self, user_store: MountedStore, scratch: Path, hello: str
+    ) -> None:
+        if not Path("/usr/bin/fusermount3").exists():
+            pytest.skip("no fusermount3")
+        own = scratch / "below" / "own"
+        script = f"""
+            {sys.executable} -c '{ENSURE}' {hello}
+            cat {own}/{hello}
+            {sys.executable} -c '{ENSURE}' {hello}
+            {BIN / "verglas"} mount --status | grep -c '^  pid '
+            {BIN / "verglas"} umount {own}
+        """
+        environ = user_store.environ | {"NIX_STORE_DIR": str(own)}
+        done = as_user("sh", "-c", script, environ=environ, scratch=scratch)
+        shown = [str(own), "hello", "True"]
+        assert done.stdout.split() == [*shown, "hello", *shown, "1"], done.stdout + done.stderr
+
     def test_waits_for_threads_that_are_about_to_be_gone(
         self, user_store: MountedStore, scratch: Path, hello: str
     ) -> None:
         code = f"import threading, time\nthreading.Thread(target=time.sleep, args=[0.1]).start()\n{ENSURE}"
-        done = as_user(sys.executable, "-c", code, hello, environ=user_store.environ, scratch=scratch)
-        assert done.stdout == f"{user_store.root} hello True\n", done.stderr
+        environ = user_store.environ | {"NIX_STORE_DIR": "/not-there/store"}
+        done = as_user(sys.executable, "-c", code, hello, environ=environ, scratch=scratch)
+        assert done.stdout == "/not-there/store hello True\n", done.stderr
 
     def test_mounts_over_what_the_user_may_not_change(
         self, user_store: MountedStore, scratch: Path, hello: str
@@ -193,6 +212,21 @@ class TestUser:
         done = as_user(BIN / "verglas", "run", "sh", "-c", script, environ=environ, scratch=scratch)
         assert done.stdout.split() == ["hello", str(USER), "4"], done.stdout + done.stderr
         assert not Path("/usr/share/verglas-test").exists()
+
+    @pytest.mark.parametrize("folder", ["/", "/usr/share/"])
+    def test_nothing_can_be_written_into_a_folder_that_is_shown_as_a_copy(
+        self, user_store: MountedStore, scratch: Path, hello: str, folder: str
+    ) -> None:
+        """It would be gone at the end; beneath what is in it everything is as it was."""
+        environ = user_store.environ | {"NIX_STORE_DIR": f"{folder}not-there/store"}
+        script = (
+            f"cat {folder}not-there/store/{hello}; echo kept > {scratch}/kept; touch {folder}new || mkdir {folder}new"
+        )
+        done = as_user(BIN / "verglas", "run", "sh", "-c", script, environ=environ, scratch=scratch)
+        assert done.stdout == "hello\n"
+        assert done.stderr.count("Read-only file system") == 2, done.stderr
+        assert done.returncode == 1
+        assert (scratch / "kept").read_text() == "kept\n"
 
     def test_mounts_over_what_is_dead_and_not_his_own(
         self, user_store: MountedStore, scratch: Path, hello: str
@@ -248,9 +282,8 @@ class TestUser:
         # A process with threads can't enter a user namespace.
         code = f"import threading; threading.Thread(target=threading.Event().wait, daemon=True).start()\n{ENSURE}"
         code += "import subprocess; subprocess.run([sys.argv[2], 'umount'], check=True)\n"
-        done = as_user(
-            sys.executable, "-c", code, hello, str(BIN / "verglas"), environ=user_store.environ, scratch=scratch
-        )
+        environ = user_store.environ | {"NIX_STORE_DIR": "/not-there/store"}
+        done = as_user(sys.executable, "-c", code, hello, str(BIN / "verglas"), environ=environ, scratch=scratch)
         assert done.stdout == f"{user_store.verglas_dir}/mnt hello True\n", done.stderr
 
     @pytest.mark.parametrize("transport", ["kernel", "pyfuse3"])
@@ -327,6 +360,26 @@ class TestRun:
     def test_a_shell(self, store: MountedStore, hello: str) -> None:
         store.environ["SHELL"] = "/bin/sh"
         assert store.verglas("shell", "--", "-c", f"cat {store.root}/{hello}") == "hello\n"
+
+    @pytest.mark.parametrize("user", [True, False], ids=["user", "root"])
+    def test_what_is_written_beside_a_store_directory_that_is_missing_is_kept(
+        self, user_store: MountedStore, scratch: Path, hello: str, user: bool
+    ) -> None:
+        home = scratch / "home"
+        home.mkdir()
+        os.chown(home, USER, USER)
+        environ = user_store.environ | {"NIX_STORE_DIR": f"{home}/nix/store"}
+        begin = as_user if user else run_with_device
+        become = () if user else ('exec "$@"',)
+        for name in ("first", "second"):
+            script = (
+                f"cat {home}/nix/store/{hello}; echo {name} > {home}/{name}; echo {name} > {home}/nix/{name}; exit 7"
+            )
+            command = (*become, BIN / "verglas", "run", "sh", "-c", script)
+            done = begin(*command, environ=environ, scratch=scratch)
+            assert (done.returncode, done.stdout) == (7, "hello\n"), done.stderr
+            assert [(home / where / name).read_text() for where in (".", "nix")] == [f"{name}\n"] * 2
+            assert os.listdir(home / "nix" / "store") == [], "it is shown in the namespace only"
 
     def test_the_working_directory_stays(self, user_store: MountedStore, scratch: Path) -> None:
         environ = user_store.environ | {"NIX_STORE_DIR": "/not-there/store"}
