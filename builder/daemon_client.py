@@ -8,10 +8,9 @@ from __future__ import annotations
 import time
 
 from builder.progress import BUILD_LOG_LINE, POST_BUILD_LOG_LINE
-from storefs import logs
 from storefs.api import BuildMode, BuildResult, BuildStatus, CpuTime
-from storefs.protocol.connection import Events
 from storefs.protocol.worker_values import RemoteError
+from storefs.stores.remote_connection import ShownLines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,16 +33,12 @@ _DONE = {
 _EXIT_CODES = {BuildStatus.TIMED_OUT: 101, BuildStatus.NOT_DETERMINISTIC: 104}
 
 
-class ShownEvents(Events):
+class ShownEvents(ShownLines):
     """Passes on what a daemon tells to the progress display of this process."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._activities: dict[int, Activity] = {}
-
-    def line(self, text: str) -> None:
-        """See `Events`."""
-        logs.sink.emit(text)
 
     def start(  # noqa: D102
         self, activity: int, level: int, kind: int, text: str, fields: list[int | str], parent: int

@@ -76,7 +76,7 @@ class Progress:
                     "fields": list(fields),
                 }
             )
-        else:
+        elif text:  # a daemon has some without, as Nix's own logger knows
             logs.log(level, f"{text}...")
         return activity
 

@@ -115,15 +115,7 @@ class _ServeMachine:
         return self._store.nar(path)
 
     def build(self, path: StorePath, derivation: Derivation) -> RemoteResult:
-        config = self._config
-        result = self._store.build_derivation(
-            path,
-            derivation,
-            silence=config.integer("max-silent-time"),
-            duration=config.integer("timeout"),
-            output=config.integer("max-build-log-size"),
-            keep_failed=config.boolean("keep-failed"),
-        )
+        result = self._store.build_derivation(path, derivation, self._config)
         return RemoteResult(BuildStatus(result.status), result.message, result.outputs)
 
     def abort(self) -> None:
@@ -156,16 +148,18 @@ class _WorkerMachine:
         program = [master.parameters.get("remote-program", "nix-daemon"), "--stdio"]
         if "remote-store" in master.parameters:
             program += ["--store", master.parameters["remote-store"]]
+        # Nix tells nothing. Who limits a build means the one there, too; the message has other settings beside that.
         options = ClientOptions(
             keep_failed=config.boolean("keep-failed"),
             max_silent_time=config.integer("max-silent-time"),
             overrides={"timeout": str(config.integer("timeout"))},
         )
+        limited = options.keep_failed or options.max_silent_time or config.integer("timeout")
         self._store: RemoteStore = RemoteStore(
             machine.uri,
             StoreDir(config.store_dir),
             lambda: master.connect(program, on_data),
-            options,
+            options if limited else None,
             LogLines(),
         )
         self._store.valid_paths([])  # connects, so that a machine that can't be reached is known as one

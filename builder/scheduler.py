@@ -72,8 +72,7 @@ class Run:
         self._cancellation = cancellation
         self._keep_going = config.boolean("keep-going")
         self._fallback = config.boolean("fallback")
-        jobs = config.integer("max-jobs")
-        self._slots = config.integer("cores") if jobs < 0 else jobs
+        self._slots = config.max_jobs
         self._floating_allowed = has_feature(config, CA_DERIVATIONS)
         self._graph = GoalGraph(machine.store, fetcher, machine.evaluated, floating_allowed=self._floating_allowed)
         self._reports: SimpleQueue[_Report] = SimpleQueue()

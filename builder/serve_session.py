@@ -256,6 +256,6 @@ def serve_stdio(config: Config, store: LocalStore | RemoteStore, *, may_write: b
     if isinstance(store, LocalStore):
         served: ServedStore = OwnStore(store, hangup_fd=0)
     else:
-        served = DaemonsStore(store, lambda options: open_remote_store(config, options))
+        served = DaemonsStore(store, open_remote_store)
     ServeSession(config, served, reader, send, may_write=may_write).run()
     return 0

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from storefs.formats.nar import NarStream
     from storefs.formats.path_info import PathInfo
     from storefs.formats.store_path import StorePath
-    from storefs.protocol.worker_values import ClientOptions
     from storefs.stores.local import LocalStore
     from storefs.stores.remote import RemoteStore
 else:
@@ -104,10 +103,10 @@ class DaemonsStore:
 
     Args:
         store: asks the daemon.
-        connected: opens another store that asks it, with settings for what it is going to do.
+        connected: opens another store that asks it and tells it settings for what it is going to do.
     """
 
-    def __init__(self, store: RemoteStore, connected: Callable[[ClientOptions], RemoteStore]) -> None:
+    def __init__(self, store: RemoteStore, connected: Callable[[Config], RemoteStore]) -> None:
         self.store = store
         self._connected = connected
 
@@ -124,25 +123,11 @@ class DaemonsStore:
         self.store.valid_paths(paths, substitute=True)
 
     def build(self, config: Config, targets: Sequence[DerivedPath]) -> Sequence[BuildResult]:  # noqa: D102
-        with self._told(config) as store, open_builder_now(config, store, _Silent()) as builder:
+        with closing(self._connected(config)) as store, open_builder_now(config, store, _Silent()) as builder:
             return builder.build_now(targets, BuildMode.NORMAL)
 
     def build_derivation(self, config: Config, path: StorePath, derivation: Derivation) -> BuildResult:  # noqa: D102
-        with self._told(config) as store, open_builder_now(config, store, _Silent()):
+        with closing(self._connected(config)) as store, open_builder_now(config, store, _Silent()):
             wire = store.build_derivation(path, derivation)
         times = (wire.start_time, wire.stop_time)
         return BuildResult(DerivedPath(path, ()), BuildStatus(wire.status), wire.outputs, wire.message, 0, *times)
-
-    def _told(self, config: Config) -> closing[RemoteStore]:
-        from storefs.protocol.worker_values import ClientOptions  # noqa: PLC0415  only who builds behind a daemon
-
-        numbers = ("timeout", "max-build-log-size", "repeat")
-        options = ClientOptions(
-            keep_failed=config.boolean("keep-failed"),
-            max_silent_time=config.integer("max-silent-time"),
-            overrides={
-                **{name: str(config.integer(name)) for name in numbers},
-                "enforce-determinism": "true" if config.boolean("enforce-determinism") else "false",
-            },
-        )
-        return closing(self._connected(options))

@@ -172,7 +172,7 @@ def _build_logs(program: str, invocation: Invocation) -> bool:
 
 def _verbosity(invocation: Invocation) -> int:
     if invocation.flag("--debug"):
-        return logs.VOMIT
+        return logs.DEBUG
     return max(0, min(logs.VOMIT, logs.INFO + invocation.count("--verbose") - invocation.count("--quiet")))
 
 

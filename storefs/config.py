@@ -38,6 +38,7 @@ class Config:
     __slots__ = (
         "_environ",
         "_overrides",
+        "_own",
         "conf_dir",
         "log_dir",
         "physical_store_dir",
@@ -52,6 +53,7 @@ class Config:
         self._environ = environ
         self.values = values
         self._overrides: dict[str, str] = {}
+        self._own: set[str] = set()
         self.store_dir = _directory(environ, ("NIX_STORE_DIR", "NIX_STORE"), DEFAULT_STORE_DIR)
         self.conf_dir = _directory(environ, ("NIX_CONF_DIR",), DEFAULT_CONF_DIR)
         self.root, self.store_uri, parameters = _split_store_uri(store_uri)
@@ -91,6 +93,12 @@ class Config:
         fallback = {"config": ".config", "data": ".local/share", "state": ".local/state", "cache": ".cache"}[kind]
         return self._environ.get(f"XDG_{kind.upper()}_HOME") or f"{self.home}/{fallback}"
 
+    @property
+    def max_jobs(self) -> int:
+        """How many builds may run at once: the setting, or for 'auto' one on each processor."""
+        jobs = self.integer("max-jobs")
+        return len(os.sched_getaffinity(0)) if jobs < 0 else jobs
+
     def boolean(self, name: str) -> bool:
         """Return a setting that is true or false."""
         value = self.setting(name)
@@ -126,8 +134,12 @@ class Config:
         return value
 
     def overrides(self) -> dict[str, str]:
-        """Return what the command line set, as text: what a client passes on to a daemon."""
+        """Return what the command line set, as text."""
         return dict(self._overrides)
+
+    def own_settings(self) -> dict[str, Value]:
+        """Return what the user set, in files of his own, in NIX_CONFIG or on the command line: not the machine's."""
+        return {name: self.values[name] for name in self._own}
 
     def with_settings(self, pairs: Iterable[tuple[str, str]]) -> Config:
         """Return a copy in which the (name, value) pairs hold as if given with `--option`."""
@@ -136,6 +148,7 @@ class Config:
             setattr(other, slot, getattr(self, slot))
         other.values = dict(self.values)
         other._overrides = dict(self._overrides)
+        other._own = set(self._own)
         for name, value in pairs:
             other._set(name, value, "the command line")
             other._overrides[name] = value
@@ -153,11 +166,13 @@ class Config:
             base = canonical_name(name.removeprefix("extra-"))
             if base is not None and kind_of(base) is tuple:
                 self.values[base] = self.words(base) + tuple(text.split())
+                self._own.add(base)
                 return
         if known is None:
             warn(f"unknown setting '{name}' in {origin}")
             return
         self.values[known] = parse_value(known, text)
+        self._own.add(known)
 
     def _late_default(self, name: str) -> Value:
         if name == "build-users-group":
@@ -223,6 +238,7 @@ def load_config(
     options = list(options)
     config = Config(environ, {}, store_uri or environ.get("NIX_REMOTE") or dict(options).get("store") or "auto")
     _read_file(config, f"{config.conf_dir}/nix.conf", required=False)
+    config._own.clear()
     for path in user_files(config):
         _read_file(config, path, required=False)
     for name, value in parse_lines(environ.get("NIX_CONFIG", ""), "NIX_CONFIG"):

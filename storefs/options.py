@@ -120,10 +120,18 @@ COMMON = (
     Option("--fallback", help="build what could not be downloaded"),
     Option("--show-trace", help="show where an evaluation error came from"),
     Option("--refresh", help="look again at what was downloaded before"),
+    Option("--offline", help="download nothing, and take what was downloaded before for current"),
 )
 
 # How many seconds answers are remembered; `--refresh` says none.
 _REMEMBERING = ("tarball-ttl", "narinfo-cache-negative-ttl", "narinfo-cache-positive-ttl")
+# What `--offline` means, in settings; the seconds are as many as there can be.
+_OFFLINE = (
+    ("substitute", "false"),
+    ("tarball-ttl", "4294967295"),
+    ("download-attempts", "1"),
+    ("connect-timeout", "1"),
+)
 
 # Common options that are settings by another name.
 _SETTING_OF = {
@@ -237,6 +245,8 @@ def _note(invocation: Invocation, option: Option, taken: tuple[str, ...]) -> Non
         invocation.settings.append((taken[0], taken[1]))
     elif option.name == "--refresh" and option in COMMON:
         invocation.settings += [(name, "0") for name in _REMEMBERING]
+    elif option.name == "--offline" and option in COMMON:
+        invocation.settings += _OFFLINE
     elif option.name in _SETTING_OF and option in COMMON:
         invocation.settings.append((_SETTING_OF[option.name], taken[0] if taken else "true"))
 

@@ -14,7 +14,6 @@ from storefs.stores.local import LocalStore
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from storefs.config import Config
-    from storefs.protocol.worker_values import ClientOptions
     from storefs.stores.remote import RemoteStore
 
 
@@ -30,28 +29,32 @@ def open_store(config: Config) -> LocalStore | RemoteStore:
     return open_remote_store(config)
 
 
-def open_remote_store(config: Config, options: ClientOptions | None = None) -> RemoteStore:
-    """The same where the store is a daemon's; ``options`` are told to it first."""
+def open_remote_store(config: Config) -> RemoteStore:
+    """The same where the store is a daemon's."""
     uri = config.store_uri or "auto"
     if uri in ("auto", "daemon") or uri.startswith("unix://"):
-        return open_daemon(config, options)
+        return open_daemon(config)
     if uri.startswith("ssh-ng://"):
-        return _open_remote(config, uri, options)
+        return _open_remote(config, uri)
     raise UsageError(
         f"can't work in the store '{uri}'; name a directory, 'local', 'daemon', 'unix://PATH' or 'ssh-ng://HOST'"
     )
 
 
-def _open_remote(config: Config, uri: str, options: ClientOptions | None) -> RemoteStore:
-    """The store behind the daemon of another machine; `remote-program` and `remote-store` are as in Nix."""
+def _open_remote(config: Config, uri: str) -> RemoteStore:
+    """The store behind the daemon of another machine; `remote-program` and `remote-store` are as in Nix.
+
+    That machine's own settings hold: how many processors it has and which caches it can reach is not known here.
+    """
     from storefs.stores.remote import RemoteStore  # noqa: PLC0415
+    from storefs.stores.remote_connection import ShownLines  # noqa: PLC0415
     from storefs.stores.ssh import SshMaster  # noqa: PLC0415
 
     master = SshMaster(config, uri)
     program = [master.parameters.get("remote-program", "nix-daemon"), "--stdio"]
     if "remote-store" in master.parameters:
         program += ["--store", master.parameters["remote-store"]]
-    return RemoteStore(master.uri, StoreDir(config.store_dir), lambda: master.connect(program), options)
+    return RemoteStore(master.uri, StoreDir(config.store_dir), lambda: master.connect(program), events=ShownLines())
 
 
 def open_local_store(config: Config, *, collecting: bool = False) -> LocalStore:
@@ -59,13 +62,17 @@ def open_local_store(config: Config, *, collecting: bool = False) -> LocalStore:
     return LocalStore(config, collecting=collecting)
 
 
-def open_daemon(config: Config, options: ClientOptions | None = None) -> RemoteStore:
-    """The store behind the daemon's socket; connects when it is first asked something."""
+def open_daemon(config: Config) -> RemoteStore:
+    """The store behind the daemon's socket, with the user's settings; connects when it is first asked something."""
+    from storefs.stores.client_options import client_options  # noqa: PLC0415  as the next one
     from storefs.stores.remote import RemoteStore  # noqa: PLC0415  a local query must not pay for it
-    from storefs.stores.remote_connection import connect_unix  # noqa: PLC0415
+    from storefs.stores.remote_connection import ShownLines, connect_unix  # noqa: PLC0415
 
-    path = config.store_uri.removeprefix("unix://") if config.store_uri.startswith("unix://") else socket_path(config)
-    return RemoteStore("daemon", StoreDir(config.store_dir), lambda: connect_unix(path), options)
+    uri, path = "daemon", socket_path(config)
+    if config.store_uri.startswith("unix://"):
+        uri, path = config.store_uri, config.store_uri.removeprefix("unix://")
+    options = client_options(config)
+    return RemoteStore(uri, StoreDir(config.store_dir), lambda: connect_unix(path), options, ShownLines())
 
 
 def socket_path(config: Config) -> str:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import _socket
 import os
 
+from storefs import logs
 from storefs.errors import StoreError
-from storefs.protocol.connection import ClientConnection
+from storefs.protocol.connection import ClientConnection, Events
 from storefs.protocol.wire import Reader, Writer
 from storefs.protocol.worker_ops import SET_OPTIONS
 from storefs.protocol.worker_values import RemoteError, write_options, write_path_info
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from storefs.formats.path_info import PathInfo
     from storefs.formats.store_path import StoreDir
-    from storefs.protocol.connection import Events
     from storefs.protocol.worker_values import ClientOptions
 
     # What arrives, a function that sends, and one that closes.
@@ -32,6 +32,14 @@ _LONGEST_SOCKET_NAME = 107  # bytes: sun_path without its NUL, unix(7)
 
 class DaemonUnreachableError(StoreError):
     """Nobody answers where the daemon should be."""
+
+
+class ShownLines(Events):
+    """Shows the lines that a daemon says: warnings most of all."""
+
+    def line(self, text: str) -> None:
+        """See `Events`. What is worth saying has been decided by the daemon, which knows our verbosity."""
+        logs.log(logs.ERROR, text)
 
 
 def connect_unix(path: str) -> Channel:

@@ -26,6 +26,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from storefs.config import Config
     from storefs.formats.derivation import Derivation
     from storefs.formats.store_path import StoreDir, StorePath
     from storefs.stores.ssh import Channel
@@ -144,20 +145,18 @@ class ServeStore:
         if self._reader.number() != 1:
             raise StoreError(f"failed to add path '{self.directory.print(info.path)}' to remote host '{self.uri}'")
 
-    def build_derivation(
-        self, path: StorePath, derivation: Derivation, *, silence: int, duration: int, output: int, keep_failed: bool
-    ) -> WireBuildResult:
-        """Build a derivation whose inputs are valid there; the limits are those of nix.conf."""
+    def build_derivation(self, path: StorePath, derivation: Derivation, config: Config) -> WireBuildResult:
+        """Build a derivation whose inputs are valid there, with the limits of `config`."""
         writer = self._writer
         writer.number(_BUILD_DERIVATION).string(self.directory.print(path))
         write_basic_derivation(writer, derivation, self.directory)
-        writer.number(silence).number(duration)
+        writer.number(config.integer("max-silent-time")).number(config.integer("timeout"))
         if self._minor >= 2:
-            writer.number(output)
+            writer.number(config.integer("max-build-log-size"))
         if self._minor >= 3:
-            writer.number(0).boolean(False)
+            writer.number(config.integer("repeat")).boolean(config.boolean("enforce-determinism"))
         if self._minor >= 7:
-            writer.boolean(keep_failed)
+            writer.boolean(config.boolean("keep-failed"))
         self._flush()
         reader = self._reader
         result = WireBuildResult(reader.number(), reader.string())
