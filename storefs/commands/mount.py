@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
+from storefs import logs
 from storefs.errors import SystemRefusedError, UsageError
 from storefs.options import Command, Option
 
@@ -12,6 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from storefs.fuse.manner import Manner
     from storefs.options import Invocation
 
 COMMAND = Command(
@@ -46,6 +48,9 @@ fetched in the background, and registered. A substituter that can't be reached g
 
 The process serves until the store is unmounted and no program uses it. When it is killed, the mount is dead: reading
 gives an error, and the next command that needs the store repairs it. SIGUSR1 makes it log its stacks and counters.
+
+A mount that is repaired or replaced is served as it was before, with the same options and with the settings that its
+command line gave (`--option`), if no way to serve it is named: `--transport auto` goes back to the default.
 """,
     examples=(
         ("verglas mount --background", "mount the store on /nix/store"),
@@ -55,6 +60,7 @@ gives an error, and the next command that needs the store repairs it. SIGUSR1 ma
     ),
 )
 
+_MANNER = ("--transport", "--passthrough", "--lazy")
 _DEAD = "dead: its process has ended, or its state was replaced; the next command that needs the store mounts it again"
 
 
@@ -67,6 +73,7 @@ def run(invocation: Invocation) -> int:
         raise UsageError("verglas mount takes one directory at most")
     target = os.path.realpath(invocation.operands[0] if invocation.operands else config.physical_store_dir)
     from storefs.durable import replace_file
+    from storefs.fuse.manner import recall
     from storefs.fuse.mount import TRANSPORTS, MountOptions, mount_and_serve, serve_descriptor
 
     transport = invocation.value("--transport") or "auto"
@@ -77,26 +84,28 @@ def run(invocation: Invocation) -> int:
     units = invocation.value("--install-units")
     if units is not None:
         return _install_units(invocation, target, units)
-    options = MountOptions(
-        transport=transport,
-        passthrough=invocation.flag("--passthrough"),
-        replace=invocation.flag("--replace"),
-        if_needed=invocation.flag("--if-needed"),
-    )
     if not invocation.operands:
         _spare_what_is_there(target, config.verglas_dir)
-    lazy = invocation.flag("--lazy")
     descriptor = invocation.value("--serve-descriptor")
-    pid_file = invocation.value("--pid-file")
+    before = None
+    if descriptor is None and not any(map(invocation.flag, _MANNER)):
+        before = recall(config.verglas_dir, target)
+    manner = _manner(invocation, before)
+    given = config.overrides()
+    config = config.with_settings(pair for pair in manner.settings.items() if pair[0] not in given)
+    options = MountOptions(manner, replace=invocation.flag("--replace"), if_needed=invocation.flag("--if-needed"))
 
     def serve(tell: Callable[[], None]) -> int:
         def ready() -> None:
-            if pid_file is not None:
+            if manner.pid_file:
                 try:
-                    replace_file(pid_file, f"{os.getpid()}\n".encode())
+                    replace_file(manner.pid_file, f"{os.getpid()}\n".encode())
                 except OSError as error:
-                    error.filename = pid_file  # rather than the temporary one
-                    raise SystemRefusedError("writing the pid file", error) from error
+                    error.filename = manner.pid_file  # rather than the temporary one
+                    failure = SystemRefusedError("writing the pid file", error)
+                    if invocation.value("--pid-file") is not None:
+                        raise failure from error
+                    logs.warn(str(failure))  # whoever wanted it is not the one who mounts
             tell()
 
         def serve_store() -> None:
@@ -105,7 +114,7 @@ def run(invocation: Invocation) -> int:
             else:
                 mount_and_serve(config.verglas_dir, target, options, ready)
 
-        if lazy:
+        if manner.lazy:
             # Here, behind the fork of `--background`: it starts threads.
             from storefs.stores.open_lazy import open_lazy_paths
 
@@ -123,6 +132,27 @@ def run(invocation: Invocation) -> int:
     make_directories(config.verglas_dir, mode=0o700)
     run_in_background(serve, f"{config.verglas_dir}/mount.log")
     return 0
+
+
+def _manner(invocation: Invocation, before: Manner | None) -> Manner:
+    """How to serve: as the options say, or, where none says it, as the mount that is there was served `before`."""
+    from storefs.fuse.manner import Manner
+
+    pid_file = invocation.value("--pid-file")
+    settings = invocation.config.overrides()
+    if before is None:
+        before = Manner(
+            invocation.value("--transport") or "auto",
+            passthrough=invocation.flag("--passthrough"),
+            lazy=invocation.flag("--lazy"),
+        )
+    return Manner(
+        before.transport,
+        passthrough=before.passthrough,
+        lazy=before.lazy,
+        settings={**before.settings, **settings},
+        pid_file=before.pid_file if pid_file is None else os.path.abspath(pid_file),
+    )
 
 
 def _spare_what_is_there(target: str, verglas_dir: str) -> None:
@@ -143,9 +173,8 @@ def _install_units(invocation: Invocation, target: str, folder: str) -> int:
 
     program = os.path.join(os.path.dirname(os.path.abspath(sys.argv[0])), "verglas")
     options = [name for name in ("--passthrough", "--lazy") if invocation.flag(name)]
-    transport = invocation.value("--transport")
-    if transport is not None:
-        options += ["--transport", transport]
+    # Always named, or the service would be served as a mount of somebody else's that it replaces.
+    options += ["--transport", invocation.value("--transport") or "auto"]
     units = units_for(invocation.config, program, target, options)
     for path in install_units(units, SYSTEM_UNITS if folder == "system" else os.path.abspath(folder)):
         sys.stdout.write(path + "\n")

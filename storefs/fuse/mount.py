@@ -30,6 +30,7 @@ from storefs.fuse.attach import AlreadyMountedError, Attachment, attach, check_t
 from storefs.fuse.control import ControlThread
 from storefs.fuse.forest import MetadataForest
 from storefs.fuse.invalidation import Invalidator, Notifier
+from storefs.fuse.manner import Manner, remember
 from storefs.fuse.view import View
 from storefs.metadata.environment import open_environment
 from storefs.stores import mount_syscalls as syscalls
@@ -69,31 +70,28 @@ class TransportError(StoreError):
 
 
 class MountOptions:
-    """How to serve.
+    """What is wanted.
 
     Args:
-        transport: 'auto', 'kernel' or 'pyfuse3'.
-        passthrough: let the kernel read large files itself, at the price of a message per open ('kernel' only).
+        manner: how to serve.
         replace: take the place of a living mount of the same store.
         if_needed: be content with a living mount of the same store.
-        lazy: also show paths that caches know, and fetch them when they are read.
+        lazy: what a lazy mount shows beside the valid paths.
     """
 
-    __slots__ = ("if_needed", "lazy", "passthrough", "replace", "transport")
+    __slots__ = ("if_needed", "lazy", "manner", "replace")
 
     def __init__(
         self,
+        manner: Manner | None = None,
         *,
-        transport: str = "auto",
-        passthrough: bool = False,
         replace: bool = False,
         if_needed: bool = False,
         lazy: LazyPaths | None = None,
     ) -> None:
+        self.manner = manner or Manner()
         self.lazy = lazy
         self.if_needed = if_needed
-        self.transport = transport
-        self.passthrough = passthrough
         self.replace = replace
 
 
@@ -120,6 +118,7 @@ def mount_and_serve(verglas_dir: str, target: str, options: MountOptions, ready:
             attachment = attach(target, verglas_dir, over=over)
             attachment.find_device()
             try:
+                remember(verglas_dir, target, options.manner)
                 server = MountServer(verglas_dir, attachment, options)
                 server.start(ready)
             except BaseException:
@@ -150,6 +149,7 @@ class MountServer:
         self._started = time.time()
         self._reported: set[str] = set()
         self._lazy = options.lazy
+        self._manner = options.manner
         self._environment: Environment = open_environment(f"{verglas_dir}/db")
         try:
             self._view = View(self._forest())
@@ -234,6 +234,7 @@ class MountServer:
             "target": self._attachment.target,
             "mounted": [mount.target for mount in self._attachment.visible_mounts()],
             "transport": self.kind,
+            "options": self._manner.words(),
             "seconds": round(time.time() - self._started, 3),
             "cpu seconds": round(usage.ru_utime + usage.ru_stime, 3),
             "anonymous KiB": _anonymous_memory(),
@@ -299,7 +300,7 @@ def _make_transport(
     report: Callable[[str, Inode | None], None],
     make_view: Callable[[], View],
 ) -> tuple[str, Transport]:
-    kind = options.transport
+    kind = options.manner.transport
     if kind == "auto":
         kind = "kernel" if sys.byteorder == "little" and _kernel_release() >= (5, 4) else "pyfuse3"
     # One transport's imports are enough memory; pyfuse3 imports trio.
@@ -310,7 +311,7 @@ def _make_transport(
     if kind == "kernel":
         from storefs.fuse.kernel import KernelServer  # noqa: PLC0415
 
-        return kind, KernelServer(attachment.fd, view, report, passthrough=options.passthrough)
+        return kind, KernelServer(attachment.fd, view, report, passthrough=options.manner.passthrough)
     if kind == "pyfuse3" and options.lazy is not None:
         from storefs.fuse.lazy_operations import LazyPyfuse3Server  # noqa: PLC0415
 

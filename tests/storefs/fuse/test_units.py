@@ -39,6 +39,13 @@ def test_they_mount_as_the_options_say(run: Runner, scratch: Path) -> None:
 
 
 @pytest.mark.slow
+def test_they_mount_with_the_default_whatever_was_mounted_before(run: Runner, scratch: Path) -> None:
+    run("verglas", "mount", "--install-units", scratch / "units")
+    service = (scratch / "units/verglas-mount.service").read_text()
+    assert service.count(" --pid-file /run/verglas/mount.pid --transport auto ") == 2
+
+
+@pytest.mark.slow
 def test_systemd_accepts_them(run: Runner, scratch: Path) -> None:
     if shutil.which("systemd-analyze") is None:
         pytest.skip("no systemd-analyze")
