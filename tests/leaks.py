@@ -18,7 +18,7 @@ from pathlib import Path
 PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 MNT_DETACH = 2  # umount2(2)
 
-GRACE_SECONDS = 5.0  # how long a server that was told to end may take to be gone
+GRACE_SECONDS = 30.0  # how long a server that was told to end may take to be gone; the machine may be busy
 _KILL_SECONDS = 10.0
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -82,7 +82,7 @@ class Snapshot:
     def leaks(self) -> list[str]:
         """Return one line for everything that is new and remains, and remove it: the next test starts clean.
 
-        Waits up to five seconds for processes that are about to end.
+        Waits up to half a minute for processes that are about to end.
         """
         found = [f"process {pid}: {line}" for pid, line in self._end_processes()]
         found += [f"mount: {point}" for point in self._remove_mounts()]

@@ -51,7 +51,7 @@ def _unmount_one(mount: Mount, verglas_dir: str, *, lazy: bool) -> None:
     if not is_alive(target):
         detach(target, privileged=True)  # nobody can use a dead one
         return
-    watchers = _watch_processes(verglas_dir, target)
+    watchers = [] if lazy else _watch_processes(verglas_dir, target)
     try:
         try:
             syscalls.unmount(target, lazy=lazy)

@@ -10,12 +10,16 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import sys
 import time
 
 from storefs.errors import EnvironmentUnfitError, SystemRefusedError
 from storefs.stores import mount_syscalls as syscalls
 
-_LEAVING_SECONDS = 0.5
+# How long threads may take to be gone: those that Python has seen the end of need the processor once more, which on a
+# busy machine takes a while; others may never end.
+_LEFT_SECONDS = 20.0
+_LEAVING_SECONDS = 2.0
 _COPY_FLAGS = syscalls.MS_NOSUID | syscalls.MS_NODEV
 
 
@@ -110,13 +114,14 @@ def _enter_user_namespace() -> None:
 
 def _unshare_alone(flags: int) -> None:
     """Call unshare(2), which wants a single thread; those that were joined leave the kernel only a moment later."""
-    deadline = time.monotonic() + _LEAVING_SECONDS
+    began = time.monotonic()
     while True:
         try:
             syscalls.unshare(flags)
             return
         except OSError as error:
-            if error.errno != errno.EINVAL or time.monotonic() > deadline:
+            patience = _LEFT_SECONDS if len(sys._current_frames()) == 1 else _LEAVING_SECONDS
+            if error.errno != errno.EINVAL or time.monotonic() > began + patience:
                 raise
         time.sleep(0.001)
 

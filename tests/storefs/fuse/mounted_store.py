@@ -37,7 +37,7 @@ class MountedStore:
 
     def verglas(self, *arguments: str | Path, status: int = 0) -> str:
         done = subprocess.run(
-            [BIN / "verglas", *arguments], env=self.environ, capture_output=True, text=True, timeout=60, check=False
+            [BIN / "verglas", *arguments], env=self.environ, capture_output=True, text=True, timeout=300, check=False
         )
         assert done.returncode == status, f"{arguments}: {done.returncode}\n{done.stdout}{done.stderr}"
         return done.stdout + done.stderr

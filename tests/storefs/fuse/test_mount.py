@@ -47,7 +47,7 @@ def wait_for_end(pid: int) -> None:
     except ProcessLookupError:
         return
     try:
-        assert select.select([watcher], [], [], 10)[0], f"process {pid} did not end"
+        assert select.select([watcher], [], [], 60)[0], f"process {pid} did not end"
     finally:
         os.close(watcher)
 

@@ -65,7 +65,7 @@ def run_with_device(
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=300,
         cwd="/",
     )
 
@@ -297,7 +297,7 @@ class TestUser:
             set -e
             {program} mount --background --transport {transport} {scratch}/by-hand
             cat {scratch}/by-hand/{hello}
-            {program} mount --status | grep -w {transport} | wc -l
+            {program} mount --status | grep -c "^  transport  *{transport}$"
             {program} mount --background --replace {scratch}/by-hand
             cat {scratch}/by-hand/{hello}
             {program} umount {scratch}/by-hand
@@ -391,7 +391,7 @@ class TestRun:
         script = f"(read line; cat /not-there/store/{hello}) < {scratch}/pipe > {scratch}/out & echo started"
         os.mkfifo(scratch / "pipe")
         os.chown(scratch / "pipe", USER, USER)
-        starter = subprocess.Popen(["timeout", "60", "sh", "-c", f"echo go > {scratch}/pipe"])
+        starter = subprocess.Popen(["timeout", "300", "sh", "-c", f"echo go > {scratch}/pipe"])
         done = as_user(BIN / "verglas", "run", "sh", "-c", script + "; wait", environ=environ, scratch=scratch)
         starter.wait()
         assert done.stdout == "started\n", done.stderr
