@@ -13,6 +13,7 @@ Paths are absolute, canonical host paths as `str` (`surrogateescape`). Failures 
 from __future__ import annotations
 
 import os
+import sys
 import time
 
 from evaluator.errors import NO_POS, EvalError
@@ -80,6 +81,10 @@ class EvalIO(HostFiles):
     def variable(self, name: str) -> str:
         """Return an environment variable, '' for one that is not set."""
         return self._environment.get(name, "")
+
+    def read_stdin(self) -> bytes:
+        """Return what is on standard input, to its end. Blocks."""
+        return sys.stdin.buffer.read()
 
     def current_time(self) -> int:
         """Return the seconds since 1970."""

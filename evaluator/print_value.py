@@ -6,7 +6,7 @@ messages it is that of current Nix, cut short.
 
 from __future__ import annotations
 
-from evaluator.core.values import NULL, ContextString, Func, Path, PrimOp, is_running, peek
+from evaluator.core.values import NULL, ContextString, Func, Path, PrimOp, force, is_running, peek
 from evaluator.names import show_string as show_old_string
 
 TYPE_CHECKING = False
@@ -122,6 +122,8 @@ def _show_attrs(attrs: dict[str, object], out: list[str], seen: set[int], style:
     out.append("{ ")
     # A builtin's result is a set without positions, and the lists in it are evaluated.
     written = style.lazy and type(attrs) is not dict
+    if "currentTime" in attrs and attrs.get("builtins") is attrs:
+        force(attrs["currentTime"])  # `builtins` itself, in which Nix has the number
     for name in sorted(attrs):
         out.append(style.name(name) + " = ")
         member = peek(attrs[name])

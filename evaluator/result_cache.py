@@ -83,6 +83,7 @@ class ResultCache:
             invocation.operands,
             os.getcwd(),
             (config.store_dir, config.state_dir, config.root, config.store_uri, config.home),
+            config.text("system"),  # a home may be on machines of several kinds
             sorted(config.values.items()),
             nix_path(config),
         ))  # fmt: skip
@@ -91,9 +92,7 @@ class ResultCache:
         self._file = f"{self._directory}/{digest(asked.encode('utf-8', 'surrogateescape')).hex()}"
         self._variable = config.variable
         self.usable = config.boolean("eval-cache") and not invocation.flag("--no-eval-cache")
-        # What is on standard input, what the time is and how long things took is not worth remembering.
-        words = " ".join([*invocation.operands, *(word for _, values in invocation.given for word in values)])
-        self.usable = self.usable and "-" not in invocation.operands and "currentTime" not in words
+        # How long things took is not worth remembering.
         self.usable = self.usable and not config.boolean("restrict-eval") and not config.variable("NIX_SHOW_STATS")
         self.usable = self.usable and not config.boolean("trace-function-calls")
 

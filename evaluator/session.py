@@ -219,8 +219,7 @@ class Session:
 
     def evaluate_stdin(self) -> object:
         """Return the value of the expression on standard input."""
-        text = sys.stdin.buffer.read()
-        return self.state.evaluate(self.state.parse(text, os.getcwd(), "", "stdin"))
+        return self.state.evaluate(self.state.parse(self.io.read_stdin(), os.getcwd(), "", "stdin"))
 
     # What takes long.
 

@@ -7,6 +7,7 @@ in scope without `builtins.`, are those of Nix 2.8 and of 2.31.
 
 from __future__ import annotations
 
+from evaluator.core.nodes import lazy
 from evaluator.core.values import NULL, PrimOp
 from evaluator.host_files import COREPKGS
 from evaluator.source import DERIVATION_NIX
@@ -95,7 +96,8 @@ def install(state: EvalState) -> None:
     builtins["nixPath"] = [{"path": path, "prefix": prefix} for prefix, path in state.memo["search path"].elements]
     if not settings.pure_eval:
         builtins["currentSystem"] = settings.current_system
-        builtins["currentTime"] = state.io.current_time()
+        # Looked at when it is wanted: what says the time can't be remembered, and most evaluations do not.
+        builtins["currentTime"] = lazy(state.io.current_time)
     for name, value in builtins.items():
         state.globals[name if name in _GLOBAL else "__" + name] = value
     state.globals["builtins"] = builtins

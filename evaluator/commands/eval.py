@@ -58,7 +58,7 @@ def run(invocation: Invocation) -> int:
         return run_remembered(
             invocation,
             read_only=read_only,
-            usable=invocation.value("--file") != "-" and invocation.value("--write-to") is None,
+            usable=invocation.value("--write-to") is None,
             evaluate=lambda session, output: _print_all(session, invocation, output),
         )
     from evaluator.profile import profiled

@@ -6,7 +6,6 @@ Options, output and exit statuses are those of Nix 2.8 (`nix-instantiate(1)`).
 from __future__ import annotations
 
 import os
-import sys
 
 from evaluator.remembered import run_remembered
 from storefs.errors import StoreError
@@ -84,7 +83,7 @@ class _Run:
         stdin = "-" in operands
         operands = [operand for operand in operands if operand != "-"]
         if stdin:
-            self.process_text(sys.stdin.buffer.read(), "stdin")
+            self.process_text(session.io.read_stdin(), "stdin")
         elif not operands and not invocation.flag("--expr"):
             operands = ["./default.nix"]
         for operand in operands:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import marshal
 import os
+import re
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
 from evaluator.result_cache import digest
+from tests.conftest import BIN
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -166,10 +169,89 @@ def test_damage_is_a_miss(run: Runner, scratch: Path) -> None:
 
 
 @pytest.mark.slow
-def test_what_speaks_or_looks_at_the_clock_is_not_remembered(run: Runner, scratch: Path) -> None:
-    question = Asker(run, scratch, 'builtins.trace "hello" (builtins.isInt builtins.currentTime)')
+@pytest.mark.parametrize(
+    "expression",
+    [
+        'builtins.trace "hello" true',
+        "builtins.currentTime > 0",
+        "__currentTime > 0",
+        'builtins.${"current" + "Time"} > 0',
+        'with builtins; builtins ? ${"current" + "Time"} && currentTime > 0',
+        "(builtins // { }).currentTime > 0",
+        'builtins.getAttr ("current" + "Time") builtins > 0',
+        'let inherit (builtins) ${"currentTime"}; in currentTime > 0',
+        'builtins.isInt (builtins.intersectAttrs { ${"current" + "Time"} = 1; } builtins).${"current" + "Time"}',
+        "builtins.elem true (builtins.map (x: builtins.isInt x && x > 1000000000) (builtins.attrValues builtins))",
+    ],
+)
+def test_what_speaks_or_looks_at_the_clock_is_not_remembered(run: Runner, scratch: Path, expression: str) -> None:
+    question = Asker(run, scratch, expression)
     assert question.ask() == "true"
     assert not question.results.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "builtins.readFile (builtins.fetchurl file:{aside}/data)",
+        "builtins.readFile (builtins.fetchTree {{ type = ''file''; url = ''file://{aside}/data''; }})",
+        "builtins.readFile (builtins.fetchGit {aside} + ''/data'')",
+    ],
+)
+def test_what_may_be_another_tomorrow_is_not_remembered(
+    run: Runner, scratch: Path, aside: Path, expression: str
+) -> None:
+    for words in (["init", "-q"], ["add", "data"], ["-c", "user.name=x", "-c", "user.email=x", "commit", "-qm", "x"]):
+        subprocess.run(["git", "-C", aside, *words], check=True)
+    question = Asker(run, scratch, expression.format(aside=aside))
+    assert question.ask() == '"0"'
+    assert not question.results.exists()
+
+
+@pytest.mark.slow
+def test_the_search_path_is_part_of_the_question(run: Runner, scratch: Path) -> None:
+    question = Asker(run, scratch, "builtins.length builtins.nixPath")
+    assert question.ask(NIX_PATH="a=/x:b=/y") == "2"
+    assert question.ask(NIX_PATH="a=/x:b=/y:c=/z") == "3"
+    assert question.ask("-I", "d=/", NIX_PATH="a=/x:b=/y:c=/z") == "4"
+
+
+@pytest.mark.slow
+def test_a_store_path_must_still_be_there(run: Runner, scratch: Path, aside: Path) -> None:
+    path = run("nix-store", "--add", aside / "data").stdout.strip()
+    question = Asker(run, scratch, f"builtins.stringLength (builtins.storePath {path})")
+    assert question.ask("--read-write-mode") == str(len(path))
+    run("nix-store", "--delete", path)
+    command = ("nix-instantiate", "--eval", "--strict", "--read-write-mode", question.file)
+    assert path in run(*command, status=1).stderr
+
+
+@pytest.mark.slow
+def test_the_clock_may_be_mentioned(run: Runner, scratch: Path) -> None:
+    assert re.search(r"currentTime = \d+;", run("nix-instantiate", "--eval", "-E", "builtins").stdout)
+    question = asker(run, scratch, 'if builtins ? currentTime then "0" else toString builtins.currentTime')
+    assert question.ask() == '"remembered-9"'
+
+
+@pytest.mark.slow
+def test_standard_input_is_not_remembered(run: Runner, scratch: Path) -> None:
+    for answer in ("1", "2"):
+        done = run("nix-instantiate", "--eval", "-", stdin=f"{WORK} {answer}")
+        assert done.stdout == f"{answer}\n"
+        done = run("verglas", "eval", "--file", "-", stdin=f"{WORK} {answer}")
+        assert done.stdout == f"{answer}\n"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="only these can be another kind of machine")
+def test_a_machine_of_another_kind_asks_for_itself(run: Runner, scratch: Path, environ: dict[str, str]) -> None:
+    """A home may be on several."""
+    question = Asker(run, scratch, "builtins.currentSystem")
+    assert question.ask() == '"x86_64-linux"'
+    command = ["setarch", "i686", BIN / "nix-instantiate", "--eval", "--strict", question.file]
+    done = subprocess.run(command, env=environ, cwd=scratch, capture_output=True, text=True, check=True)
+    assert done.stdout == '"i686-linux"\n'
 
 
 @pytest.mark.slow

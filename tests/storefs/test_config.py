@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -39,3 +40,9 @@ def test_real_nix_refuses_the_same(real_nix: RealNix, key: str) -> None:
     done = real_nix.result("nix-store", "--store", f"local?{key}=here", "-q", "--hash", "/nix/store/x")
     assert done.returncode == 1
     assert b"not an absolute path: 'here'" in done.stderr
+
+
+def test_automatic_jobs_have_nothing_to_do_with_the_processors_of_one_build() -> None:
+    config = load_config({}, [("max-jobs", "auto"), ("cores", "0")])
+    assert config.max_jobs == len(os.sched_getaffinity(0))
+    assert load_config({}, [("max-jobs", "0")]).max_jobs == 0

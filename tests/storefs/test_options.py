@@ -84,6 +84,13 @@ def test_the_version_says_more_to_who_asks_for_more(run: Runner, scratch: Path) 
     assert run("nix-build", "--version").stdout == "nix-build (Nix) 2.8.0\n"
 
 
+def test_without_a_network(run: Runner) -> None:
+    shown = run("nix", "show-config", "--offline").stdout.splitlines()
+    assert "substitute = false" in shown
+    assert "tarball-ttl = 4294967295" in shown
+    assert "substitute = true" in run("nix", "show-config", "--offline", "--substitute").stdout.splitlines()
+
+
 @pytest.mark.oracle
 def test_the_levels_of_this_processor_are_those_of_nix(run: Runner, real_nix: RealNix) -> None:
     line = "Additional system types: "
