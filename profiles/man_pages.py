@@ -48,8 +48,8 @@ def man_page(command: Command, version: str) -> str:
             lines += [".TP", f".B {_text(example)}", _text(meaning)]
     lines += [
         ".SH EXIT STATUS",
-        "0 if all went well, 1 after a failure, 100 if a build failed, 101 if one took too long, 102 if a hash was not",
-        "the expected one, 104 if a build was not deterministic.",
+        "0 if all went well, 1 after a failure or wrong use, 100 if a build failed, 101 if one took too long, 102 if a",
+        "hash was not the expected one, 104 if a build was not deterministic. The description says what else there is.",
         ".SH SEE ALSO",
         ".BR verglas (1),",
         ".BR nix.conf (5)",

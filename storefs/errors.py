@@ -3,8 +3,8 @@
 Subclasses live beside the code that raises them and carry what they know in typed attributes. A bug is never one of
 them: it keeps its traceback. Only `storefs.cli` prints a `StoreError` and turns it into an exit status.
 
-Exit statuses are documented in README.md: 1 any failure without a number of its own, 2 wrong use of a command, 100 a
-build failed, 101 a build timed out, 102 a hash differed, 104 a build was not deterministic (100-104 as in Nix).
+Exit statuses are documented in README.md: 1 any failure without a number of its own, wrong use included, 100 a build
+failed, 101 a build timed out, 102 a hash differed, 104 a build was not deterministic. All are Nix's.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class StoreError(Exception):
 
 
 class UsageError(StoreError):
-    """A command was called in a way it does not understand."""
+    """A command was called in a way it does not understand. Status 1, as with Nix: scripts compare it."""
 
 
 class EnvironmentUnfitError(StoreError):
