@@ -48,30 +48,30 @@ def unmount_store(target: str, verglas_dir: str, *, lazy: bool) -> None:
 
 def _unmount_one(mount: Mount, verglas_dir: str, *, lazy: bool) -> None:
     target = mount.target
-    if not is_alive(target):
-        detach(target, privileged=True)  # nobody can use a dead one
+    # Nothing is asked of one that may be stopped; and nobody can use a dead one.
+    if lazy or not is_alive(target):
+        detach(target, privileged=True)
         return
-    watchers = [] if lazy else _watch_processes(verglas_dir, target)
+    watchers = _watch_processes(verglas_dir, target)
     try:
         try:
-            syscalls.unmount(target, lazy=lazy)
+            syscalls.unmount(target)
         except OSError as error:
             if error.errno == errno.EBUSY:
                 raise StillInUseError(target) from error
             if error.errno != errno.EPERM:
                 raise SystemRefusedError(f"unmounting '{target}'", error) from error
-            _unmount_as_user(target, lazy=lazy)
-        if not lazy:
-            for watcher in watchers:
-                select.select([watcher], [], [], _PATIENCE)
+            _unmount_as_user(target)
+        for watcher in watchers:
+            select.select([watcher], [], [], _PATIENCE)
     finally:
         for watcher in watchers:
             os.close(watcher)
 
 
-def _unmount_as_user(target: str, *, lazy: bool) -> None:
+def _unmount_as_user(target: str) -> None:
     try:
-        unmount_by_helper(target, lazy=lazy)
+        unmount_by_helper(target, lazy=False)
     except NoFuseError as error:
         if os.strerror(errno.EBUSY) in str(error):
             raise StillInUseError(target) from error

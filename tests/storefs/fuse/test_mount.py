@@ -110,6 +110,18 @@ def test_status_tells_a_dead_mount_from_none(store: MountedStore, hello: Path) -
     assert (dead["ok"], dead["target"]) == (False, str(store.root))
 
 
+def test_a_process_that_is_stopped_holds_nobody_up_who_unmounts_lazily(store: MountedStore, hello: Path) -> None:
+    store.mount()
+    pid = pid_of(store)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        store.verglas("umount", "--lazy")
+        assert mount_at(str(store.root)) is None
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    wait_for_end(pid)
+
+
 def test_umount_takes_a_dead_mount_away(store: MountedStore, hello: Path) -> None:
     store.mount()
     pid = pid_of(store)
