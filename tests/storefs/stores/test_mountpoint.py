@@ -18,7 +18,6 @@ from storefs.config import load_config
 from storefs.stores.mount_table import mount_at, mounts, store_mounts
 from storefs.stores.mountpoint import ensure_mounted, find_mount
 from tests.conftest import BIN
-from tests.leaks import child_processes
 from tests.storefs.fuse.mounted_store import MountedStore
 from tests.storefs.fuse.planting import Garden
 
@@ -336,13 +335,12 @@ class TestRun:
         assert done.returncode == -signal.SIGKILL
 
     def test_the_store_is_seen_inside_only_and_nothing_is_left(self, store: MountedStore, hello: str) -> None:
-        before = [mount.target for mount in mounts()]
-        processes = set(child_processes())
+        """The server ends by itself, because the namespace ended: the check after every test waits for it."""
+        # Those of others can go meanwhile: a mount ends, in all namespaces, with the directory that it is on.
+        before = {mount.target for mount in mounts()}
         assert store.verglas("run", "cat", store.root / hello) == "hello\n"
-        assert [mount.target for mount in mounts()] == before
+        assert {mount.target for mount in mounts()} <= before
         assert mount_at(str(store.root)) is None
-        # The server ends by itself, because the namespace ended; the check after every test waits for it.
-        assert set(child_processes()) - processes <= set(child_processes())
 
     def test_a_store_that_is_mounted_is_used_as_it_is(self, store: MountedStore, hello: str) -> None:
         store.mount()
