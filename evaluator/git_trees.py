@@ -7,15 +7,14 @@ Blocking; called by `session.py` only.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import subprocess
 import tempfile
-import time
 from io import BytesIO
 
 from evaluator.archives import unpack
 from evaluator.eval_io import RepositoryTree
+from evaluator.mirrors import Mirror
 from storefs.errors import StoreError
 from storefs.logs import warn
 
@@ -37,15 +36,16 @@ class _Git:
             environment.pop(name, None)
         self._environment = {**environment, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
 
-    def run(self, arguments: list[str], *, where: str | None = None) -> bytes:
-        """Run it in the repository `where` and return what it printed.
+    def run(self, arguments: list[str], *, where: str | None = None, lock: int | None = None) -> bytes:
+        """Run it in the repository `where` and return what it printed. It inherits the descriptor `lock`.
 
         Raises:
             GitError: it failed, or is not installed.
         """
         command = ["git", *(["-C", where] if where else []), *arguments]
         try:
-            done = subprocess.run(command, capture_output=True, check=False, env=self._environment)
+            inherited = () if lock is None else (lock,)
+            done = subprocess.run(command, capture_output=True, check=False, env=self._environment, pass_fds=inherited)
         except FileNotFoundError:
             raise GitError("fetching from git repositories needs the program 'git', which is not installed") from None
         if done.returncode:
@@ -78,8 +78,6 @@ def fetch_git(config: Config, io: EvalIO, request: RepositoryRequest) -> Reposit
             return dirty
     repository = local if local is not None else _mirror(git, config, request)
     rev = request.rev or _resolve(git, repository, request.ref or "HEAD", url)
-    if request.rev is not None and local is None and not request.all_refs:
-        _require_ancestor(git, request, repository)
     if not request.shallow and git.ask(["rev-parse", "--is-shallow-repository"], repository) == "true":
         raise GitError(f"'{url}' is a shallow Git repository, but a non-shallow repository is needed")
     return _revision(git, io, request, repository, rev)
@@ -125,19 +123,6 @@ def _resolve(git: _Git, repository: str, ref: str, url: str) -> str:
         except GitError:
             continue
     raise GitError(f"cannot find Git revision '{ref}' in the repository '{url}'")
-
-
-def _require_ancestor(git: _Git, request: RepositoryRequest, repository: str) -> None:
-    """Raise unless the commit is on the branch that is named: of another machine's repository, only that is asked for.
-
-    What the mirror happens to have must not decide whether an expression works.
-    """
-    assert request.rev is not None
-    try:
-        tip = _resolve(git, repository, request.ref or "HEAD", request.url)
-        git.run(["merge-base", "--is-ancestor", request.rev, tip], where=repository)
-    except GitError:
-        raise _no_revision(request, request.rev) from None
 
 
 def _no_revision(request: RepositoryRequest, rev: str) -> GitError:
@@ -188,36 +173,64 @@ def _remove_git_folders(tree: str) -> None:
 
 
 def _mirror(git: _Git, config: Config, request: RepositoryRequest) -> str:
-    """Fetch into the mirror of another machine's repository and return its path."""
-    key = hashlib.sha256(request.url.encode("utf-8", "surrogateescape")).hexdigest()
-    path = f"{config.xdg('cache')}/verglas/git/{key}"
-    if not os.path.exists(f"{path}/HEAD"):
-        os.makedirs(path, exist_ok=True)
-        git.run(["init", "--quiet", "--bare", path])
-    stamp = f"{path}/verglas-fetched"
-    if request.rev is not None:
-        try:
-            git.run(["cat-file", "-e", f"{request.rev}^{{commit}}"], where=path)
-        except GitError:
-            pass
+    """Fetch into the mirror of another machine's repository, if it may lack what is wanted, and return its path.
+
+    Raises:
+        GitError: the commit that is named is not on the branch that is named, or nowhere.
+    """
+    mirror = Mirror(config, "git", request.url, "verglas-fetched")
+    path = mirror.path
+    reaches = None if request.rev is None else lambda: _reaches(git, request, path)
+    fetched = mirror.update(reaches, lambda lock: _fetch(git, path, request.url, lock))
+    if fetched and request.rev is not None and not _reaches(git, request, path):
+        raise _no_revision(request, request.rev)
+    return path
+
+
+def _reaches(git: _Git, request: RepositoryRequest, repository: str) -> bool:
+    """Whether the commit is on the branch that is named: of another machine's repository, only that is asked for.
+
+    What the mirror happens to have must not decide whether an expression works.
+    """
+    assert request.rev is not None
+    try:
+        if request.all_refs:
+            git.run(["cat-file", "-e", f"{request.rev}^{{commit}}"], where=repository)
         else:
-            return path
-    elif os.path.exists(stamp) and time.time() - os.stat(stamp).st_mtime < config.integer("tarball-ttl"):
-        return path
+            tip = _resolve(git, repository, request.ref or "HEAD", request.url)
+            git.run(["merge-base", "--is-ancestor", request.rev, tip], where=repository)
+    except GitError:
+        return False
+    return True
+
+
+def _fetch(git: _Git, path: str, url: str, lock: int) -> None:
+    """Make the mirror at `path` what the repository is now. The caller holds the lock."""
+    if not os.path.exists(path):
+        git.run(["init", "--quiet", "--bare", path], lock=lock)
+    _remove_left_locks(path)
     git.run(
         [
-            "fetch",
-            "--quiet",
-            "--force",
-            "--tags",
-            "--",
-            request.url,
-            "+refs/heads/*:refs/heads/*",
-            "+HEAD:refs/verglas/head",
+            *(
+                "-c",
+                "gc.autoDetach=false",
+                "-c",
+                "maintenance.autoDetach=false",
+            ),  # who goes on by itself keeps the lock
+            *("fetch", "--quiet", "--force", "--tags", "--", url),
+            *("+refs/heads/*:refs/heads/*", "+HEAD:refs/verglas/head"),
         ],
         where=path,
+        lock=lock,
     )
-    git.run(["symbolic-ref", "HEAD", "refs/verglas/head"], where=path)
-    with open(stamp, "w", encoding="utf-8"):
-        pass
-    return path
+    git.run(["symbolic-ref", "HEAD", "refs/verglas/head"], where=path, lock=lock)
+
+
+def _remove_left_locks(path: str) -> None:
+    """Remove what a git that was killed has left in a mirror that nobody else changes now."""
+    for folder, names, files in os.walk(path):
+        if folder == f"{path}/objects":
+            names[:] = ["info", "pack"]
+        for file in files:
+            if file.endswith(".lock") or file.startswith("tmp_"):
+                os.unlink(f"{folder}/{file}")

@@ -7,13 +7,12 @@ after `tarball-ttl`; a commit that the mirror has is never asked for again. Sema
 
 from __future__ import annotations
 
-import hashlib
 import os
 import subprocess
 import tempfile
-import time
 
 from evaluator.eval_io import RepositoryTree
+from evaluator.mirrors import Mirror
 from storefs.errors import StoreError
 from storefs.logs import warn
 
@@ -76,39 +75,41 @@ def _working_tree(config: Config, io: EvalIO, request: RepositoryRequest, path: 
 
 def _mirror(config: Config, request: RepositoryRequest, url: str) -> str:
     """Pull into the mirror of a repository, if it may lack what is wanted, and return its path."""
-    key = hashlib.sha256(url.encode("utf-8", "surrogateescape")).hexdigest()
-    path = f"{config.xdg('cache')}/verglas/hg/{key}"
-    stamp = f"{path}/.hg/verglas-pulled"
-    if request.rev is not None and os.path.exists(path):
-        try:
-            _run(config, "log", "-R", path, "-r", request.rev, "--template", "1")
-        except MercurialError:
-            pass
-        else:
-            return path
-    elif os.path.exists(stamp) and time.time() - os.stat(stamp).st_mtime < config.integer("tarball-ttl"):
-        return path
+    mirror = Mirror(config, "hg", url, ".hg/verglas-pulled")
+    rev = request.rev
+    suffices = None if rev is None else lambda: _has(config, mirror.path, rev)
+    mirror.update(suffices, lambda lock: _pull(config, mirror.path, url, lock))
+    return mirror.path
+
+
+def _has(config: Config, path: str, rev: str) -> bool:
+    try:
+        _run(config, "log", "-R", path, "-r", rev, "--template", "1")
+    except MercurialError:
+        return False
+    return True
+
+
+def _pull(config: Config, path: str, url: str, lock: int) -> None:
+    """Make the mirror at `path` what the repository is now. The caller holds the lock."""
+    if not os.path.exists(path):
+        _run(config, "clone", "--noupdate", "--", url, path, lock=lock)
+        return
     if os.path.exists(f"{path}/.hg/store/journal"):
-        _run(config, "recover", "-R", path)  # a pull that was killed
-    if os.path.exists(path):
-        _run(config, "pull", "-R", path, "--", url)
-    else:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        _run(config, "clone", "--noupdate", "--", url, path)
-    with open(stamp, "w", encoding="utf-8"):
-        pass
-    return path
+        _run(config, "recover", "-R", path, lock=lock)  # a pull that was killed
+    _run(config, "pull", "-R", path, "--", url, lock=lock)
 
 
-def _run(config: Config, *arguments: str) -> bytes:
-    """Run `hg`, without what users set for their eyes, and return what it printed.
+def _run(config: Config, *arguments: str, lock: int | None = None) -> bytes:
+    """Run `hg`, without what users set for their eyes, and return what it printed. It inherits the descriptor `lock`.
 
     Raises:
         MercurialError: it failed, or is not installed.
     """
     environment = {**config.environment(), "HGPLAIN": "", "LC_ALL": "C.UTF-8"}
     try:
-        done = subprocess.run(["hg", *arguments], capture_output=True, check=False, env=environment)
+        inherited = () if lock is None else (lock,)
+        done = subprocess.run(["hg", *arguments], capture_output=True, check=False, env=environment, pass_fds=inherited)
     except FileNotFoundError:
         raise MercurialError(
             "fetching from Mercurial repositories needs the program 'hg', which is not installed"
