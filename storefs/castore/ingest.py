@@ -16,7 +16,19 @@ from storefs.castore.host_tree import HostRegular
 from storefs.castore.intake_area import BLOB_MODE, write_error
 from storefs.castore.trees import DirectoryNode, FileNode, IngestedTree, LinkNode, file_key
 from storefs.formats.hashes import Hash, new_hashlib
-from storefs.formats.nar import BadNarError, Directory, EndDirectory, NarWriter, Regular, Symlink
+from storefs.formats.nar import (
+    ENTRY_CLOSES,
+    ENTRY_OPENS,
+    EXECUTABLE_OPENS,
+    REGULAR_OPENS,
+    BadNarError,
+    Directory,
+    EndDirectory,
+    NarWriter,
+    Regular,
+    Symlink,
+    check_entry_name,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,6 +45,7 @@ if TYPE_CHECKING:
 WHOLE_LIMIT = 256 << 10
 _BATCH = 256 << 10  # bytes: pieces of the NAR are joined to this size, so that hashing releases the interpreter lock
 _LARGE = 64 << 10  # bytes: such a piece is hashed and written as it is
+_AROUND_FILE = 176  # bytes of NAR for each file of a directory, besides its name and its contents
 _THREAD_PAYS = 16 << 20  # bytes of NAR before a second thread is worth its start; smaller ones come many at a time
 _QUEUE_DEPTH = 8
 _WRITE_BEHIND = 32 << 20  # bytes of a large file after which the disk begins to write them
@@ -56,6 +69,18 @@ class _NarHash:
             return
         self._pending.append(_kept(piece))
         self._pending_size += len(piece)
+        if self._pending_size >= _BATCH:
+            self._flush()
+
+    def add_file(self, name: bytes, executable: bool, content: bytes) -> None:
+        """Add a file of a directory at once: most of a tree is that."""
+        size = len(content)
+        opens = EXECUTABLE_OPENS if executable else REGULAR_OPENS
+        length = len(name)
+        self._pending += (
+            ENTRY_OPENS[length], name, opens[length & 7], size.to_bytes(8, "little"), content, ENTRY_CLOSES[size & 7],
+        )  # fmt: skip
+        self._pending_size += size + length + _AROUND_FILE
         if self._pending_size >= _BATCH:
             self._flush()
 
@@ -192,7 +217,7 @@ class _Ingest:
     def run(self, events: Iterable[Event]) -> FileNode | LinkNode | DirectoryNode:
         stream = iter(events)
         writer = NarWriter()
-        add = self._nar.add
+        add, add_file = self._nar.add, self._nar.add_file
         contents = self._contents
         stack: list[DirectoryNode] = []
         root: FileNode | LinkNode | DirectoryNode | None = None
@@ -200,10 +225,16 @@ class _Ingest:
             kind = type(event)
             node: FileNode | LinkNode | DirectoryNode
             if isinstance(event, Regular):
-                add(writer.regular(event.name, event.executable, event.size))
-                node = FileNode(file_key(self._regular(event, stream), event.executable), event.size)
-                add(writer.end_regular(event.size))
-                name = event.name
+                name, executable, size = event.name, event.executable, event.size
+                if stack and size < _LARGE and contents.is_inline(size):
+                    content = self._small(size, stream)
+                    check_entry_name(name)
+                    add_file(name, executable, content)
+                    node = FileNode(file_key(contents.add(content), executable), size)
+                else:
+                    add(writer.regular(name, executable, size))
+                    node = FileNode(file_key(self._regular(event, stream), executable), size)
+                    add(writer.end_regular(size))
             elif kind is EndDirectory:
                 add(writer.end_directory())
                 stack.pop()
@@ -274,6 +305,26 @@ class _Ingest:
         digest = digester.finish()
         area.keep_written(digest, temporary, size)
         return digest
+
+    def _small(self, size: int, stream: Iterator[Event]) -> bytes:
+        """Contents that are not given to the NAR here."""
+        if not size:
+            return b""
+        piece = next(stream, None)
+        if isinstance(piece, bytes) and len(piece) == size:
+            return piece
+        taken: list[Buffer] = []
+        left = size
+        while True:
+            if not isinstance(piece, (bytes, memoryview, bytearray)):
+                raise BadNarError("the contents of a file are cut short")
+            left -= len(piece)
+            if left < 0:
+                raise BadNarError("a file is longer than announced")
+            taken.append(_kept(piece))
+            if not left:
+                return b"".join(taken)
+            piece = next(stream, None)
 
     def _whole(self, size: int, stream: Iterator[Event]) -> bytes:
         if not size:

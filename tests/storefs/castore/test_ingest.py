@@ -12,7 +12,7 @@ import pytest
 from storefs.castore.host_tree import HostTreeError, host_events
 from storefs.castore.restore import RestoreError, restore
 from storefs.formats.byte_reader import ByteReader
-from storefs.formats.nar import Directory, EndDirectory, NarWriter, Regular, parse_nar, write_nar
+from storefs.formats.nar import BadNarError, Directory, EndDirectory, NarWriter, Regular, parse_nar, write_nar
 from storefs.formats.path_info import PathInfo
 from storefs.formats.store_path import StorePath
 from storefs.metadata.tree_events import tree_events
@@ -199,3 +199,34 @@ def test_small_files_are_hashed_in_few_large_pieces(local_store: LocalStore) -> 
     assert sum(map(len, pieces)) == tree.nar_size
     assert len(pieces) <= tree.nar_size // (128 << 10) + 2 * large
     assert hashlib.sha256(b"".join(pieces)).digest() == tree.nar_hash.digest
+
+
+@pytest.mark.parametrize("pieces", [[b"xyz"], [b"x", memoryview(b"yz")], [bytearray(b"xy"), b"z"]])
+def test_small_files_may_come_in_any_pieces(local_store: LocalStore, pieces: list[bytes]) -> None:
+    events: list[Event] = [Directory(b""), Regular(b"empty", False, 0), Regular(b"file", True, 3), *pieces]
+    events += [Regular(b"last", False, 1), b"l", EndDirectory()]
+    with local_store.intake() as intake:
+        tree = intake.add_events(events)
+        intake.register([(tree, PathInfo(PATH, tree.nar_hash, tree.nar_size))])
+    nar = b"".join(local_store.nar(PATH))
+    assert nar == b"".join(write_nar(events))
+    assert tree.nar_hash.digest == hashlib.sha256(nar).digest()
+    assert tree.nar_size == len(nar)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "reason"),
+    [([], "cut short"), ([b"x"], "cut short"), ([b"xyz!"], "longer"), ([b"x", b"yz!"], "longer")],
+)
+def test_small_files_have_the_size_that_was_announced(
+    local_store: LocalStore, pieces: list[bytes], reason: str
+) -> None:
+    events: list[Event] = [Directory(b""), Regular(b"file", False, 3), *pieces, EndDirectory()]
+    with local_store.intake() as intake, pytest.raises(BadNarError, match=reason):
+        intake.add_events(events)
+
+
+def test_names_in_events_are_checked(local_store: LocalStore) -> None:
+    events: list[Event] = [Directory(b""), Regular(b"../x", False, 0), EndDirectory()]
+    with local_store.intake() as intake, pytest.raises(BadNarError, match="invalid file name"):
+        intake.add_events(events)
