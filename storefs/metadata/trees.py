@@ -63,13 +63,23 @@ DIRECTORY_OFFSETS = 8 + ATTR_SIZE
 # Seconds. The kernel turns them into jiffies; the prototype showed that 2**64-1 overflows to "expired at once".
 FOREVER = 0xFFFFFFFFFFFF >> 8
 
-_ATTR = Struct("<6Q10I")
 _ENTRY = Struct("<4QII" + "6Q10I")
-_DIRENT = Struct("<4QII" + "6Q10I" + "QQII")
+_ATTR_HEAD = Struct("<QQQ")  # of a fuse_attr: inode, size, blocks
+_DIRENT_HEAD = Struct("<Q32sQQQ64s")  # of a fuse_direntplus: inode, what is always the same, a fuse_attr
+_DIRENT_TAIL = Struct("<QQII")  # inode, offset of the next, length of the name, type
 _DIRENT_FIELDS = Struct("<Q40xQ44xI40xI")  # of a _DIRENT: inode, size, mode, length of the name
 _NODE_FIELDS = Struct("<BQQ44xI24x")  # of a node record: kind, inode, size, mode
 _INODE_AND_MODE = Struct("<Q92xI")  # of a _DIRENT, too
 _ZEROS = bytes(8)
+
+
+def _attr_tail(mode: int) -> bytes:
+    """Of a fuse_attr what follows the size and the blocks."""
+    return pack("<3Q10I", 1, 1, 1, 0, 0, 0, mode, 1, 0, 0, 0, 4096, 0)
+
+
+_TAILS = {mode: _attr_tail(mode) for mode in (MODE_REGULAR, MODE_EXECUTABLE, MODE_DIRECTORY, MODE_SYMLINK)}
+_VALIDITY = pack("<3QII", 0, FOREVER, FOREVER, 0, 0)  # of a fuse_entry_out what follows the inode
 
 
 class CorruptTreeError(StoreError):
@@ -82,7 +92,7 @@ class TreeDamagedError(StoreError):
 
 def encode_attr(inode: Inode, size: int, mode: int) -> bytes:
     """The kernel's fuse_attr of an object with canonical metadata."""
-    return _ATTR.pack(inode, size, (size + 511) >> 9, 1, 1, 1, 0, 0, 0, mode, 1, 0, 0, 0, 4096, 0)
+    return _ATTR_HEAD.pack(inode, size, (size + 511) >> 9) + (_TAILS.get(mode) or _attr_tail(mode))
 
 
 def encode_entry(inode: Inode, size: int, mode: int) -> bytes:
@@ -97,12 +107,9 @@ def encode_dirent(inode: Inode, size: int, mode: int, name: bytes, offset: int) 
     """A fuse_direntplus; ``offset`` is that of the entry itself, the next one's follows from its length."""
     length = len(name)
     padding = -length & 7
-    blocks = (size + 511) >> 9
-    head = _DIRENT.pack(
-        inode, 0, FOREVER, FOREVER, 0, 0, inode, size, blocks, 1, 1, 1, 0, 0, 0, mode, 1, 0, 0, 0, 4096, 0,
-        inode, offset + DIRENT_NAME + length + padding, length, mode >> 12,
-    )  # fmt: skip
-    return head + name + _ZEROS[:padding]
+    head = _DIRENT_HEAD.pack(inode, _VALIDITY, inode, size, (size + 511) >> 9, _TAILS.get(mode) or _attr_tail(mode))
+    tail = _DIRENT_TAIL.pack(inode, offset + DIRENT_NAME + length + padding, length, mode >> 12)
+    return head + tail + name + _ZEROS[:padding]
 
 
 def encode_directory(inode: Inode, entries: Iterable[tuple[bytes, Inode, int, int]]) -> bytes:
@@ -214,7 +221,9 @@ def file_mode(executable: bool) -> int:
 
 def encode_inline(inode: Inode, executable: bool, content: bytes) -> bytes:
     """The node record of a small regular file."""
-    return b"I" + encode_attr(inode, len(content), file_mode(executable)) + content
+    size = len(content)
+    mode = MODE_EXECUTABLE if executable else MODE_REGULAR
+    return b"".join((b"I", _ATTR_HEAD.pack(inode, size, (size + 511) >> 9), _TAILS[mode], content))
 
 
 def encode_blob(inode: Inode, executable: bool, size: int, digest: bytes) -> bytes:
