@@ -8,6 +8,7 @@ This module imports no package above `storefs` by name, and is the only one that
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import sys
@@ -20,7 +21,7 @@ from storefs.options import Command, parse, split_leading
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from typing import NoReturn
+    from typing import Any, NoReturn
 
     from storefs.config import Config
     from storefs.options import Invocation
@@ -64,10 +65,16 @@ def main() -> NoReturn:
     """Run the program named by argv[0] and end the process with its exit status."""
     # What is imported stays, and looking for cycles in it again and again takes a thirtieth of a small command's time.
     gc.set_threshold(_COLLECT_AFTER)
+    if sys.stdin is None or sys.stdout is None or sys.stderr is None:
+        _stand_in_for_closed_streams()
     status = run_command(sys.argv)
     try:
         sys.stdout.flush()
-    except (OSError, ValueError):
+    except BrokenPipeError:
+        status = status or 1
+    except OSError as error:
+        if status == 0:
+            logs.error(f"cannot write to standard output: {error.strerror}")
         status = status or 1
     try:
         sys.stderr.flush()
@@ -75,6 +82,26 @@ def main() -> NoReturn:
         pass
     # No interpreter shutdown: freeing a large evaluation object by object would take longer than the evaluation.
     os._exit(status)
+
+
+def _stand_in_for_closed_streams() -> None:
+    """Occupy the descriptors 0, 1 and 2 that were closed: what is opened next must not take messages for its contents.
+
+    Reading and writing fail as they would have; what is said on standard error is lost.
+    """
+    for number, mode in ((0, os.O_WRONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, mode)  # the lowest that is free; programs that are started inherit it as they do any
+            os.set_inheritable(number, True)
+    sys.stdin = sys.stdin or _stream(0, "r")
+    sys.stdout = sys.stdout or _stream(1, "w")
+    sys.stderr = sys.stderr or _stream(2, "w")
+
+
+def _stream(descriptor: int, mode: str) -> Any:
+    return open(descriptor, mode, encoding="utf-8", errors="surrogateescape", closefd=False)
 
 
 def run_command(argv: list[str], environ: Mapping[str, str] | None = None) -> int:
@@ -102,14 +129,37 @@ def run_command(argv: list[str], environ: Mapping[str, str] | None = None) -> in
     except OSError as error:
         if debugging:
             _print_traceback()
-        where = f"cannot use '{os.fsdecode(error.filename)}': " if isinstance(error.filename, (str, bytes)) else ""
-        logs.error(f"{where}{error.strerror or error}")
+        logs.error(_text_of(error))
         return 1
     except Exception as error:  # a bug: the promise is that no traceback reaches a user who did not ask for one
         if debugging:
             _print_traceback()
         logs.error(f"internal error, please report it: {type(error).__name__}: {error} (--debug shows where)")
         return 1
+
+
+def _text_of(error: OSError) -> str:
+    """What the system refused, with what can be found out about where."""
+    said = error.strerror or str(error)
+    if isinstance(error.filename, (str, bytes)):
+        return f"cannot use '{os.fsdecode(error.filename)}': {said}"
+    try:
+        sys.stdout.flush()
+    except OSError:
+        return f"cannot write to standard output: {said}"
+    if error.errno == errno.EBADF:
+        return f"standard input or output is closed: {said}"
+    if error.errno == errno.ENOENT and not _is_somewhere():
+        return f"cannot tell where we are, the current directory was removed: {said}"
+    return said
+
+
+def _is_somewhere() -> bool:
+    try:
+        os.getcwd()
+    except OSError:
+        return False
+    return True
 
 
 def _dispatch(argv: list[str], environ: Mapping[str, str] | None) -> int:
@@ -140,6 +190,8 @@ def _dispatch(argv: list[str], environ: Mapping[str, str] | None) -> int:
     if invocation.flag("--version"):
         _print_version(program, load_config(environ, invocation.settings), _verbosity(invocation))
         return 0
+    if invocation.operands and not command.operands:
+        raise UsageError(f"unexpected argument '{invocation.operands[0]}'; try '{command.name} --help'")
     logs.sink.level = _verbosity(invocation)
     invocation.config = load_config(environ, invocation.settings, invocation.value("--store"))
     logs.sink.colour = not invocation.config.variable("NO_COLOR") and sys.stderr is not None and sys.stderr.isatty()

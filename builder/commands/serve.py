@@ -45,8 +45,6 @@ def run(invocation: Invocation) -> int:
     from storefs.stores.cache_writer import read_secret_key
     from storefs.stores.open import open_store
 
-    if invocation.operands:
-        raise UsageError("verglas serve takes no operands")
     config = invocation.config
     host, colon, port = (invocation.value("--listen") or "127.0.0.1:8080").rpartition(":")
     priority = invocation.value("--priority") or "30"

@@ -77,8 +77,10 @@ class _Run:
         invocation, session = self.invocation, self.session
         operands = list(invocation.operands)
         if invocation.flag("--find-file"):
+            from evaluator.errors import NO_POS  # what is remembered needs nothing of the evaluator
+
             for operand in operands:
-                self.output.write(session.file_argument(f"<{operand}>") + "\n")
+                self.output.write(session.state.memo["search path"].require(operand, pos=NO_POS) + "\n")
             return 0
         stdin = "-" in operands
         operands = [operand for operand in operands if operand != "-"]

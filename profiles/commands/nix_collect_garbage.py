@@ -6,7 +6,6 @@ import os
 import time
 
 from storefs import logs
-from storefs.errors import UsageError
 from storefs.options import Command, Option
 
 TYPE_CHECKING = False
@@ -32,8 +31,6 @@ def run(invocation: Invocation) -> int:
     from storefs.commands.operations import collecting
     from storefs.settings import parse_size
 
-    if invocation.operands:
-        raise UsageError("no arguments expected")
     age = invocation.value("--delete-older-than")
     dry_run = invocation.flag("--dry-run")
     if age is not None:

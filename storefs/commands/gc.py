@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from storefs.errors import UsageError
 from storefs.options import Command, Option
 
 TYPE_CHECKING = False
@@ -19,7 +18,7 @@ COMMAND = Command(
     ),
     description="""
 A path is needed if a root leads to it: a profile, a `result` link, a running program. `verglas why-alive PATH` says
-which. Running builds and additions are safe.
+which, and `verglas delete PATH` removes single ones. Running builds and additions are safe.
 """,
     examples=(("verglas gc --max 5G", "free five gigabytes"),),
 )
@@ -30,8 +29,6 @@ def run(invocation: Invocation) -> int:
     from storefs.commands.operations import collecting
     from storefs.settings import parse_size
 
-    if invocation.operands:
-        raise UsageError("verglas gc takes no operands; 'verglas delete PATH' removes single paths")
     if invocation.flag("--print-roots"):
         return collecting.print_roots(invocation.config)
     if invocation.flag("--dry-run"):

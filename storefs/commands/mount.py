@@ -69,6 +69,8 @@ def run(invocation: Invocation) -> int:
     config = invocation.config
     if invocation.flag("--status"):
         return _show_status(config.verglas_dir, as_json=invocation.flag("--json"))
+    if "" in invocation.operands:
+        raise UsageError("a directory without a name was given")  # a variable that is not set; it would be this one
     if len(invocation.operands) > 1:
         raise UsageError("verglas mount takes one directory at most")
     target = os.path.realpath(invocation.operands[0] if invocation.operands else config.physical_store_dir)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from storefs.errors import UsageError
 from storefs.options import Command
 
 TYPE_CHECKING = False
@@ -24,8 +23,6 @@ def run(invocation: Invocation) -> int:
     from storefs.commands.operations import verifying
     from storefs.stores.open import open_store
 
-    if invocation.operands:
-        raise UsageError("no arguments expected")
     store = open_store(invocation.config)
     try:
         return verifying.optimise(store)

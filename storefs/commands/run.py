@@ -40,7 +40,7 @@ class NoProgramError(StoreError):
 
 def run(invocation: Invocation) -> int:
     """Replace this process by the program."""
-    if not invocation.operands:
+    if not invocation.operands or not invocation.operands[0]:
         raise UsageError("verglas run needs a program to run")
     return execute(invocation.config, invocation.operands)
 

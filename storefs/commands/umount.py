@@ -29,6 +29,8 @@ def run(invocation: Invocation) -> int:
     from storefs.fuse.unmount import unmount_store
     from storefs.stores.mount_table import store_mounts
 
+    if "" in invocation.operands:
+        raise UsageError("a directory without a name was given")  # a variable that is not set; it would be this one
     if len(invocation.operands) > 1:
         raise UsageError("verglas umount takes one directory at most")
     verglas_dir = invocation.config.verglas_dir

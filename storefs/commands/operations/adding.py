@@ -8,7 +8,7 @@ import sys
 from storefs.castore.restore import restore
 from storefs.commands.operations.hashing import hash_nar, host_nar
 from storefs.commands.operations.reading import find_object
-from storefs.errors import UsageError
+from storefs.errors import SystemRefusedError, UsageError
 from storefs.formats.byte_reader import ByteReader
 from storefs.formats.hashes import parse_hash, parse_hash_algo
 from storefs.formats.nar import parse_nar
@@ -122,9 +122,12 @@ def base_name(source: str) -> str:
 
 
 def read_in() -> Iterator[bytes]:
-    """Yield what comes on standard input."""
-    while piece := os.read(0, 1 << 20):
-        yield piece
+    """Yield what comes on standard input; SystemRefusedError where it is closed or a directory."""
+    try:
+        while piece := os.read(0, 1 << 20):
+            yield piece
+    except OSError as error:
+        raise SystemRefusedError("reading standard input", error) from error
 
 
 def write_out(pieces: Iterable[bytes]) -> None:
