@@ -73,8 +73,7 @@ def main() -> NoReturn:
     except BrokenPipeError:
         status = status or 1
     except OSError as error:
-        if status == 0:
-            logs.error(f"cannot write to standard output: {error.strerror}")
+        logs.error(f"cannot write to standard output: {error.strerror}")
         status = status or 1
     try:
         sys.stderr.flush()
@@ -123,8 +122,7 @@ def run_command(argv: list[str], environ: Mapping[str, str] | None = None) -> in
         logs.error("interrupted by the user")
         return 1
     except BrokenPipeError:
-        # Whoever read our output has seen enough; keep the interpreter from complaining about it at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _forget_output()  # whoever read it has seen enough
         return 1
     except OSError as error:
         if debugging:
@@ -138,6 +136,11 @@ def run_command(argv: list[str], environ: Mapping[str, str] | None = None) -> in
         return 1
 
 
+def _forget_output() -> None:
+    """What was printed and can't be written: that is said once, or not at all."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
 def _text_of(error: OSError) -> str:
     """What the system refused, with what can be found out about where."""
     said = error.strerror or str(error)
@@ -146,6 +149,7 @@ def _text_of(error: OSError) -> str:
     try:
         sys.stdout.flush()
     except OSError:
+        _forget_output()
         return f"cannot write to standard output: {said}"
     if error.errno == errno.EBADF:
         return f"standard input or output is closed: {said}"
