@@ -58,7 +58,6 @@ def run_remembered(
     status = session.run(lambda: evaluate(session, output))
     if status == 0 and session.recording is not None and session.may_be_remembered():
         cache.store(session.recording.observations(), output.texts)
-    session.print_statistics()
     return status
 
 

@@ -98,7 +98,7 @@ class Session:
             nix_version=config.text("nix-version"),
         )
         elements = [] if pure else [parse_element(text) for text in [*search_path, *nix_path(config)]]
-        counting = config.variable("NIX_COUNT_CALLS") not in {"", "0"}
+        counting = config.variable("NIX_COUNT_CALLS", "0") != "0"
         self.state = open_evaluation(self.io, self.settings, elements)
         tracer = None
         if config.boolean("trace-function-calls"):
@@ -112,6 +112,10 @@ class Session:
             self.state.parse_cache = ParseCache(  # type: ignore[assignment]
                 config.xdg("cache") + "/verglas/parse"
             )
+        if config.variable("NIX_SHOW_STATS", "0") != "0":
+            from evaluator.statistics import print_at_exit  # noqa: PLC0415  rarely wanted
+
+            print_at_exit(config, self.state)
         self.arguments = arguments
         self._auto_args: dict[str, object] | None = None
         if self._restricted is not None:
@@ -178,13 +182,6 @@ class Session:
     def may_be_remembered(self) -> bool:
         """Return whether the same evaluation would print the same again, as far as `recording` can tell."""
         return self.recording is not None and self.recording.cacheable and not self.state.memo.get("said")
-
-    def print_statistics(self) -> None:
-        """Print what NIX_SHOW_STATS asks for, to standard error."""
-        if self.config.variable("NIX_SHOW_STATS") not in {"", "0"}:
-            from evaluator.statistics import print_statistics  # noqa: PLC0415  rarely wanted
-
-            print_statistics(self.config, self.state)
 
     # What commands evaluate.
 

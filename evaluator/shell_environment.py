@@ -6,6 +6,7 @@ be.
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
 import shlex
@@ -156,6 +157,7 @@ def _become(session: Session, program: str, words: list[str], environment: dict[
 
     enter_store(session.config)
     sys.stdout.flush()
+    atexit._run_exitfuncs()  # another program takes our place
     try:
         os.execvpe(program, words, environment)
     except OSError as error:

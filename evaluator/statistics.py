@@ -7,11 +7,12 @@ time are the same in every run of one expression.
 
 from __future__ import annotations
 
+import atexit
 import json
 import resource
-import sys
 
 from evaluator.core.values import get_counters
+from storefs.logs import sink, warn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,16 +20,26 @@ if TYPE_CHECKING:
     from storefs.config import Config
 
 
-def print_statistics(config: Config, state: EvalState) -> None:
-    """Write the counters of this process to the file NIX_SHOW_STATS_PATH, or to standard error."""
+def print_at_exit(config: Config, state: EvalState) -> None:
+    """Have the counters of this process written when it ends: to the file NIX_SHOW_STATS_PATH, or to standard error.
+
+    They are written once, however many evaluations the process has begun.
+    """
+    atexit.unregister(_print)
+    atexit.register(_print, config, state)
+
+
+def _print(config: Config, state: EvalState) -> None:
     text = json.dumps(_collect(state), indent=2, ensure_ascii=False)
     path = config.variable("NIX_SHOW_STATS_PATH", "-")
-    if path == "-":
-        sys.stdout.flush()
-        sys.stderr.write(text + "\n")
-    else:
-        with open(path, "w", encoding="utf-8", errors="surrogateescape") as file:
-            file.write(text + "\n")
+    try:
+        if path == "-":
+            sink.emit(text)
+        else:
+            with open(path, "w", encoding="utf-8", errors="surrogateescape") as file:
+                file.write(text + "\n")
+    except OSError as error:
+        warn(f"the statistics can't be written to '{path}': {error.strerror}")
 
 
 def _collect(state: EvalState) -> dict[str, object]:

@@ -8,6 +8,7 @@ This module imports no package above `storefs` by name, and is the only one that
 
 from __future__ import annotations
 
+import atexit
 import errno
 import gc
 import os
@@ -75,6 +76,7 @@ def main() -> NoReturn:
     except OSError as error:
         logs.error(f"cannot write to standard output: {error.strerror}")
         status = status or 1
+    atexit._run_exitfuncs()  # temporary roots and statistics; the shutdown that calls it is left out
     try:
         sys.stderr.flush()
     except (OSError, ValueError):
@@ -198,6 +200,7 @@ def _dispatch(argv: list[str], environ: Mapping[str, str] | None) -> int:
         raise UsageError(f"unexpected argument '{invocation.operands[0]}'; try '{command.name} --help'")
     logs.sink.level = _verbosity(invocation)
     invocation.config = load_config(environ, invocation.settings, invocation.value("--store"))
+    logs.sink.level = _verbosity(invocation, invocation.config.integer("verbosity"))
     logs.sink.colour = not invocation.config.variable("NO_COLOR") and sys.stderr is not None and sys.stderr.isatty()
     logs.sink.format = invocation.value("--log-format")
     logs.sink.json = logs.sink.format == "internal-json"
@@ -226,10 +229,10 @@ def _build_logs(program: str, invocation: Invocation) -> bool:
     return invocation.flag("--print-build-logs") or program not in {"verglas", "nix"}
 
 
-def _verbosity(invocation: Invocation) -> int:
+def _verbosity(invocation: Invocation, base: int = logs.INFO) -> int:
     if invocation.flag("--debug"):
         return logs.DEBUG
-    return max(0, min(logs.VOMIT, logs.INFO + invocation.count("--verbose") - invocation.count("--quiet")))
+    return max(0, min(logs.VOMIT, base + invocation.count("--verbose") - invocation.count("--quiet")))
 
 
 def _find_verb(program: str, arguments: list[str]) -> tuple[Verb, list[str]]:

@@ -114,6 +114,7 @@ DEFAULTS: dict[str, Value | None] = {
     "use-cgroups": False,
     "use-xdg-base-directories": False,
     "user-agent-suffix": "",
+    "verbosity": 3,  # ours, and of Nix 1: what -v and --quiet start from
     "warn-dirty": True,
 }
 

@@ -1273,6 +1273,37 @@ class TracedOperator(Node):
             tracer.leave()
 
 
+@cython.final
+@cython.no_gc
+@cython.cclass
+class CountedOperator(Node):
+    """An operator that counts as a call of `builtin`. Such nodes exist only where calls are counted."""
+
+    node: Node
+    builtin: str
+
+    def __init__(self, node, builtin):
+        self.node = node
+        self.builtin = builtin
+
+    @cython.cfunc
+    def eval(self, env: Frame) -> object:
+        count_primop(self.builtin)
+        return self.node.eval(env)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def test(self, env: Frame, pos: cython.longlong) -> cython.int:
+        count_primop(self.builtin)
+        return self.node.test(env, pos)
+
+
+def count_primop(name):
+    """Count a call of a builtin by its name, too."""
+    counters.primop_calls += 1
+    counters.calls_of_primops[name] = counters.calls_of_primops.get(name, 0) + 1
+
+
 def canonical_path(path):
     """Return an absolute path without `.`, `..`, empty components and trailing slash; no link is looked at."""
     if "//" not in path and "/." not in path and (not path.endswith("/") or path == "/"):

@@ -20,6 +20,7 @@ cdef class Builder:
     cdef bint operators_redefined
     cdef bint traced
     cdef bint calls_traced
+    cdef bint calls_counted
     cdef object blobs
     cdef long long at(self, long long pos) noexcept
     cdef object place(self, object tree)

@@ -100,6 +100,7 @@ class Builder:
         self.operators_redefined = operators_redefined
         self.traced = state.settings.show_trace
         self.calls_traced = counters.tracer is not None
+        self.calls_counted = counters.calls_of_primops is not None
 
     def place(self, tree):
         """Return the position of an expression as traces give it, 0 for literals and `let`."""
@@ -329,7 +330,9 @@ class Builder:
         return kind(a, b, pos, second, self.state)
 
     def call_of(self, builtin: str, node, pos, start):
-        """An operator at `pos` that traces call by the name of its builtin; its expression begins at `start`."""
+        """An operator at `pos` that counts and traces as a call of its builtin; its expression begins at `start`."""
+        if self.calls_counted:
+            node = nodes.CountedOperator(node, builtin)
         if self.calls_traced:
             node = nodes.TracedOperator(node, start)
         return nodes.Traced(node, pos, "while calling the '%s' builtin" % builtin) if self.traced else node

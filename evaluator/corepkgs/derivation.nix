@@ -21,4 +21,5 @@ let
     })
     outputs;
 in
-(builtins.head named).value
+# Of no outputs there is no first: `derivationStrict` says what is wrong.
+if outputs == [ ] then strict else (builtins.head named).value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 
 from storefs.errors import StoreError, UsageError
@@ -55,6 +56,7 @@ def execute(config: Config, words: list[str], environment: dict[str, str] | None
     from storefs.stores.mountpoint import enter_store
 
     enter_store(config)
+    atexit._run_exitfuncs()  # another program takes our place
     try:
         os.execvpe(words[0], words, _with_profile(config) if environment is None else environment)
     except OSError as error:

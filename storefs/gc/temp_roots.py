@@ -9,6 +9,7 @@ returns, either the collector has seen the root, or its deletion has been commit
 
 from __future__ import annotations
 
+import atexit
 import fcntl
 import os
 from _thread import allocate_lock
@@ -97,14 +98,19 @@ class TempRoots:
         """Give all of them up."""
         with self._mutex:
             if self._fd >= 0:
-                try:
-                    os.unlink(self._path)
-                except FileNotFoundError:
-                    pass  # somebody removed the whole state directory
+                atexit.unregister(self._remove)
+                self._remove(os.getpid())
                 os.close(self._fd)
                 self._fd = -1
             self._paths.clear()
             self._lock.close()
+
+    def _remove(self, owner: int) -> None:
+        if os.getpid() == owner:  # a child has them, too, but doesn't end them
+            try:
+                os.unlink(self._path)
+            except OSError:
+                pass  # somebody removed the whole state directory
 
     def _open(self) -> None:
         number = 1
@@ -118,6 +124,7 @@ class TempRoots:
                 if os.path.samestat(os.fstat(fd), os.stat(self._path)):
                     os.ftruncate(fd, 0)
                     self._fd = fd
+                    atexit.register(self._remove, os.getpid())
                     return
             except BlockingIOError:
                 number += 1  # another store object of this very process

@@ -42,6 +42,7 @@ _OF_THE_CLIENT = {
     "transport",
     "use-case-hack",
     "use-xdg-base-directories",
+    "verbosity",
     "warn-dirty",
 }
 # Lists that are sets for Nix.

@@ -158,10 +158,12 @@ def test_a_hook_that_declines_answers_a_thousand_questions(bench: Workbench, scr
         (("--quiet",), 1),
         (("--quiet", "--quiet", "--quiet", "--quiet"), 1),
         (("-v", "--quiet"), 4),
+        (("--option", "verbosity", "0"), 1),
+        (("--option", "verbosity", "2", "-v"), 4),
     ],
 )
 def test_how_much_is_said(run: Runner, environ: dict[str, str], options: tuple[str, ...], lines: int) -> None:
-    """Row L3: what will be done, what is done, what the builder prints. Real Nix 2.8 says as much."""
+    """Row L3: what will be done, what is done, what the builder prints. Real Nix 2.8 knows no `verbosity`."""
     environ["NIX_CONFIG"] += f"sandbox-paths = /bin/sh={SHELLS[0]}\n"
     expression = """derivation {
         name = "said"; system = builtins.currentSystem; builder = "/bin/sh"; args = [ "-c" "echo hello; echo > $out" ];

@@ -155,6 +155,30 @@ def test_statistics(run: Runner) -> None:
     assert run("nix-instantiate", *words).stderr == ""
 
 
+def test_operators_count_as_calls_of_their_builtins(run: Runner) -> None:
+    expression = "[ (map (x: x < 2) [ 1 2 3 ]) (2 >= 1) (if 1 > 2 then 1 else -1) (2 * 3) (4 / 2) ]"
+    words = ("--eval", "--strict", "-E", expression)
+    for on in ("1", ""):  # as in Nix only 0 is off
+        counters = json.loads(run("nix-instantiate", *words, NIX_SHOW_STATS=on, NIX_COUNT_CALLS=on).stderr)
+        assert counters["primops"] == {"div": 1, "lessThan": 5, "map": 1, "mul": 1, "sub": 1}
+        assert counters["nrPrimOpCalls"] == 9
+
+
+def test_all_that_evaluates_prints_statistics_once(run: Runner, scratch: Path) -> None:
+    file = scratch / "x.nix"
+    file.write_text('[ (derivation { name = "x-1"; system = builtins.currentSystem; builder = "/bin/sh"; }) ]')
+    for words in (
+        ("nix-instantiate", file),
+        ("nix-build", "--dry-run", file),
+        ("nix-env", "-qa", "-f", file),
+        ("nix-env", "-qas", "-f", file),
+        ("verglas", "eval", "-f", file, "--apply", "builtins.length"),
+    ):
+        done = run(*words, NIX_SHOW_STATS="1")
+        assert done.stderr.count('"nrThunks"') == 1
+        assert "nrThunks" not in run(*words, NIX_SHOW_STATS="0").stderr
+
+
 def test_flame_graph(run: Runner, scratch: Path) -> None:
     expression = "let slow = n: if n == 0 then 0 else slow (n - 1); in slow 2000"
     run("verglas", "eval", "--expr", expression, "--profile", str(scratch / "graph"))

@@ -33,6 +33,11 @@ def test_errors(attributes: str, message: str) -> None:
         value(f"builtins.derivationStrict {{ {BASE} {attributes} }}")
 
 
+def test_a_derivation_without_outputs_says_so() -> None:
+    with pytest.raises(EvalError, match="derivation cannot have an empty set of outputs"):
+        value(f"derivation {{ {BASE} outputs = [ ]; }}")
+
+
 @pytest.mark.parametrize(
     ("attributes", "message"),
     [

@@ -13,6 +13,7 @@ import pytest
 
 from storefs.formats.store_path import StoreDir, StorePath
 from storefs.gc.temp_roots import CollectorLock, TempRootReader, TempRoots
+from tests.conftest import Runner
 
 STORE = StoreDir("/nix/store")
 A, B = (StorePath("0" * 32 + f"-{name}") for name in "ab")
@@ -34,6 +35,15 @@ def test_roots_hold_while_their_owner_lives(scratch: Path) -> None:
     roots.close()
     assert read(scratch) == {}
     assert os.listdir(scratch / "temproots") == []
+
+
+def test_commands_leave_no_file(run: Runner, scratch: Path, environ: dict[str, str]) -> None:
+    (scratch / "file").write_text("contents")
+    derivation = 'derivation { name = "x"; system = "s"; builder = "b"; }'
+    run("nix-store", "--add", scratch / "file")
+    run("nix-instantiate", "-E", derivation)
+    run("nix-build", "-E", derivation, status=None)
+    assert os.listdir(f"{environ['NIX_STATE_DIR']}/temproots") == []
 
 
 def test_the_state_directory_is_removed_meanwhile(scratch: Path) -> None:
