@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from storefs.daemon.stored_answers import StoredAnswers
-from storefs.errors import StoreError
+from storefs.errors import StoreError, UsageError
 from storefs.experimental import CA_DERIVATIONS, require_feature
 from storefs.formats.export import write_exported
 from storefs.formats.signatures import PublicKeys
@@ -60,7 +60,15 @@ class StoreService:
             elif peer.trusted or name in _HARMLESS or (name == "builders" and not value):
                 settings[name] = value
         settings.pop("experimental-features", None)
-        self.config = self.config.with_client_settings(settings.items())
+        try:
+            self.config = self.config.with_client_settings(settings.items())
+        except UsageError:
+            # A client of another release may have values that are none here: it is told, and the others hold.
+            for pair in settings.items():
+                try:
+                    self.config = self.config.with_client_settings([pair])
+                except UsageError as error:
+                    tunnel.line(1, f"warning: {error}")
 
     def _allowed_substituters(self, wanted: str, tunnel: Tunnel) -> str:
         allowed = {uri.rstrip("/") for uri in self.config.words("trusted-substituters")}

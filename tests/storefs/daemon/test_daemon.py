@@ -237,17 +237,6 @@ class TestRights:
         )
         assert printed.startswith("refused")
 
-    def test_strangers_are_told_what_they_cannot_set(self, daemon: DaemonProcess) -> None:
-        done = subprocess.run(
-            [BIN / "nix-store", "--gc", "--print-roots", "--option", "substituters", "file:///x"],
-            env=daemon.env,
-            user=STRANGER,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert done.stderr == "warning: ignoring untrusted substituter 'file:///x'\n"
-
     def test_strangers_cannot_repair(self, daemon: DaemonProcess, client: RemoteStore) -> None:
         """Row V8: whoever may repair may replace what others use."""
         path = client.add_text("tool", b"honest")
