@@ -19,6 +19,7 @@ from tests.daemon_process import BIN, DaemonProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 pytestmark = [pytest.mark.root, pytest.mark.fuse, pytest.mark.slow]
 
@@ -26,7 +27,8 @@ STRANGER = 12345  # a uid that nobody has
 
 
 @pytest.fixture
-def daemon(environ: dict[str, str]) -> Iterator[DaemonProcess]:
+def daemon(environ: dict[str, str], scratch: Path) -> Iterator[DaemonProcess]:
+    scratch.chmod(0o755)  # strangers come here, too
     with DaemonProcess(environ) as daemon:
         yield daemon
 
