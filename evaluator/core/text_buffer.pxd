@@ -10,6 +10,7 @@ cdef class TextBuffer:
     cdef int reserve(self, Py_ssize_t more) except -1
     cdef int put(self, str text) except -1
     cdef int put_byte(self, int byte) except -1
+    cdef int put_blanks(self, Py_ssize_t n) except -1
     cdef int put_bytes(self, const void *source, Py_ssize_t n) except -1
     cdef int put_int(self, long long number) except -1
     cdef int put_float(self, double number) except -1

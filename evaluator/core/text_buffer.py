@@ -10,7 +10,7 @@ if cython.compiled:
     from cython.cimports.cpython.mem import PyMem_Free
     from cython.cimports.cpython.unicode import PyUnicode_1BYTE_DATA
     from cython.cimports.libc.stdlib import free, realloc
-    from cython.cimports.libc.string import memcpy
+    from cython.cimports.libc.string import memcpy, memset
 
 
 @cython.final
@@ -72,6 +72,17 @@ class TextBuffer:
         else:
             self.data.append(byte)
         self.used += 1
+        return 0
+
+    def put_blanks(self, n):
+        """Append so many blanks."""
+        if cython.compiled:
+            if self.used + n > self.room:
+                self.reserve(n)
+            memset(self.data + self.used, 32, n)
+        else:
+            self.data += b" " * n
+        self.used += n
         return 0
 
     def put_bytes(self, source, n):

@@ -59,8 +59,7 @@ class _Writer:
     def line(self, indent: cython.int, text: str):
         """Begin a line with so many blanks, and this."""
         out: TextBuffer = self.out
-        for _ in range(indent):
-            out.put_byte(32)
+        out.put_blanks(indent)
         out.put(text)
         return 0
 
