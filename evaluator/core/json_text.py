@@ -173,11 +173,13 @@ class _Writer:
         index: cython.Py_ssize_t = 0
         out.put_byte(91)
         try:
-            for item in items:
+            for index in range(len(items)):
                 if index:
                     out.put_byte(44)
+                item: object = items[index]
+                if type(item) is Thunk:  # the value takes the place of its thunk, whose memory is used again
+                    item = items[index] = force_thunk(cython.cast(Thunk, item), -1)
                 self.value(item, depth)
-                index += 1
         except NixError as error:
             error.add_trace(CALL_SITE, f"while evaluating list element at index {index}")
             raise
@@ -195,7 +197,10 @@ class _Writer:
                 first = False
                 put_string(out, name)
                 out.put_byte(58)
-                self.value(cython.cast(dict, attrs)[name], depth)
+                item: object = cython.cast(dict, attrs)[name]
+                if type(item) is Thunk:
+                    item = cython.cast(dict, attrs)[name] = force_thunk(cython.cast(Thunk, item), -1)
+                self.value(item, depth)
         except NixError as error:
             where: object = position_of(attrs, name)
             error.settle(where)
