@@ -305,14 +305,6 @@ class WithVar(Node):
     pos: cython.longlong
     without: object
 
-    def __init__(self, name, levels, pos):
-        """`levels` are how many environments further out the sets are, innermost first."""
-        self.name = name
-        self.level = levels[0]
-        self.next = None if len(levels) == 1 else WithVar(name, [level - levels[0] for level in levels[1:]], pos)
-        self.pos = pos
-        self.without = None
-
     @cython.cfunc
     def find(self, env: Frame) -> object:
         at: WithVar = self
@@ -474,14 +466,6 @@ class Select(Node):
     where: list
     show: object
 
-    def __init__(self, e, path, default, pos, where, show):
-        self.e = e
-        self.path = path
-        self.default = default
-        self.pos = pos
-        self.where = where
-        self.show = show
-
     @cython.cfunc
     def eval(self, env: Frame) -> object:
         s: object = self.e.eval(env)
@@ -594,9 +578,6 @@ class ListNode(Node):
     """`[ ... ]`"""
 
     items: list
-
-    def __init__(self, items):
-        self.items = items
 
     @cython.cfunc
     def eval(self, env: Frame) -> object:
@@ -919,12 +900,6 @@ class If(Node):
     a: Node
     b: Node
     pos: cython.longlong
-
-    def __init__(self, condition, a, b, pos):
-        self.condition = condition
-        self.a = a
-        self.b = b
-        self.pos = pos
 
     @cython.cfunc
     def eval(self, env: Frame) -> object:
@@ -1467,13 +1442,6 @@ class Binary(Node):
     pos2: cython.longlong
     state: object
 
-    def __init__(self, a, b, pos, pos2, state):
-        self.a = a
-        self.b = b
-        self.pos = pos
-        self.pos2 = pos2
-        self.state = state
-
 
 @cython.final
 @cython.no_gc
@@ -1800,12 +1768,6 @@ class Interpolation(Node):
     pos: cython.longlong
     state: object
 
-    def __init__(self, parts, where, pos, state):
-        self.parts = parts
-        self.where = where
-        self.pos = pos
-        self.state = state
-
     @cython.cfunc
     def eval(self, env: Frame) -> object:
         out: list = []
@@ -1928,6 +1890,70 @@ def selection(e, name, pos):
     node.e = e
     node.name = name
     node.pos = pos
+    return node
+
+
+def long_selection(e, path, default, pos, where, show):
+    """Return the node of `e.path` and of `e.path or default`."""
+    node: Select = Select.__new__(Select)
+    node.e = e
+    node.path = path
+    node.default = default
+    node.pos = pos
+    node.where = where
+    node.show = show
+    return node
+
+
+def variable_of_with(name, levels, at, pos):
+    """Return the node of a variable that a `with` must define.
+
+    `levels` are how many environments further out the sets are, innermost first; those before `at` were asked already.
+    """
+    node: WithVar = WithVar.__new__(WithVar)
+    node.name = name
+    node.level = levels[at] - (levels[at - 1] if at else 0)
+    node.next = None if at + 1 == len(levels) else variable_of_with(name, levels, at + 1, pos)
+    node.pos = pos
+    node.without = None
+    return node
+
+
+def condition_of(condition, a, b, pos):
+    """Return the node of `if condition then a else b`."""
+    node: If = If.__new__(If)
+    node.condition = condition
+    node.a = a
+    node.b = b
+    node.pos = pos
+    return node
+
+
+def list_of(items):
+    """Return the node of a list."""
+    node: ListNode = ListNode.__new__(ListNode)
+    node.items = items
+    return node
+
+
+def interpolation(parts, where, pos, state):
+    """Return the node of a string with interpolations."""
+    node: Interpolation = Interpolation.__new__(Interpolation)
+    node.parts = parts
+    node.where = where
+    node.pos = pos
+    node.state = state
+    return node
+
+
+def operation(kind, a, b, pos, pos2, state):
+    """Return the node of an operator, of this class."""
+    node: Binary = kind.__new__(kind)
+    node.a = a
+    node.b = b
+    node.pos = pos
+    node.pos2 = pos2
+    node.state = state
     return node
 
 

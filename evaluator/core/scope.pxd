@@ -3,7 +3,9 @@ from evaluator.core.parser cimport (
     ASSERT_N, ATTRS, BLOB, CALL, CUR_POS, FLOAT_N, HAS, HPATH_N, IF_N, INT_N, INTERPOLATION, LAMBDA, LET_N, LIST, NEGATE, NOT,
     OPERATOR, PATH_N, PATH_PARTS, SELECT, SKIMMED, STRING, VAR, WITH_N,
 )
-from evaluator.core.nodes cimport call_of, constant, selection, variable
+from evaluator.core.nodes cimport (
+    call_of, condition_of, constant, interpolation, list_of, long_selection, operation, selection, variable, variable_of_with,
+)
 from evaluator.core.values cimport Counters, Lazy, Node, Thunk, check_stack, counters
 
 

@@ -14,7 +14,18 @@ from evaluator.core.parser import parse_skimmed
 from evaluator.errors import ParseError, StackOverflow, UndefinedVarError
 
 if not cython.compiled:
-    from evaluator.core.nodes import call_of, constant, selection, variable
+    from evaluator.core.nodes import (
+        call_of,
+        condition_of,
+        constant,
+        interpolation,
+        list_of,
+        long_selection,
+        operation,
+        selection,
+        variable,
+        variable_of_with,
+    )
     from evaluator.core.parser import (
         ASSERT_N,
         ATTRS,
@@ -148,13 +159,13 @@ class Builder:
         if kind == LIST:
             if not tree[1]:
                 return constant([])
-            return nodes.ListNode([self.lazy(x, scope, None) for x in tree[1]])
+            return list_of([self.lazy(x, scope, None) for x in tree[1]])
         if kind == INTERPOLATION:
             return self.interpolation(tree, scope)
         if kind == OPERATOR:
             return self.operator(tree, scope)
         if kind == IF_N:
-            return nodes.If(
+            return condition_of(
                 self.operand(tree[2], scope, "while evaluating a branch condition"),
                 self.lazy(tree[3], scope, None),
                 self.lazy(tree[4], scope, None),
@@ -249,7 +260,7 @@ class Builder:
                 return nodes.GlobalThunk(found, pos)
             return constant(found)
         if withs is not None:
-            return nodes.WithVar(name, withs, pos)
+            return variable_of_with(name, withs, 0, pos)
         raise UndefinedVarError("undefined variable '%s'" % name, pos)
 
     def path(self, path, scope):
@@ -285,14 +296,9 @@ class Builder:
         if tree[4] is None and len(path) == 1 and type(path[0]) is str:
             return selection(e, path[0], self.at(tree[1]))
         default: object = None if tree[4] is None else self.lazy(tree[4], scope, None)
-        return nodes.Select(
-            e,
-            self.path(path, scope),
-            default,
-            self.at(tree[1]),
-            self.places(path),
-            Shown(path, self.base_path, self.state, self.blobs),
-        )
+        where: object = self.places(path)
+        shown: object = None if where is None else Shown(path, self.base_path, self.state, self.blobs)
+        return long_selection(e, self.path(path, scope), default, self.at(tree[1]), where, shown)
 
     def call(self, tree, scope):
         f: object = self.build(tree[2], scope, None)
@@ -316,18 +322,19 @@ class Builder:
         if op in _BUILTIN_OF:
             start: object = pos
             pos = self.at(tree[6])
-            node = kind(self.build(tree[3], scope, None), self.build(tree[4], scope, None), pos, 0, self.state)
+            a = self.build(tree[3], scope, None)
+            node = operation(kind, a, self.build(tree[4], scope, None), pos, 0, self.state)
             node = self.call_of(_BUILTIN_OF[op][0][2:], node, pos, start)
             return nodes.Traced(node, pos, "in the argument of '!'") if self.traced and _BUILTIN_OF[op][2] else node
         left, right = _OPERANDS[op]
         a = self.operand(tree[3], scope, left)
         b = self.operand(tree[4], scope, right)
         if op == "++":
-            return kind(a, b, self.at(tree[6]), 0, self.state)
+            return operation(kind, a, b, self.at(tree[6]), 0, self.state)
         second: object = self.at(tree[5])
         if op == "&&" or op == "||" or op == "->":
-            return kind(a, b, self.place(tree[3]) or pos, self.place(tree[4]) or second, self.state)
-        return kind(a, b, pos, second, self.state)
+            return operation(kind, a, b, self.place(tree[3]) or pos, self.place(tree[4]) or second, self.state)
+        return operation(kind, a, b, pos, second, self.state)
 
     def call_of(self, builtin: str, node, pos, start):
         """An operator at `pos` that counts and traces as a call of its builtin; its expression begins at `start`."""
@@ -451,7 +458,7 @@ class Builder:
                 where.append(self.at(p[0]))
         if all(type(p) is str for p in parts):
             return constant("".join(parts))
-        return nodes.Interpolation(parts, where, self.at(tree[1]), self.state)
+        return interpolation(parts, where, self.at(tree[1]), self.state)
 
     def path_parts(self, tree, scope):
         first: object = tree[2][0]
@@ -475,6 +482,8 @@ class Builder:
 
 class Shown:
     """Calling it gives the text of an expression as Nix prints it; of an attribute path, that of a name in it."""
+
+    __slots__ = ("base_path", "blobs", "state", "tree")
 
     def __init__(self, tree, base_path, state, blobs):
         self.tree = tree
