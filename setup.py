@@ -90,7 +90,20 @@ class BuildCore(build_ext):
     #: The two steps that cost most and come after the counters are placed are left out.
     COUNT = ("-fprofile-generate", "-fno-gcse", "-fno-tree-pre")
     #: What a package set waits for; the others are not worth the time.
-    HOT = ("attrsets", "calls", "derivations", "lexer", "lists", "nodes", "parser", "scope", "strings", "values")
+    HOT = (
+        "attrsets",
+        "calls",
+        "derivations",
+        "lexer",
+        "lists",
+        "nodes",
+        "parser",
+        "scope",
+        "show",
+        "strings",
+        "text_buffer",
+        "values",
+    )
     #: Code that the training did not reach is compiled as ever.
     USE = ("-fprofile-use", "-fprofile-partial-training", "-Wno-missing-profile")
 

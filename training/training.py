@@ -1,8 +1,8 @@
 """A workload for profile-guided compilation of the evaluator's core: setup.py runs it with the instrumented modules.
 
 It does in a second what evaluating a large package set and a machine's configuration does in minutes, in about the same
-proportions: parse long texts, call functions, merge sets, write derivations. Nothing outside of this folder is needed,
-no store and no other package than this one. What it computes is of no use to anybody.
+proportions: parse long texts and print them, call functions, merge sets, write derivations. Nothing outside of this
+folder is needed, no store and no other package than this one. What it computes is of no use to anybody.
 
     python training/training.py SCRATCH-FOLDER [MODULE=FILE ...]
 """
@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
+
+    from evaluator.core.state import EvalState
 
 HERE = Path(__file__).resolve().parent
 
@@ -77,7 +79,7 @@ def _package(n: int) -> list[str]:
 
 
 def train(scratch: Path) -> None:
-    """Evaluate everything: without the parse cache, filling it, and from it."""
+    """Evaluate everything: without the parse cache, filling it, and from it. Print the trees of some files."""
     from evaluator.core.calls import force_deep
     from evaluator.evaluation import EvalSettings, open_evaluation
     from evaluator.parse_cache import ParseCache
@@ -85,9 +87,12 @@ def train(scratch: Path) -> None:
     from evaluator.services import Services
     from evaluator.store_io import StoreIO
 
-    def answer(text: str, cache: ParseCache | None) -> str:
+    def opened() -> EvalState:
         io = StoreIO("/nix/store", {"HOME": "/"}, lambda: None, Services(), read_only=True)
-        state = open_evaluation(io, EvalSettings())
+        return open_evaluation(io, EvalSettings())
+
+    def answer(text: str, cache: ParseCache | None) -> str:
+        state = opened()
         state.parse_cache = cache
         return show_value(force_deep(state.evaluate_text(text, str(scratch))))
 
@@ -96,6 +101,10 @@ def train(scratch: Path) -> None:
         sys.stdout.write(answer(f"import ./question.nix {{ count = {PACKAGES}; }}", each))
         cache.write()
     sys.stdout.write(answer("import ./programs.nix", None))
+    printing = opened()
+    printing.whole_trees = True
+    for file in sorted(scratch.glob("*.nix")):
+        sys.stdout.write(str(printing.parse_file(str(file))))
 
 
 class Given:

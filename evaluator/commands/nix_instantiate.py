@@ -82,6 +82,7 @@ class _Run:
             for operand in operands:
                 self.output.write(session.state.memo["search path"].require(operand, pos=NO_POS) + "\n")
             return 0
+        session.state.whole_trees = invocation.flag("--parse")
         stdin = "-" in operands
         operands = [operand for operand in operands if operand != "-"]
         if stdin:

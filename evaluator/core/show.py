@@ -1,12 +1,73 @@
 """Printing syntax trees as Nix does: `nix-instantiate --parse`, failed assertions, attribute paths in messages."""
 
-from __future__ import annotations
-
 from marshal import loads
 
-from evaluator.core import parser as p
+import cython
+
 from evaluator.core.nodes import canonical_path
-from evaluator.names import show_name, show_string
+from evaluator.core.parser import parse_skimmed
+from evaluator.core.text_buffer import TextBuffer
+
+if cython.compiled:
+    from cython.cimports.cpython.unicode import PyUnicode_1BYTE_DATA
+else:
+    from evaluator.core.parser import (
+        ASSERT_N,
+        BLOB,
+        CALL,
+        CUR_POS,
+        FLOAT_N,
+        HAS,
+        HPATH_N,
+        IF_N,
+        INT_N,
+        INTERPOLATION,
+        LAMBDA,
+        LET_N,
+        LIST,
+        NEGATE,
+        NOT,
+        PATH_N,
+        PATH_PARTS,
+        SELECT,
+        SKIMMED,
+        STRING,
+        VAR,
+        WITH_N,
+    )
+    from evaluator.core.values import check_stack
+
+#: The operators that are printed as calls of builtins: what stands before, whether the operands change places, what
+#: stands behind.
+_CALLS = {
+    "-": ("(__sub ", False, ")"),
+    "*": ("(__mul ", False, ")"),
+    "/": ("(__div ", False, ")"),
+    "<": ("(__lessThan ", False, ")"),
+    ">": ("(__lessThan ", True, ")"),
+    "<=": ("(! (__lessThan ", True, "))"),
+    ">=": ("(! (__lessThan ", False, "))"),
+}
+
+_START = 1
+_PART = 2
+_ESCAPED = 4
+
+
+def _kinds() -> bytes:
+    """For every byte: whether a name can begin with it, can go on with it, and whether it is escaped in a string."""
+    table = bytearray(256)
+    for byte in bytearray(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_"):
+        table[byte] = _START | _PART
+    for byte in bytearray(b"0123456789'-"):
+        table[byte] = _PART
+    for byte in bytearray(b'"\\$\n\r\t'):
+        table[byte] = _ESCAPED
+    return bytes(table)
+
+
+_KINDS = _kinds()
+_kind_of = _KINDS
 
 
 def absolute_path(path: str, base_path: str) -> str:
@@ -16,132 +77,278 @@ def absolute_path(path: str, base_path: str) -> str:
 
 def show_path(path, base_path: str = "/", home=None) -> str:
     """Return an attribute path."""
-    return ".".join([show_name(x) if type(x) is str else '"${' + show(x, base_path, home) + '}"' for x in path])
+    printer: _Printer = _Printer(base_path, home, None)
+    printer.attr_path(path)
+    return printer.out.text()
 
 
 def show(tree, base_path: str = "/", home=None, blobs=None) -> str:
     """Return `tree` as text. `home` is a function that gives the home directory, for `~/` paths; `blobs` has BLOBs."""
-    return _Show(base_path, home, blobs).show(tree)
+    printer: _Printer = _Printer(base_path, home, blobs)
+    printer.put(tree)
+    return printer.out.text()
 
 
-class _Show:
-    """Carries what paths are relative to."""
+@cython.final
+@cython.cclass
+class _Printer:
+    """Prints into `out`, and carries what paths are relative to."""
 
-    def __init__(self, base_path, home, blobs) -> None:
+    def __init__(self, base_path, home, blobs):
         self.base_path = base_path
         self.home = home
         self.blobs = blobs
+        self.out = TextBuffer()
 
-    def show(self, t) -> str:
-        kind = t[0]
-        show = self.show
-        if kind == p.BLOB:
-            return show(loads(self.blobs[t[1] : t[2]]))
-        if kind == p.SKIMMED:
-            return show(p.parse_skimmed(self.blobs, t[1], t[2]))
-        if kind == p.INT_N:
-            return str(t[1])
-        if kind == p.FLOAT_N:
-            return f"{t[1]:g}"
-        if kind == p.STRING:
-            return show_string(t[1])
-        if kind == p.VAR:
-            return show_name(t[1])
-        if kind in (p.PATH_N, p.HPATH_N):
-            return self.path(t)
-        if kind == p.CUR_POS:
-            return "__curPos"
-        if kind == p.INTERPOLATION:
-            return "(" + " + ".join([show_string(x) if type(x) is str else show(x[1]) for x in t[2]]) + ")"
-        if kind == p.PATH_PARTS:
-            first = t[2][0]
-            start = self.path(first)
-            if first[1].endswith("/") and len(first[1]) > 1 and not start.endswith("/"):
-                start += "/"
-            rest = [show_string(x) if type(x) is str else show(x[1]) for x in t[2][1:]]
-            return "(" + " + ".join([start, *rest]) + ")"
-        if kind == p.SELECT:
-            default = f" or ({show(t[4])})" if t[4] is not None else ""
-            return f"({show(t[2])}).{self.attr_path(t[3])}{default}"
-        if kind == p.HAS:
-            return f"(({show(t[1])}) ? {self.attr_path(t[2])})"
-        if kind == p.LIST:
-            return "[ " + "".join([f"({show(x)}) " for x in t[1]]) + "]"
-        if kind == p.ATTRS:
-            return ("rec " if t[2] else "") + "{ " + self.bindings(t) + "}"
-        if kind == p.LET_N:
-            return f"(let {self.bindings(t[1])}in {show(t[2])})"
-        if kind == p.WITH_N:
-            return f"(with {show(t[2])}; {show(t[3])})"
-        if kind == p.ASSERT_N:
-            return f"assert {show(t[2])}; {show(t[3])}"
-        if kind == p.IF_N:
-            return f"(if {show(t[2])} then {show(t[3])} else {show(t[4])})"
-        if kind == p.LAMBDA:
+    def put(self, t):
+        """Print a tree."""
+        out: TextBuffer = self.out
+        some: list
+        if type(t) is tuple:
+            return self.put_other(cython.cast(tuple, t))
+        check_stack()
+        some = t
+        if some[0] == CALL:
+            self.enclosed("(", some[2], "")
+            for x in some[3]:
+                self.enclosed(" ", x, "")
+            return out.put_byte(41)
+        out.put("rec { " if some[2] else "{ ")
+        self.bindings(some)
+        return out.put_byte(125)
+
+    def put_other(self, t):
+        """Print a tree that is a tuple: all but sets and calls."""
+        out: TextBuffer = self.out
+        kind: cython.int = t[0]
+        if kind == VAR:
+            return self.name(t[1])
+        if kind == STRING:
+            return self.string(t[1])
+        if kind == INT_N:
+            return out.put_int(t[1])
+        if kind == FLOAT_N:
+            return out.put_float(t[1])
+        if kind == PATH_N or kind == HPATH_N:
+            return out.put(self.path(t))
+        if kind == CUR_POS:
+            return out.put("__curPos")
+        check_stack()
+        if kind == BLOB:
+            return self.put(loads(self.blobs[t[1] : t[2]]))
+        if kind == SKIMMED:
+            return self.put(parse_skimmed(self.blobs, t[1], t[2]))
+        if kind == SELECT:
+            self.enclosed("(", t[2], ").")
+            self.attr_path(t[3])
+            return 0 if t[4] is None else self.enclosed(" or (", t[4], ")")
+        if kind == LIST:
+            out.put("[ ")
+            for x in t[1]:
+                self.enclosed("(", x, ") ")
+            return out.put_byte(93)
+        if kind == INTERPOLATION:
+            out.put_byte(40)
+            self.sum(t[2], 0)
+            return out.put_byte(41)
+        if kind == PATH_PARTS:
+            return self.path_parts(t[2])
+        if kind == LAMBDA:
             return self.function(t)
-        if kind == p.CALL:
-            return "(" + " ".join([show(t[2]), *[show(x) for x in t[3]]]) + ")"
-        if kind == p.NOT:
-            return f"(! {show(t[1])})"
-        if kind == p.NEGATE:
-            return f"(__sub 0 {show(t[2])})"
+        if kind == LET_N:
+            out.put("(let ")
+            self.bindings(t[1])
+            return self.enclosed("in ", t[2], ")")
+        if kind == WITH_N:
+            self.enclosed("(with ", t[2], "; ")
+            return self.enclosed("", t[3], ")")
+        if kind == IF_N:
+            self.enclosed("(if ", t[2], " then ")
+            self.enclosed("", t[3], " else ")
+            return self.enclosed("", t[4], ")")
+        if kind == ASSERT_N:
+            self.enclosed("assert ", t[2], "; ")
+            return self.put(t[3])
+        if kind == HAS:
+            self.enclosed("((", t[1], ") ? ")
+            self.attr_path(t[2])
+            return out.put_byte(41)
+        if kind == NOT:
+            return self.enclosed("(! ", t[1], ")")
+        if kind == NEGATE:
+            return self.enclosed("(__sub 0 ", t[2], ")")
         return self.operator(t)
 
-    def path(self, t) -> str:
-        if t[0] == p.PATH_N:
+    def enclosed(self, before, t, behind):
+        """Print a tree between two texts."""
+        out: TextBuffer = self.out
+        out.put(before)
+        self.put(t)
+        return out.put(behind)
+
+    def name(self, text: str):
+        """Print an identifier, quoted where it has to be."""
+        out: TextBuffer = self.out
+        i: cython.Py_ssize_t
+        n: cython.Py_ssize_t = len(text)
+        s: cython.p_const_uchar
+        plain: cython.bint = n > 0 and text.isascii() and text != "if"
+        if plain:
+            if cython.compiled:
+                s = PyUnicode_1BYTE_DATA(text)
+            else:
+                s = text.encode()
+            plain = _kind_of[s[0]] & _START
+            for i in range(n):
+                if not _kind_of[s[i]] & _PART:
+                    plain = False
+        return out.put(text) if plain else self.string(text)
+
+    def string(self, text):
+        """Print a string literal."""
+        out: TextBuffer = self.out
+        raw: bytes
+        s: cython.p_const_uchar
+        n: cython.Py_ssize_t
+        i: cython.Py_ssize_t
+        done: cython.Py_ssize_t = 0
+        byte: cython.int
+        if cython.compiled and text.isascii():
+            s = PyUnicode_1BYTE_DATA(text)
+            n = len(text)
+        else:
+            raw = text.encode("utf-8", "surrogateescape")
+            s = raw
+            n = len(raw)
+        out.put_byte(34)
+        for i in range(n):
+            if _kind_of[s[i]] & _ESCAPED:
+                byte = s[i]
+                self.part(s, done, i)
+                done = i + 1
+                out.put_byte(92)
+                out.put_byte(110 if byte == 10 else 114 if byte == 13 else 116 if byte == 9 else byte)
+        self.part(s, done, n)
+        return out.put_byte(34)
+
+    def part(self, s, start, end):
+        """Print the bytes from `start` to `end`."""
+        if cython.compiled:
+            return self.out.put_bytes(s + start, end - start)
+        return self.out.put_bytes(s[start:end], end - start)
+
+    def path(self, t):
+        """Return what a path literal stands for."""
+        if t[0] == PATH_N:
             return absolute_path(t[1], self.base_path)
         return canonical_path((self.home() if self.home is not None else "~") + t[1][1:])
 
-    def attr_path(self, path) -> str:
-        return ".".join([show_name(x) if type(x) is str else '"${' + self.show(x) + '}"' for x in path])
+    def path_parts(self, parts):
+        """Print a path with interpolations."""
+        out: TextBuffer = self.out
+        first: tuple = parts[0]
+        start: str = self.path(first)
+        out.put_byte(40)
+        out.put(start)
+        if first[1].endswith("/") and len(first[1]) > 1 and not start.endswith("/"):
+            out.put_byte(47)
+        self.sum(parts, 1)
+        return out.put_byte(41)
 
-    def bindings(self, attrs) -> str:
-        """Inherited names first, then the others; sorted, as current Nix prints them (2.8 has no stable order)."""
-        out = []
-        inherited = []
-        groups: dict = {}
-        plain = []
-        for name in sorted(attrs[3]):
-            kind, value, _ = attrs[3][name]
-            if kind == 1:
-                inherited.append(show_name(name))
-            elif kind == 2:
-                groups.setdefault(value[0], []).append(show_name(name))
+    def sum(self, parts, begin):
+        """Print strings and interpolated trees, from the one with this number on, as what is added up."""
+        i: cython.Py_ssize_t
+        for i in range(begin, len(parts)):
+            part: object = parts[i]
+            if i:
+                self.out.put(" + ")
+            if type(part) is str:
+                self.string(part)
             else:
-                plain.append(f"{show_name(name)} = {self.show(value)}; ")
+                self.put(part[1])
+        return 0
+
+    def attr_path(self, path):
+        """Print an attribute path."""
+        first: cython.bint = True
+        for x in path:
+            if not first:
+                self.out.put_byte(46)
+            first = False
+            if type(x) is str:
+                self.name(x)
+            else:
+                self.enclosed('"${', x, '}"')
+        return 0
+
+    def bindings(self, attrs):
+        """Inherited names first, then the others; sorted, as current Nix prints them (2.8 has no stable order)."""
+        out: TextBuffer = self.out
+        inherited: cython.bint = False
+        groups: dict = {}
+        plain: list = []
+        values: list = []
+        known: dict = attrs[3]
+        i: cython.Py_ssize_t
+        for name in sorted(known):
+            binding: tuple = known[name]
+            kind: cython.int = binding[0]
+            if kind == 1:
+                out.put(" " if inherited else "inherit ")
+                inherited = True
+                self.name(name)
+            elif kind == 2:
+                groups.setdefault(binding[1][0], []).append(name)
+            else:
+                plain.append(name)
+                values.append(binding[1])
         if inherited:
-            out.append(f"inherit {' '.join(inherited)}; ")
+            out.put("; ")
         for index in sorted(groups):
-            out.append(f"inherit ({self.show(attrs[5][index])}) {' '.join(groups[index])}; ")
-        out += plain
-        for name, value, _ in attrs[4] or ():
-            out.append(f'"${{{self.show(name)}}}" = {self.show(value)}; ')
-        return "".join(out)
+            self.enclosed("inherit (", attrs[5][index], ")")
+            for name in groups[index]:
+                out.put_byte(32)
+                self.name(name)
+            out.put("; ")
+        for i in range(len(plain)):
+            self.name(plain[i])
+            self.enclosed(" = ", values[i], "; ")
+        for dynamic, value, _ in attrs[4] or ():
+            self.enclosed('"${', dynamic, '}" = ')
+            self.enclosed("", value, "; ")
+        return 0
 
-    def function(self, t) -> str:
+    def function(self, t):
+        """Print a function."""
+        out: TextBuffer = self.out
+        first: cython.bint = True
         if t[3] is None:
-            return f"({show_name(t[2])}: {self.show(t[5])})"
-        formals = [
-            show_name(f[0]) + (f" ? {self.show(f[1])}" if f[1] is not None else "")
-            for f in sorted(t[3], key=lambda f: f[0])
-        ]
+            out.put_byte(40)
+            self.name(t[2])
+            return self.enclosed(": ", t[5], ")")
+        out.put("({ ")
+        for name, default in sorted([(f[0], f[1]) for f in t[3]]):
+            if not first:
+                out.put(", ")
+            first = False
+            self.name(name)
+            if default is not None:
+                self.enclosed(" ? ", default, "")
         if t[4]:
-            formals.append("...")
-        at = f" @ {show_name(t[2])}" if t[2] is not None else ""
-        return "({ " + ", ".join(formals) + " }" + at + f": {self.show(t[5])})"
+            out.put("..." if first else ", ...")
+        out.put(" }")
+        if t[2] is not None:
+            out.put(" @ ")
+            self.name(t[2])
+        return self.enclosed(": ", t[5], ")")
 
-    def operator(self, t) -> str:
-        op = t[1]
-        a = self.show(t[3])
-        b = self.show(t[4])
-        if op in ("-", "*", "/"):
-            return f"({ {'-': '__sub', '*': '__mul', '/': '__div'}[op] } {a} {b})"
-        if op == "<":
-            return f"(__lessThan {a} {b})"
-        if op == ">":
-            return f"(__lessThan {b} {a})"
-        if op == "<=":
-            return f"(! (__lessThan {b} {a}))"
-        if op == ">=":
-            return f"(! (__lessThan {a} {b}))"
-        return f"({a} {op} {b})"
+    def operator(self, t):
+        """Print an operator with its operands."""
+        out: TextBuffer = self.out
+        as_call: object = _CALLS.get(t[1])
+        if as_call is None:
+            self.enclosed("(", t[3], " ")
+            out.put(t[1])
+            return self.enclosed(" ", t[4], ")")
+        self.enclosed(as_call[0], t[4] if as_call[1] else t[3], " ")
+        return self.enclosed("", t[3] if as_call[1] else t[4], as_call[2])

@@ -35,6 +35,8 @@ class EvalState:
         self.globals = {}
         self.memo = {}
         self.parse_cache = None
+        #: For whoever prints trees and evaluates none: all of a tree is made at once, and none is kept for another day.
+        self.whole_trees = False
         self.profiler = None
         self._files = {}
         self._copied = {}
@@ -51,6 +53,8 @@ class EvalState:
 
     def syntax(self, source: Source):
         """Return what `parser.parse` returns for a source, perhaps from the parse cache. Raises SyntaxProblem."""
+        if self.whole_trees:
+            return parser.parse(source.text)
         if self.parse_cache is not None and source.origin == "file":
             return self.parse_cache.parse(source.text)
         return parser.parse(source.text, parser.LONG)

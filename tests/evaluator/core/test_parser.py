@@ -33,7 +33,7 @@ def shown(text: str) -> str:
         ("{ x.y = 1; x.z = 2; }", "{ x = { y = 1; z = 2; }; }"),
         ("{ inherit a; inherit (b) c d; }", "{ inherit a; inherit (b) c d; }"),
         ('"a${b}c"', '("a" + b + "c")'),
-        ("./a/${b}/c", '(/base/a/ + b + "/c")'),
+        ("./a/${b}/c.${d}", '(/base/a/ + b + "/c." + d)'),
         ("<a/b>", '(__findFile __nixPath "a/b")'),
         ("with a; assert b; c", "(with a; assert b; c)"),
         ("let { body = 1; }", "(rec { body = 1; }).body"),
@@ -51,6 +51,14 @@ def shown(text: str) -> str:
         (".5", "0.5"),
         ("rec{a=1;}", "rec { a = 1; }"),
         ("if a then b else c", "(if a then b else c)"),
+        ("{ z = 1; inherit b a; inherit (c) e d; ${f} = 2; }", '{ inherit a b; inherit (c) d e; z = 1; "${f}" = 2; }'),
+        ("let inherit (a) b; in b", "(let inherit (a) b; in b)"),
+        ("with a; assert b; c", "(with a; assert b; c)"),
+        ('a.b."c d"."if".${e} or f', '(a).b."c d"."if"."${e}" or (f)'),
+        ('"a\\n\\t\\r\\"\\$\\\\${b}é"', '("a\\n\\t\\r\\"\\$\\\\" + b + "é")'),
+        ("./a/${b}/c.${d}", '(/base/a + "/" + b + "/c." + d)'.replace('/a + "/"', "/a/")),
+        ("{ }: {a ? b}: c@{...}: a b [ ]", "({  }: ({ a ? b }: ({ ... } @ c: (a b [ ]))))"),
+        ("a > b || a >= b", "((__lessThan b a) || (! (__lessThan a b)))"),
     ],
 )
 def test_what_is_parsed(text, expected):
