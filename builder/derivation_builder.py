@@ -147,19 +147,22 @@ class _Build:
             if self._request.mode is BuildMode.CHECK:
                 return compare_outputs(self._store, produced, lambda new, old: self._keep_difference(new, old, user))
 
-            def before_commit(found: Mapping[str, Hash]) -> None:
+            def before_commit(found: Mapping[str, Hash], syncs_all: bool) -> None:
                 self._compare_rounds(before, found)
                 # What was not moved is copied by now. Files that go before the commit syncs the disk are never
                 # written to it; afterwards removing them takes longer than the build.
-                remove_tree(produced.folder)
+                if syncs_all:
+                    remove_tree(produced.folder)
 
-            return register_outputs(
+            registered = register_outputs(
                 self._store,
                 produced,
                 lambda info: signed(info, self._config, self._directory),
                 before_commit,
                 self._realisations,
             )
+            self._machine.discard(produced.folder)
+            return registered
 
         label = f" (round {rounds}/{rounds})" if rounds > 1 else ""
         infos = self._run_once(user, label, finish, move=self._request.mode is not BuildMode.CHECK)

@@ -106,6 +106,11 @@ class LocalMachine:
                 self._scratch.open()
         return self._scratch.new_directory()
 
+    def discard(self, path: str) -> None:
+        """Have something in such a directory gone, and what is in it removed soon. Never raises."""
+        assert self._scratch is not None
+        self._scratch.discard(path)
+
 
 def _user_namespaces_allowed() -> bool:
     try:

@@ -38,7 +38,7 @@ def register_outputs(
     store: LocalStore,
     produced: Produced,
     sign: Callable[[PathInfo], PathInfo],
-    before_commit: Callable[[Mapping[str, Hash]], None],
+    before_commit: Callable[[Mapping[str, Hash], bool], None],
     realise: Callable[[Mapping[str, StorePath]], list[Realisation]],
 ) -> dict[str, PathInfo]:
     """Register the outputs of a build in one transaction and return what was registered.
@@ -47,7 +47,8 @@ def register_outputs(
         store: where.
         produced: what.
         sign: adds signatures to what is registered.
-        before_commit: is told the NAR hashes when everything is taken in and checked, and may raise.
+        before_commit: is told the NAR hashes when everything is taken in and checked, and whether the commit writes to
+            the disk whatever waits for that; may raise.
         realise: says what is to be registered about which outputs these paths are.
 
     Raises:
@@ -59,7 +60,7 @@ def register_outputs(
         outputs, mismatch = _take_in(store, produced, intake)
         infos = {output.name: output.info(produced.drv_path) for output in outputs}
         check_outputs(infos, produced.attributes, produced.derivation.name, store.directory, store.path_info)
-        before_commit({name: info.nar_hash for name, info in infos.items()})
+        before_commit({name: info.nar_hash for name, info in infos.items()}, intake.syncs_all)
         intake.register(
             [(output.tree, sign(infos[output.name])) for output in outputs],
             replace=produced.repair,

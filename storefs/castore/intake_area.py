@@ -99,6 +99,11 @@ class IntakeArea:
         """Every blob that this addition relies on."""
         return list(self._links)
 
+    @property
+    def syncs_all(self) -> bool:
+        """Whether these are so many that syncing them may be syncing the file system."""
+        return len(self._links) > SYNC_ONE_BY_ONE
+
     def temporary_name(self) -> str:
         """A fresh name in the area."""
         self._counter += 1

@@ -142,6 +142,11 @@ class LocalIntake:
             self._staging.write_ahead([])
         return tree
 
+    @property
+    def syncs_all(self) -> bool:
+        """Whether registering may sync the whole file system, not only what was taken in."""
+        return self._area_or_none is not None and self._area_or_none.syncs_all
+
     def prepare(self) -> None:
         """See `storefs.api.Intake`.
 

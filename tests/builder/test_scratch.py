@@ -5,9 +5,12 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import signal
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder.scratch import Scratch
+from builder.scratch import REMOVE, Scratch
+from tests.leaks import child_processes
 
 if TYPE_CHECKING:
     import pytest
@@ -30,3 +33,66 @@ def test_two_processes_remove_what_a_third_one_left(config: Config, monkeypatch:
     assert len(os.listdir(builds)) == 1
     scratch.close()
     assert os.listdir(builds) == []
+
+
+def make(folder: str) -> None:
+    for number in range(20):
+        os.makedirs(f"{folder}/{number}")
+        for each in range(60):
+            open(f"{folder}/{number}/{each}", "x").close()
+
+
+def only_child() -> int:
+    (process,) = child_processes()
+    return process
+
+
+def test_what_is_large_is_removed_by_a_process_that_holds_a_lock(config: Config, tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    scratch = Scratch(config, program=f"open({str(fifo)!r}).read(); {REMOVE}")
+    scratch.open()
+    build = scratch.new_directory()
+    make(f"{build}/store")
+    scratch.discard(f"{build}/store")
+    assert not os.path.exists(f"{build}/store")
+    process = only_child()
+    scratch.close()
+    assert len(left := os.listdir(f"{config.verglas_dir}/builds")) == 1
+    other = Scratch(config)
+    other.open()
+    other.close()
+    assert os.listdir(f"{config.verglas_dir}/builds") == left  # whoever comes leaves it alone
+    fifo.write_text("go")
+    os.waitpid(process, 0)
+    assert os.listdir(f"{config.verglas_dir}/builds") == []
+
+
+def test_what_its_process_did_not_finish_is_removed_by_whoever_comes_next(config: Config, tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    scratch = Scratch(config, program=f"open({str(fifo)!r}).read()")
+    scratch.open()
+    build = scratch.new_directory()
+    make(f"{build}/store")
+    scratch.discard(f"{build}/store")
+    process = only_child()
+    os.kill(process, signal.SIGKILL)
+    os.waitid(os.P_PID, process, os.WEXITED | os.WNOWAIT)
+    scratch.close()
+    assert len(os.listdir(f"{config.verglas_dir}/builds")) == 1
+    other = Scratch(config)
+    other.open()
+    other.close()
+    assert os.listdir(f"{config.verglas_dir}/builds") == []
+
+
+def test_what_is_small_is_removed_at_once(config: Config) -> None:
+    scratch = Scratch(config)
+    scratch.open()
+    build = scratch.new_directory()
+    os.makedirs(f"{build}/store/inner/most")
+    scratch.discard(f"{build}/store")
+    assert child_processes() == {}
+    assert not os.path.exists(f"{build}/store")
+    scratch.close()
