@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import bz2  # noqa: F401
 import gzip  # noqa: F401
-import lzma  # noqa: F401
+import lzma
 import os
 import tarfile
-import zlib  # noqa: F401
+import zlib
 
 from storefs.errors import StoreError
 
@@ -36,8 +36,11 @@ def unpack(environment: dict[str, str], argument: str) -> None:
                 archive.extractall(out, filter="data")
             else:
                 archive.extractall(out)
-    except tarfile.TarError as error:
-        raise BadChannelError(f"channel tarball '{source}' can't be unpacked: {error}") from error
+    except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+        # A file that is none at all gets as many lines from tarfile as there are compressions.
+        said, more, _ = str(error).partition("\n")
+        why = "it is no archive" if more else said
+        raise BadChannelError(f"channel tarball '{source}' can't be unpacked: {why}") from error
     names = os.listdir(out)
     if len(names) != 1:
         raise BadChannelError(f"channel tarball '{source}' contains more than one file")

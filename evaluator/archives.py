@@ -6,9 +6,11 @@ Python has filters for this since 3.11.4 and 3.12; Debian 12 has 3.11.2. No down
 
 from __future__ import annotations
 
+import lzma
 import os
 import tarfile
 import zipfile
+import zlib
 
 from storefs.errors import StoreError
 
@@ -39,8 +41,10 @@ def unpack(file: str | IO[bytes], target: str) -> None:
         else:
             with tarfile.open(file) as tar:
                 _unpack_tar(tar, target)
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
-        raise BadArchiveError(f"the archive can't be unpacked: {error}") from error
+    except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+        # A file that is none at all gets as many lines from tarfile as there are compressions.
+        said, more, _ = str(error).partition("\n")
+        raise BadArchiveError("it is no archive" if more else f"the archive can't be unpacked: {said}") from error
 
 
 def _unpack_tar(tar: tarfile.TarFile, target: str) -> None:

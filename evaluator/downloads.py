@@ -8,6 +8,7 @@ touched. Blocking; called by `session.py` only.
 from __future__ import annotations
 
 import hashlib
+import http.client
 import json
 import os
 import shutil
@@ -106,7 +107,10 @@ class _Cache:
 
 
 def _download(url: str, scratch: str, timeout: int) -> str:
-    parts = urllib.parse.urlsplit(url)
+    try:
+        parts = urllib.parse.urlsplit(url)
+    except ValueError as error:
+        raise DownloadError(f"unable to download '{url}': {error}") from error
     target = f"{scratch}/download"
     if parts.scheme in {"", "file"}:
         source = urllib.parse.unquote(parts.path)
@@ -123,7 +127,7 @@ def _download(url: str, scratch: str, timeout: int) -> str:
             shutil.copyfileobj(answer, file)
     except urllib.error.HTTPError as error:
         raise DownloadError(f"unable to download '{url}': HTTP error {error.code}") from error
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise DownloadError(f"unable to download '{url}': {getattr(reason, 'strerror', None) or reason}") from error
     return target

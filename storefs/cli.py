@@ -203,6 +203,10 @@ def _dispatch(argv: list[str], environ: Mapping[str, str] | None) -> int:
     logs.sink.level = _verbosity(invocation, invocation.config.integer("verbosity"))
     logs.sink.colour = not invocation.config.variable("NO_COLOR") and sys.stderr is not None and sys.stderr.isatty()
     logs.sink.format = invocation.value("--log-format")
+    if logs.sink.format not in {None, "bar", "bar-with-logs", "internal-json", "raw", "raw-with-logs"}:
+        raise UsageError(
+            f"option 'log-format' has an invalid value '{logs.sink.format}'; '--help' names those there are"
+        )
     logs.sink.json = logs.sink.format == "internal-json"
     logs.sink.build_logs = _build_logs(program, invocation)
     if command.installables:

@@ -108,7 +108,11 @@ COMMON = (
     Option("--verbose", "-v", help="say more; may be repeated"),
     Option("--quiet", help="say less; may be repeated"),
     Option("--debug", help="say everything, and show tracebacks of bugs"),
-    Option("--log-format", takes=("FORMAT",), help="how progress is shown: bar, bar-with-logs, raw, internal-json"),
+    Option(
+        "--log-format",
+        takes=("FORMAT",),
+        help="how progress is shown: bar[-with-logs], raw[-with-logs], internal-json",
+    ),
     Option("--print-build-logs", "-L", help="show the output of builders as it comes"),
     Option("--no-build-output", "-Q", help="do not show the output of builders"),
     Option("--option", takes=("NAME", "VALUE"), help="set a setting of nix.conf"),

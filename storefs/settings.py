@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 _OFFICIAL_CACHE = "https://cache.nixos.org/"
 _OFFICIAL_KEY = "cache.nixos.org-1:6NCHdD59X431o0gWypbMrAURkbJ16ZPMQFGspcDShjY="
 _NO_LIMIT = 2**64 - 1
+_MOST_AT_ONCE = 2**32 - 1
 #: What `builtins.nixVersion` says. The language has what this release has; Nixpkgs of 2026 asks for 2.18 at least.
 LANGUAGE_RELEASE = "2.31.2"
 
@@ -211,7 +212,10 @@ def parse_size(name: str, text: str) -> int:
     digits = text if factor == 1 else text[:-1]
     if not digits.isascii() or not digits.isdigit():
         raise BadSettingError(name, text, "a whole number")
-    return int(digits) * factor
+    number = int(digits) * factor
+    if number > (_MOST_AT_ONCE if name in {"cores", "max-jobs"} else _NO_LIMIT):
+        raise BadSettingError(name, text, "a smaller number")
+    return number
 
 
 def _parse_sandbox(text: str) -> str:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from storefs.config import Config
     from storefs.options import Invocation
 
+_LAST_PORT = 65535
+
 COMMAND = Command(
     "verglas serve",
     "Offer the local store to others as a binary cache",
@@ -48,7 +50,7 @@ def run(invocation: Invocation) -> int:
     config = invocation.config
     host, colon, port = (invocation.value("--listen") or "127.0.0.1:8080").rpartition(":")
     priority = invocation.value("--priority") or "30"
-    if not colon or not port.isdigit() or not priority.isdigit():
+    if not colon or not port.isdigit() or int(port) > _LAST_PORT or not priority.isdigit():
         raise UsageError("verglas serve --listen takes HOST:PORT, and --priority a number")
     keys = [read_secret_key(path) for path in (*config.words("secret-key-files"), *invocation.values("--sign-with"))]
     with closing(open_store(config)) as store:

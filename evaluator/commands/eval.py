@@ -52,6 +52,8 @@ def run(invocation: Invocation) -> int:
     """Carry out the command."""
     if invocation.value("--expr") is not None and invocation.value("--file") is not None:
         raise UsageError("'--expr' and '--file' are mutually exclusive")
+    if invocation.flag("--raw") and invocation.flag("--json"):
+        raise UsageError("'--raw' and '--json' are mutually exclusive")
     read_only = invocation.flag("--read-only")
     profile = invocation.value("--profile")
     if profile is None:

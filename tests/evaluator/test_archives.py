@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import io
+import lzma
 import os
 import tarfile
 import zipfile
+from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +18,7 @@ from evaluator.archives import BadArchiveError, unpack
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from types import ModuleType
 
 
 def archive(*members: tuple[str, bytes, str]) -> io.BytesIO:
@@ -98,3 +103,14 @@ def test_damage_is_an_error(target: Path) -> None:
     for broken in (b"", b"no archive", whole[: len(whole) // 2]):
         with pytest.raises(BadArchiveError):
             unpack(io.BytesIO(broken), str(target))
+    with pytest.raises(BadArchiveError, match=r"^it is no archive$"):
+        unpack(io.BytesIO(b"no archive"), str(target))
+
+
+@pytest.mark.parametrize("packer", [gzip, bz2, lzma])
+def test_damage_of_what_is_compressed_is_an_error(target: Path, packer: ModuleType) -> None:
+    text = Random(0).randbytes(20_000).hex()
+    packed = bytearray(packer.compress(archive(("f", tarfile.REGTYPE, text)).getvalue()))
+    packed[len(packed) // 2 :] = bytes(len(packed) // 2)
+    with pytest.raises(BadArchiveError, match=r"^[^\n]+$"):
+        unpack(io.BytesIO(bytes(packed)), str(target))

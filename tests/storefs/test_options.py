@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 import pytest
@@ -82,6 +83,27 @@ def test_the_version_says_more_to_who_asks_for_more(run: Runner, scratch: Path) 
     assert f"State directory: {scratch}/state\n" in said
     assert run("nix", "-vv", "--version").stdout.startswith("nix (Nix) 2.8.0\nSystem type: ")
     assert run("nix-build", "--version").stdout == "nix-build (Nix) 2.8.0\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        ("nix-build --log-format foo", "option 'log-format' has an invalid value 'foo'"),
+        ("nix-build --cores 99999999999999999999", "setting 'cores' has invalid value '99999999999999999999'"),
+        ("nix-build -j 4294967296", "setting 'max-jobs' has invalid value '4294967296'"),
+        ("nix-build --max-free 16777216T", "setting 'max-free' has invalid value '16777216T'"),
+        ("nix eval --expr 1 --json --raw", "'--raw' and '--json' are mutually exclusive"),
+        ("verglas serve --listen 127.0.0.1:65536", "--listen takes HOST:PORT"),
+        ("nix-prefetch-url http://[::1", "unable to download 'http://[::1': Invalid IPv6 URL"),
+        ("nix-prefetch-url http://localhost:x/y", "unable to download 'http://localhost:x/y': nonnumeric port"),
+        (r"nix-prefetch-url --name x http://localhost:1/%20\ y", "control characters"),
+    ],
+)
+def test_values_that_are_none(run: Runner, line: str, text: str) -> None:
+    said = run(*shlex.split(line), status=1).stderr
+    assert said.startswith("error: ")
+    assert text in said
+    assert said.count("\n") == 1
 
 
 def test_without_a_network(run: Runner) -> None:
