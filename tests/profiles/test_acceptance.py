@@ -302,6 +302,17 @@ def test_the_printed_environment_is_that_of_real_nix(run: Runner, real_nix: Real
     assert ours.splitlines()[:-1] == theirs.splitlines()[:-1]
 
 
+def test_names_that_are_no_variables_do_not_end_the_reading_of_an_environment(run: Runner) -> None:
+    """Row T1."""
+    names = '"not-one" = 1; "1st" = 1; "\u00e4" = 1; "a.b" = 1; _one1 = 1;'
+    drv = run(
+        "nix-instantiate", "-E", f'derivation {{ name = "n"; system = "s"; builder = "b"; {names} }}'
+    ).stdout.strip()
+    script = run("nix-store", "--print-env", drv).stdout + 'echo "$system $_one1"'
+    done = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, check=True, env={})
+    assert (done.stdout, done.stderr) == ("s 1\n", "")
+
+
 def test_printing_an_environment_wants_one_derivation(run: Runner, packages: Path) -> None:
     """Row T1."""
     drv = run("nix-instantiate", "-A", "pkg2").stdout.strip()

@@ -16,7 +16,7 @@ def print_environment(store: Store, path: StorePath) -> int:
     """Print a derivation's environment, and its arguments as `_args`, in a form that a shell can source.
 
     `_args` is one word, the arguments joined by spaces. Nix 2.8 quotes each of them inside of the quotes around all of
-    them, which no shell can read.
+    them, which no shell can read. Names that can be no variables of a shell, at which reading would end, are left out.
 
     Raises:
         UsageError: it is no derivation.
@@ -25,7 +25,8 @@ def print_environment(store: Store, path: StorePath) -> int:
         raise UsageError(f"'{store.directory.print(path)}' is not a derivation; 'nix-store -q --deriver' names one")
     derivation = store.derivation(path)
     for name, value in sorted(derivation.env.items()):
-        _write(f"export {name}; {name}={quote(value)}\n")
+        if name.isascii() and name.isidentifier():
+            _write(f"export {name}; {name}={quote(value)}\n")
     _write(f"export _args; _args={quote(' '.join(derivation.args))}\n")
     return 0
 
