@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
+from storefs.castore.host_tree import HostTreeError
 from storefs.castore.restore import restore
 from storefs.commands.operations.hashing import hash_nar, host_nar
 from storefs.commands.operations.reading import find_object
@@ -52,11 +53,13 @@ def add_named(config: Config, source: str, name: str | None, *, recursive: bool,
 
 
 def add_fixed(store: Store, operands: list[str], *, recursive: bool) -> int:
-    """`--add-fixed ALGO FILE...`."""
+    """`--add-fixed ALGO FILE...`; a symbolic link is no file."""
     if not operands:
         raise UsageError("first argument must be hash algorithm")
     algo = parse_hash_algo(operands[0])
     for source in operands[1:]:
+        if not recursive and os.path.islink(source):
+            raise HostTreeError(f"'{source}' is a symbolic link and no regular file")
         path = add_host_path(store, source, base_name(source), recursive=recursive, algo=algo)
         sys.stdout.write(store.directory.print(path) + "\n")
     return 0

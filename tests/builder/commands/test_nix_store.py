@@ -44,6 +44,14 @@ def test_adding_gives_the_paths_of_nix(run: Runner, real_nix: RealNix, tree: Pat
             assert run("nix-store", "--add-fixed", *flags, algo, file).stdout.strip() == theirs
 
 
+def test_only_a_file_has_a_flat_hash(run: Runner, scratch: Path) -> None:
+    """Row D3."""
+    (scratch / "file").write_text("x")
+    (scratch / "link").symlink_to("file")
+    for source in (scratch, scratch / "link"):
+        assert "no regular file" in run("nix-store", "--add-fixed", "sha256", source, status=1).stderr
+
+
 @pytest.mark.slow
 @pytest.mark.oracle
 def test_exports_travel_both_ways(run: Runner, real_nix: RealNix, environ: dict[str, str], tree: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from storefs.errors import StoreError
 from storefs.formats.byte_reader import ByteReader, UnexpectedEndError
-from storefs.formats.export import BadExportError, read_export, write_export
+from storefs.formats.export import BadExportError, ChangedPathError, read_export, write_export
 from storefs.formats.hashes import Hash, hash_bytes
 from storefs.formats.nar import nar_of_bytes
 from storefs.formats.path_info import PathInfo
@@ -39,6 +39,15 @@ def test_round_trip() -> None:
     assert (a.path, a.references, a.deriver) == (A, [], None)
     assert (b.path, b.references, b.deriver) == (B, [A, B], DRV)
     assert reader.exact(4) == b"next"
+
+
+def test_a_path_that_has_changed_is_refused() -> None:
+    info = PathInfo(A, hash_bytes("sha256", nar_of_bytes(b"a")), 1)
+    assert b"".join(write_export([info], lambda _: [nar_of_bytes(b"a")], STORE))
+    with pytest.raises(
+        ChangedPathError, match=f"hash of path '/nix/store/{A}' has changed from 'sha256:.*' to 'sha256:"
+    ):
+        list(write_export([info], lambda _: [nar_of_bytes(b"b")], STORE))
 
 
 def test_every_truncation_is_an_early_end() -> None:
