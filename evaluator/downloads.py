@@ -1,27 +1,27 @@
 """Downloading during evaluation: `fetchurl`, `fetchTarball`, `-I nixpkgs=https://...`.
 
 What a URL gave is remembered for the setting `tarball-ttl` (an hour), in the user's cache directory, so that an
-expression can be evaluated again and again without a network. Archives are unpacked here, with nothing outside of them
+expression can be evaluated again and again without a network; after that time it is what counts where nothing newer can
+be had. Archives are unpacked here, with nothing outside of them
 touched. Blocking; called by `session.py` only.
 """
 
 from __future__ import annotations
 
 import hashlib
-import http.client
 import json
 import os
 import shutil
 import tempfile
 import time
-import urllib.error
 import urllib.parse
-import urllib.request
 
 from evaluator.archives import BadArchiveError, unpack
 from evaluator.builtins.fetchers import HashMismatchError
 from storefs.errors import StoreError
 from storefs.formats.hashes import hash_bytes
+from storefs.http_client.client import HttpClient
+from storefs.http_client.messages import HttpError
 from storefs.logs import warn
 
 TYPE_CHECKING = False
@@ -51,11 +51,19 @@ def fetch_url(config: Config, io: EvalIO, url: str, name: str, *, unpack: bool, 
         HashMismatchError: it is something else.
     """
     cache = _Cache(config, url, name, unpack)
-    known = None if expected is not None else cache.fresh()
-    if known is not None and io.is_valid(known):
+    known, is_fresh = (None, False) if expected is not None else cache.known()
+    if known is not None and not io.is_valid(known):
+        known = None
+    if known is not None and is_fresh:
         return known
     with tempfile.TemporaryDirectory(prefix="verglas-fetch-") as scratch:
-        file = _download(url, scratch, config.integer("connect-timeout") or 30)
+        try:
+            file = _download(config, url, scratch)
+        except DownloadError as error:
+            if known is None:
+                raise
+            warn(f"{error}; using what was downloaded before")
+            return known
         tree = _unpack(file, scratch, url) if unpack else file
         path = io.add_path(name, tree, recursive=unpack)
         if expected is not None:
@@ -80,18 +88,19 @@ class _Cache:
         self._url = url
         self._life = config.integer("tarball-ttl")
 
-    def fresh(self) -> str | None:
+    def known(self) -> tuple[str | None, bool]:
+        """The path of the last time, and whether it is young enough to go without looking again."""
         if self._url.startswith("file://"):
-            return None  # looking is as cheap as remembering
+            return None, False  # looking is as cheap as remembering
         try:
             with open(self._file, encoding="utf-8") as file:
                 entry = json.load(file)
         except (OSError, ValueError):
-            return None
+            return None, False
         if not isinstance(entry, dict) or not isinstance(entry.get("time"), int):
-            return None
+            return None, False
         path = entry.get("path")
-        return path if time.time() - entry["time"] < self._life and isinstance(path, str) else None
+        return (path, time.time() - entry["time"] < self._life) if isinstance(path, str) else (None, False)
 
     def remember(self, path: str) -> None:
         if self._url.startswith("file://"):
@@ -106,7 +115,7 @@ class _Cache:
             warn(f"cannot remember the download of '{self._url}': {error.strerror}")
 
 
-def _download(url: str, scratch: str, timeout: int) -> str:
+def _download(config: Config, url: str, scratch: str) -> str:
     try:
         parts = urllib.parse.urlsplit(url)
     except ValueError as error:
@@ -121,15 +130,17 @@ def _download(url: str, scratch: str, timeout: int) -> str:
         return target
     if parts.scheme not in {"http", "https"}:
         raise DownloadError(f"unable to download '{url}': the scheme '{parts.scheme}' is not supported")
-    request = urllib.request.Request(url, headers={"User-Agent": "verglas"})
+    client = HttpClient.from_config(config)
     try:
-        with urllib.request.urlopen(request, timeout=timeout) as answer, open(target, "wb") as file:
-            shutil.copyfileobj(answer, file)
-    except urllib.error.HTTPError as error:
-        raise DownloadError(f"unable to download '{url}': HTTP error {error.code}") from error
-    except (OSError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", error)
-        raise DownloadError(f"unable to download '{url}': {getattr(reason, 'strerror', None) or reason}") from error
+        with client.stream(url) as download, open(target, "wb") as file:
+            for piece in download.chunks():
+                file.write(piece)
+    except HttpError as error:
+        raise DownloadError(str(error)) from error
+    except OSError as error:
+        raise DownloadError(f"unable to download '{url}': {error.strerror}") from error
+    finally:
+        client.close()
     return target
 
 

@@ -1,0 +1,82 @@
+"""What evaluations download over HTTP: with retries and credentials, and from before where nothing newer can be had."""
+
+from __future__ import annotations
+
+import base64
+import tarfile
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.http_server import Fault, HttpServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.conftest import Runner
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def server() -> Iterator[HttpServer]:
+    with HttpServer({"/file": b"content" * 1000}) as server:
+        yield server
+
+
+def fetch(run: Runner, server: HttpServer, *options: str, status: int = 0) -> tuple[str, str]:
+    """Evaluate the file's beginning; returns it and what was said."""
+    expression = f'builtins.substring 0 7 (builtins.readFile (builtins.fetchurl "{server.url}/file"))'
+    done = run("nix-instantiate", "--eval", "-E", expression, *options, status=status)
+    return done.stdout.strip(), done.stderr
+
+
+def test_a_server_that_recovers(run: Runner, server: HttpServer) -> None:
+    server.faults["/file"] = Fault(status=503, times=2)
+    assert fetch(run, server) == ('"content"', "")
+    assert server.targets == ["/file"] * 3
+
+
+def test_a_transfer_that_breaks_off_is_continued(run: Runner, server: HttpServer) -> None:
+    server.faults["/file"] = Fault(cut=3000, times=1)
+    assert fetch(run, server) == ('"content"', "")
+    assert server.log[1][2]["range"] == "bytes=3000-"
+
+
+def test_who_gives_up(run: Runner, server: HttpServer) -> None:
+    server.faults["/file"] = Fault(cut=10)
+    said = fetch(run, server, "--option", "download-attempts", "1", status=1)[1]
+    assert said.startswith(f"error: unable to download '{server.url}/file': ")
+    server.faults["/file"] = Fault(status=404)
+    assert f"unable to download '{server.url}/file': HTTP error 404" in fetch(run, server, status=1)[1]
+    assert server.targets == ["/file"] * 2
+
+
+def test_passwords_of_netrc(run: Runner, server: HttpServer, scratch: Path) -> None:
+    (scratch / "netrc").write_text("machine 127.0.0.1 login me password secret\n")
+    assert fetch(run, server, "--option", "netrc-file", str(scratch / "netrc"))[0] == '"content"'
+    assert server.log[0][2]["authorization"] == "Basic " + base64.b64encode(b"me:secret").decode()
+
+
+def test_what_was_downloaded_before_counts_where_nothing_newer_can_be_had(
+    run: Runner, server: HttpServer, scratch: Path
+) -> None:
+    (scratch / "tree").mkdir()
+    (scratch / "tree/default.nix").write_text("1")
+    with tarfile.open(scratch / "tree.tar.gz", "w:gz") as archive:
+        archive.add(scratch / "tree", "tree")
+    server.files["/tree.tar.gz"] = (scratch / "tree.tar.gz").read_bytes()
+    path = ("-I", f"found={server.url}/tree.tar.gz")
+    command = ("nix-instantiate", "--eval", "-E", "import <found>", "--read-write-mode", *path)
+    assert run(*command).stdout == "1\n"
+    server.faults["/tree.tar.gz"] = Fault(status=404)
+    done = run(*command, "--option", "tarball-ttl", "0")
+    assert done.stdout == "1\n"
+    assert done.stderr == (
+        f"warning: unable to download '{server.url}/tree.tar.gz': HTTP error 404; using what was downloaded before\n"
+    )
+    assert run(*command, "--offline").stderr == ""
+    (remembered,) = (scratch / "home/.cache/verglas/downloads").iterdir()
+    remembered.unlink()
+    assert "HTTP error 404" in run(*command, status=1).stderr
