@@ -170,6 +170,18 @@ def find_entry(record: Record, name: bytes) -> int | None:
     return None
 
 
+def entries_by_name(record: bytes) -> dict[bytes, bytes]:
+    """The replies to look-ups of every name in a directory record."""
+    start = entries_start(record)
+    name, length = start + DIRENT_NAME, start + NAME_LENGTH
+    return {
+        record[name + offset : name + offset + record[length + offset]]: record[
+            start + offset : start + offset + ENTRY_SIZE
+        ]
+        for offset in entry_offsets(record)
+    }
+
+
 def entry_at(record: Record, position: int) -> tuple[bytes, Inode, int, int]:
     """The (name, inode, size, mode) of the entry at ``position``."""
     inode, size, mode, length = _DIRENT_FIELDS.unpack_from(record, position)

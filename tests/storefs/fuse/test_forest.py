@@ -68,14 +68,18 @@ def test_a_new_commit_is_seen_after_the_end_of_a_snapshot(
     assert forest.find_path(base) is not None
 
 
+@pytest.mark.parametrize("times", [3, 30], ids=["copy", "index"])
 def test_copies_of_small_directories_are_forgotten_on_request(
-    garden: Garden, forest: MetadataForest, scratch: Path
+    garden: Garden, forest: MetadataForest, scratch: Path, times: int
 ) -> None:
     (scratch / "tree").mkdir()
     (scratch / "tree" / "file").write_text("x")
     root = garden.root_of(garden.plant("tree", str(scratch / "tree")))
-    for _ in range(3):
-        assert forest.find_entry(root, b"file") is not None
+    for _ in range(times):
+        entry = forest.find_entry(root, b"file")
+        assert entry is not None
+        assert entry[40:] == forest.attributes(int.from_bytes(entry[:8], "little"))
+        assert forest.find_entry(root, b"none") is None
         forest.end()
     garden.fell(garden.unregister(garden.base_name("tree")))
     assert forest.find_entry(root, b"file") is not None, "from the copy"

@@ -26,10 +26,13 @@ def test_directories_round_trip_and_are_searched(entries: dict[bytes, tuple[int,
     assert trees.entry_count(record) == len(expected)
     assert list(trees.decode_directory(memoryview(record))) == expected
     assert trees.decode_inodes(record) == [(inode, mode) for _, inode, _, mode in expected]
+    replies = trees.entries_by_name(record)
+    assert list(replies) == [name for name, *_ in expected]
     for entry in expected:
         position = trees.find_entry(record, entry[0])
         assert position is not None
         assert trees.entry_at(record, position) == entry
+        assert replies[entry[0]] == record[position : position + trees.ENTRY_SIZE]
     if other not in entries:
         assert trees.find_entry(record, other) is None
 
