@@ -205,24 +205,29 @@ def _reaches(git: _Git, request: RepositoryRequest, repository: str) -> bool:
 
 
 def _fetch(git: _Git, path: str, url: str, lock: int) -> None:
-    """Make the mirror at `path` what the repository is now. The caller holds the lock."""
-    if not os.path.exists(path):
+    """Make the mirror at `path` what the repository is now. The caller holds the lock.
+
+    Raises:
+        GitError: the repository can't be had, and never was.
+    """
+    is_new = not os.path.exists(path)
+    if is_new:
         git.run(["init", "--quiet", "--bare", path], lock=lock)
     _remove_left_locks(path)
-    git.run(
-        [
-            *(
-                "-c",
-                "gc.autoDetach=false",
-                "-c",
-                "maintenance.autoDetach=false",
-            ),  # who goes on by itself keeps the lock
-            *("fetch", "--quiet", "--force", "--tags", "--", url),
-            *("+refs/heads/*:refs/heads/*", "+HEAD:refs/verglas/head"),
-        ],
-        where=path,
-        lock=lock,
-    )
+    command = [
+        *("-c", "gc.autoDetach=false", "-c", "maintenance.autoDetach=false"),  # who goes on by itself keeps the lock
+        *("fetch", "--quiet", "--force", "--tags", "--", url),
+        *("+refs/heads/*:refs/heads/*", "+HEAD:refs/verglas/head"),
+    ]
+    try:
+        git.run(command, where=path, lock=lock)
+    except GitError as error:
+        if is_new:
+            raise
+        warn(
+            f"could not update local clone of Git repository '{url}'; continuing with the most recent version: {error}"
+        )
+        return
     git.run(["symbolic-ref", "HEAD", "refs/verglas/head"], where=path, lock=lock)
 
 

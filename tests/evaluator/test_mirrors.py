@@ -150,6 +150,21 @@ def test_a_first_fetch_that_was_killed_is_begun_anew(repository: SlowRepository)
     ends_well(repository.use())
 
 
+def test_a_repository_that_is_gone_for_now(repository: SlowRepository) -> None:
+    first = repository.use()
+    repository.wait_for_a_fetch()
+    repository.answer()
+    ends_well(first)
+    repository.source.rename(repository.source.with_name("away"))
+    ends_well(repository.use())
+    out, err = repository.use("--refresh").communicate(timeout=60)
+    if repository.kind == "git":  # Mercurial's is an error, as with Nix
+        assert out == '"content"\n'
+        assert err.startswith(f"warning: could not update local clone of Git repository 'file://{repository.source}'; ")
+    else:
+        assert err.startswith("error: program 'hg' failed with exit code 255: ")
+
+
 def test_locks_that_a_killed_git_has_left(repository: SlowRepository) -> None:
     first = repository.use()
     repository.wait_for_a_fetch()
