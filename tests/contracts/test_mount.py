@@ -5,6 +5,7 @@ The specification's rows on the mount, and what shows them:
 | row        | shown by                                                                                              |
 |------------|-------------------------------------------------------------------------------------------------------|
 | S8 S9      | here: what root can't change, remounted writable or not, with Python's bytecode, during a collection  |
+| S10        | here: sizes and offsets of more than 32 bits                                                          |
 | S12        | here: canonical metadata; whatever is behind it, they come from the database (`test_view.py`)         |
 | O3         | here: equal files share an inode unless one is executable                                             |
 | V6         | here: a replaced path is never missing and never mixed; killed at any call: `tests/crash`             |
@@ -31,6 +32,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from storefs.metadata import trees
 from storefs.metadata.schema import KEY
 from storefs.stores.mount_control import ask_all, forget_paths
 from tests.conftest import BIN
@@ -140,6 +142,24 @@ class TestReading:
             for offset in (0, 1, 4095, 4096, 65537, size - 1, size, size + 1, 10 * size):
                 for length in (0, 1, 4096, 300_001):
                     assert os.pread(ours.fileno(), length, offset) == os.pread(theirs.fileno(), length, offset)
+
+    def test_sizes_and_offsets_have_more_than_32_bits(self, store: MountedStore, tmp_path: Path) -> None:
+        (tmp_path / "file").write_bytes(os.urandom(400_000))
+        path = store.plant(f"huge-{os.urandom(4).hex()}", tmp_path / "file")
+        environment, inode, size = store.garden.environment, store.garden.root_of(path.name), (5 << 30) + 3
+        row = environment.update(lambda txn: txn.get(KEY.pack(inode), db=environment.nodes))
+        digest = trees.node_payload(row)
+        with open(store.garden.blobs.path(digest), "r+b") as blob:  # sparse, and of no contents that have this digest
+            blob.truncate(size)
+            blob.seek(size - 3)
+            blob.write(b"end")
+        row = trees.encode_blob(inode, False, size, digest)
+        environment.update(lambda txn: txn.put(KEY.pack(inode), row, db=environment.nodes))
+        with open(path, "rb", buffering=0) as file:
+            assert os.fstat(file.fileno()).st_size == size
+            assert os.pread(file.fileno(), 10, size - 4) == b"\0end"
+            assert os.pread(file.fileno(), 10, 4 << 30) == bytes(10)
+            assert os.pread(file.fileno(), 10, size) == b""
 
     def test_holes_are_data(self, tree: Path) -> None:
         with open(tree / "big", "rb", buffering=0) as file:
