@@ -8,7 +8,7 @@
 | S5       | `tests/storefs/daemon`; in one snapshot: `tests/contracts/test_store.py`                                 |
 | S7       | `metadata/test_migrations.py`                                                                            |
 | S8 S9    | `tests/contracts/test_mount.py`; what is not canonical is made so: `tests/contracts/test_store.py`       |
-| S10      | `castore/test_ingest.py`: a large sparse file in little memory; `test_large_transfers.py`                |
+| S10      | `castore/test_ingest.py`, `test_large_transfers.py`: in little memory; `tests/contracts/test_mount.py`   |
 | S11      | `test_verify.py`: a missing size is filled in                                                            |
 | S12      | `tests/contracts/test_store.py`, `test_mount.py`                                                         |
 | G1 G9    | `gc/test_collector.py`: left-overs first, victims differ, cycles, chains of any length                   |
