@@ -320,8 +320,9 @@ class Run:
         if isinstance(error, SubstitutionError) and missing and error.path not in goal.paths() and not goal.refetched:
             self._extend(goal, lambda: self._graph.refetch(goal))
             return True
-        self._machine.progress.error(str(error))
-        if not self._fallback and not missing:  # what has gone is as if it had never been there
+        if not missing:  # what has gone, or is not believed, is as if it had never been there: a warning said so
+            self._machine.progress.error(str(error))
+        if not self._fallback and not missing:
             shown = self._store.directory.print(goal.path)
             goal.failure = BuildError(
                 f"some substitutes for the outputs of derivation '{shown}' failed (usually happens due to networking "

@@ -13,7 +13,7 @@ from storefs.api import Offer
 from storefs.errors import StoreError
 from storefs.logs import INFO, log, warn
 from storefs.stores.cache_transport import GoneError
-from storefs.stores.copying import take_nar, topological
+from storefs.stores.copying import UnsignedPathError, take_nar, topological
 from storefs.stores.fetch_groups import fetch_groups
 from storefs.stores.freed_memory import keep_freed_memory
 from storefs.stores.offer_query import query
@@ -40,7 +40,8 @@ class SubstitutionError(StoreError):
 
     Attributes:
         path: the path that could not be fetched.
-        missing: True if no substituter has it at all, or any more; False if what they have is no good.
+        missing: True if no substituter has it at all, or any more, or with a signature that counts: for Nix, too, it is
+            as if none had it. False if what they have is no good.
     """
 
     def __init__(self, text: str, path: StorePath, *, missing: bool) -> None:
@@ -176,7 +177,7 @@ class Substitution:
         directory = self._store.directory
         answered = self._found.get(path)
         errors: list[str] = []
-        gone = True
+        missing = True
         for source, narinfo in self._renewed(path, self._candidates(path, answered)):
             try:
                 self._trust.check(narinfo.info, source.uri, source_is_trusted=source.is_trusted)
@@ -186,7 +187,7 @@ class Substitution:
                 with source.open_nar(narinfo) as pieces:
                     tree = take_nar(intake, narinfo.info, pieces, source.uri, directory)
             except StoreError as error:
-                gone = gone and isinstance(error, GoneError)
+                missing = missing and isinstance(error, (GoneError, UnsignedPathError))
                 text = str(error)
                 if path.base_name not in text or source.uri not in text:
                     text = f"fetching path '{directory.print(path)}' from '{source.uri}' failed: {text}"
@@ -199,7 +200,7 @@ class Substitution:
         raise SubstitutionError(
             f"path '{directory.print(path)}' could not be fetched from any substituter: {errors[-1]}",
             path,
-            missing=gone,
+            missing=missing,
         )
 
     def _plan(self, paths: Collection[StorePath]) -> list[PathInfo]:

@@ -128,6 +128,20 @@ def test_what_the_cache_has_lost_is_built_without_being_told_to(shop: Shop, over
     assert err.count("building") == 2
 
 
+@pytest.mark.parametrize("believed", ["nothing", "top"])
+def test_what_nobody_vouches_for_is_built_without_being_told_to(shop: Shop, believed: str, run: Runner) -> None:
+    settings = {"require-sigs": "true"}
+    if believed == "top":
+        run("nix-store", "--generate-binary-cache-key", "k", "secret", "public")
+        run("nix", "store", "sign", "--store", shop.uri, "-k", shop.scratch / "secret", shop.paths["top"])
+        settings["trusted-public-keys"] = (shop.scratch / "public").read_text().strip()
+    out, err = shop.fresh("-A", "top", **settings)
+    assert out.strip() == shop.paths["top"]
+    assert "does not have a valid signature" in err
+    assert err.count("building '") == (2 if believed == "nothing" else 1)
+    assert "error:" not in err
+
+
 def test_empty_and_dead_caches_do_not_break_a_build(shop: Shop) -> None:
     with HttpServer({"/nix-cache-info": f"StoreDir: {StoreDir(f'{shop.scratch}/store').path}\n".encode()}) as server:
         out, err = shop.fresh("-A", "top", uri=server.url)
