@@ -25,6 +25,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
+from storefs.placement import spread_folders
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -82,6 +84,7 @@ class Bench:
             folder.mkdir(parents=True, exist_ok=True)
         self.scratch = folder or Path(tempfile.mkdtemp(prefix="vg-bench-"))
         self.within_limits = True
+        self._rounds = 0
         self._results: dict[str, dict[str, object]] = {}
         self._baseline = self._load_baseline()
         self.environ = {
@@ -99,14 +102,8 @@ class Bench:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.keeps:
-            return
-        for parent, names, _files in os.walk(self.scratch):
-            for name in names:
-                path = os.path.join(parent, name)
-                if not os.path.islink(path):
-                    os.chmod(path, 0o700)
-        shutil.rmtree(self.scratch, ignore_errors=True)
+        for each in [self.scratch / "rounds"] if self.keeps else [self.scratch]:
+            _remove(each)
 
     def wants(self, *names: str) -> bool:
         """Whether any of these is to be measured: for what has to be done before, and takes long."""
@@ -121,6 +118,27 @@ class Bench:
             finished.parent.mkdir(exist_ok=True)
             finished.touch()
         return path
+
+    def fresh(self) -> Path:
+        """Return a new directory, for one round; all of them are removed at the end.
+
+        Not before the next round: a file system may take its time over what it deletes, and over making files where
+        others were deleted (storefs/placement.py), which would be measured then.
+        """
+        self._rounds += 1
+        rounds = self.scratch / "rounds"
+        rounds.mkdir(exist_ok=True)
+        spread_folders(
+            str(rounds)
+        )  # as our store does for itself: also whoever is beside it begins in a place of his own
+        path = rounds / f"{time.time_ns()}-{self._rounds}"
+        path.mkdir()
+        os.sync()  # what the last round left to be written would be written by whoever syncs next
+        return path
+
+    def seconds(self, words: Sequence[str | Path], changes: Mapping[str, str]) -> float:
+        """Run one command line in `environ` with these changes and return its wall time."""
+        return _measure(words, {**self.environ, **changes}, self.scratch, "wall")
 
     def compare(
         self,
@@ -216,6 +234,15 @@ class Bench:
         }
         path.write_text(json.dumps({**about, "results": results}, indent=2) + "\n")
         return path
+
+
+def _remove(folder: Path) -> None:
+    for parent, names, _files in os.walk(folder):
+        for name in names:
+            path = os.path.join(parent, name)
+            if not os.path.islink(path):
+                os.chmod(path, 0o700)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _measure(action: Action, environ: Mapping[str, str], folder: Path, clock: Clock) -> float:
