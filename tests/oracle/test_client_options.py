@@ -108,7 +108,7 @@ def test_machines_behind_the_serve_protocol_are_told_limits(real: RealNix, scrat
     for folder in (real.bin, BIN):
         near = scratch / folder.name
         uri = f"ssh://localhost?remote-program={program}&remote-store={near}/far?store={near}/store"
-        env = {**real.env, "NIX_STATE_DIR": f"{near}/state", "NIX_STORE_DIR": f"{near}/store"}
+        env = {**real.env, "NIX_STATE_DIR": f"{near}/state", "NIX_STORE_DIR": f"{near}/store", "TMPDIR": str(scratch)}
         command = [
             folder / "nix-build",
             "--no-out-link",
