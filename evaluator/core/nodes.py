@@ -420,11 +420,11 @@ class Select1(Node):
 
     @cython.cfunc
     def delay(self, env: Frame) -> object:
-        """An attribute of a set that is already there needs no new thunk."""
+        """An attribute of a set that is there needs no new thunk; but selections are counted when they happen."""
         s: object = self.e.peek(env)
         if isinstance(s, dict):
             v: object = cython.cast(dict, s).get(self.name)
-            if v is not None:
+            if v is not None and counters.selections is None:
                 counters.avoided += 1
                 return v
         return new_thunk(self, env)

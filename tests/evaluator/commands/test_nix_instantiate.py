@@ -164,6 +164,13 @@ def test_operators_count_as_calls_of_their_builtins(run: Runner) -> None:
         assert counters["nrPrimOpCalls"] == 9
 
 
+def test_attributes_are_counted_when_they_are_selected(run: Runner) -> None:
+    expression = "let s = { a = 1; b = 2; }; f = x: y: y; in map (n: builtins.seq s (f s.b s.a)) [ 1 2 3 ]"
+    words = ("nix-instantiate", "--eval", "--strict", "-E", expression)
+    attributes = json.loads(run(*words, NIX_SHOW_STATS="1", NIX_COUNT_CALLS="1").stderr)["attributes"]
+    assert [(entry.get("column"), entry["count"]) for entry in attributes] == [(None, 3), (11, 3)]
+
+
 def test_all_that_evaluates_prints_statistics_once(run: Runner, scratch: Path) -> None:
     file = scratch / "x.nix"
     file.write_text('[ (derivation { name = "x-1"; system = builtins.currentSystem; builder = "/bin/sh"; }) ]')

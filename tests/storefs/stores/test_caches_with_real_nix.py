@@ -66,7 +66,7 @@ def test_we_do_not_believe_real_nix_without_its_key(real_nix: RealNix, scratch: 
     run("verglas", "copy", "--no-check-sigs", "--from", f"file://{scratch}/cache", top)
 
 
-@pytest.mark.parametrize("compression", ["xz", "zstd", "br", "none"])
+@pytest.mark.parametrize("compression", ["xz", "bzip2", "zstd", "br", "none"])
 def test_real_nix_reads_what_we_write(real_nix: RealNix, scratch: Path, run: Runner, compression: str) -> None:
     top = closure(real_nix, scratch)
     public = key_pair(real_nix, scratch)
