@@ -49,6 +49,7 @@ _MAX_READ = MAX_PAGES * 4096
 # that libfuse uses, freshly allocated, takes 29.
 _MAX_WRITE = 4096
 _REQUEST_BUFFER = 64 << 10
+_JOINED = 4096  # bytes: below, a copy costs less than the pages that the kernel looks up for each part of a write
 _HELPERS = 4
 _PASS_FROM = 256 << 10  # bytes: smaller files are read faster through the page cache of the mount
 _AFTER_PATHS = 1 << 62  # the root's listing position behind all paths
@@ -163,12 +164,10 @@ class KernelServer:
             self._send_error(unique, errno.ENAMETOOLONG)
             return
         entry = self._view.lookup(node, name)
-        if entry is not None:
-            os.writev(self._fd, (wire.REPLY_HEADER.pack(144, 0, unique), entry))
-        elif node == ROOT:
+        if entry is None and node == ROOT:
             os.write(self._fd, wire.error_reply(unique, errno.ENOENT))
         else:
-            os.writev(self._fd, (wire.REPLY_HEADER.pack(144, 0, unique), wire.NO_SUCH_ENTRY))
+            os.write(self._fd, wire.REPLY_HEADER.pack(144, 0, unique) + (entry or wire.NO_SUCH_ENTRY))
 
     def _getattr(self, unique: int, node: int, length: int) -> None:
         attributes = _ROOT_ATTRIBUTES if node == ROOT else self._view.attributes(node)
@@ -323,7 +322,11 @@ class KernelServer:
         length = wire.REPLY_SIZE
         for part in parts:
             length += len(part)
-        os.writev(self._fd, (wire.REPLY_HEADER.pack(length, 0, unique), *parts))
+        header = wire.REPLY_HEADER.pack(length, 0, unique)
+        if length <= _JOINED:
+            os.write(self._fd, b"".join((header, *parts)))
+        else:
+            os.writev(self._fd, (header, *parts))
 
     def _send_error(self, unique: int, code: int) -> None:
         try:
