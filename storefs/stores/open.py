@@ -9,11 +9,11 @@ import os
 
 from storefs.errors import UsageError
 from storefs.formats.store_path import StoreDir
-from storefs.stores.local import LocalStore
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from storefs.config import Config
+    from storefs.stores.local import LocalStore
     from storefs.stores.remote import RemoteStore
 
 
@@ -25,7 +25,7 @@ def open_store(config: Config) -> LocalStore | RemoteStore:
     """
     uri = config.store_uri or "auto"
     if uri == "local" or (uri == "auto" and not _prefers_daemon(config)):
-        return LocalStore(config)
+        return open_local_store(config)
     return open_remote_store(config)
 
 
@@ -59,6 +59,8 @@ def _open_remote(config: Config, uri: str) -> RemoteStore:
 
 def open_local_store(config: Config, *, collecting: bool = False) -> LocalStore:
     """Open the local store, whatever else the configuration asks for; ``collecting`` leaves the reserve alone."""
+    from storefs.stores.local import LocalStore  # noqa: PLC0415  who asks a daemon must not pay for LMDB
+
     return LocalStore(config, collecting=collecting)
 
 

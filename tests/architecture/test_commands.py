@@ -13,6 +13,7 @@ from storefs.cli import load_verb, run_command, verb_names
 from storefs.help import help_text
 from storefs.options import Command
 from tests.architecture.sources import ROOT
+from tests.daemon_process import DaemonProcess
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -103,6 +104,16 @@ def test_a_question_to_the_store_starts_light(environ: dict[str, str], run: Runn
     path = run("nix-store", "--add", __file__).stdout.strip()
     for question in ("--hash", "--references", "--requisites"):
         assert HEAVY & _modules_of(environ, "nix-store", "-q", question, path) == set(), question
+
+
+@pytest.mark.root
+@pytest.mark.fuse
+@pytest.mark.slow
+def test_a_question_to_a_daemon_loads_no_store_of_our_own(environ: dict[str, str]) -> None:
+    with DaemonProcess(environ) as daemon:
+        path = daemon.client("nix-store", "--add", str(ROOT / "LICENSE")).stdout.strip()
+        heavy = HEAVY | {"lmdb", "storefs.stores.local", "storefs.castore.blobs"}
+        assert heavy & _modules_of(daemon.env, "nix-store", "-q", "--hash", path) == set()
 
 
 def test_realising_what_is_there_starts_light(environ: dict[str, str], run: Runner) -> None:
