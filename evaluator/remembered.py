@@ -19,14 +19,16 @@ if TYPE_CHECKING:
 
 
 class Output:
-    """Standard output, and a copy of what was written to it."""
+    """Standard output, and, if it `remembers`, a copy of what was written to it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, remembers: bool = True) -> None:
         self.texts: list[str] = []
+        self._remembers = remembers
 
     def write(self, text: str) -> None:
         """Write text, whose bytes may be any (`surrogateescape`)."""
-        self.texts.append(text)
+        if self._remembers:
+            self.texts.append(text)
         sys.stdout.flush()
         sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
 
@@ -46,7 +48,7 @@ def run_remembered(
     cache = ResultCache(invocation.config, invocation)
     # Of another store nobody knows whether it still has what was written to it.
     cache.usable = cache.usable and usable and invocation.value("--eval-store") is None
-    output = Output()
+    output = Output(remembers=cache.usable)
     known = cache.find(_validity(invocation.config))
     if known is not None:
         for text in known:
