@@ -39,6 +39,12 @@ FLAGS = ("-O2", "-g0", "-fno-stack-protector")
 
 LAUNCHER = """\
 #!python
+import _signal
+
+# ^C before `main` has begun ends the process as it ends one that is not in Python: without a traceback.
+if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+
 from storefs.cli import main
 
 main()

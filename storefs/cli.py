@@ -8,6 +8,7 @@ This module imports no package above `storefs` by name, and is the only one that
 
 from __future__ import annotations
 
+import _signal
 import atexit
 import errno
 import gc
@@ -68,7 +69,12 @@ def main() -> NoReturn:
     gc.set_threshold(_COLLECT_AFTER)
     if sys.stdin is None or sys.stdout is None or sys.stderr is None:
         _stand_in_for_closed_streams()
+    # The launcher left it to the system, and so do we when all is done: a traceback is no answer to ^C.
+    if _signal.getsignal(_signal.SIGINT) == _signal.SIG_DFL:
+        _signal.signal(_signal.SIGINT, _signal.default_int_handler)
     status = run_command(sys.argv)
+    if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
     try:
         sys.stdout.flush()
     except BrokenPipeError:
