@@ -120,10 +120,11 @@ def test_environments_and_shells(daemon: DaemonProcess, scratch: Path) -> None:
     daemon.real("nix", "store", "ping")
 
 
-def test_a_client_that_goes_away_takes_its_build_with_it(daemon: DaemonProcess) -> None:
+def test_a_client_that_goes_away_takes_its_build_with_it(daemon: DaemonProcess, scratch: Path) -> None:
     expression = derivation("endless", "echo running endless-build; while :; do :; done")
+    environ = daemon.env | {"TMPDIR": str(scratch)}  # where it leaves a directory
     client = subprocess.Popen(
-        [f"{REAL}/nix-build", "--no-out-link", "-E", expression], env=daemon.env, stderr=subprocess.PIPE, text=True
+        [f"{REAL}/nix-build", "--no-out-link", "-E", expression], env=environ, stderr=subprocess.PIPE, text=True
     )
     assert client.stderr is not None
     assert any("running endless-build" in line for line in client.stderr)
