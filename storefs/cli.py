@@ -8,7 +8,7 @@ This module imports no package above `storefs` by name, and is the only one that
 
 from __future__ import annotations
 
-import _signal
+import _signal  # type: ignore[import-not-found]  # `signal` takes milliseconds to import
 import atexit
 import errno
 import gc

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 from tests.conftest import BIN
@@ -79,4 +80,11 @@ def test_an_attribute_that_is_kept_keeps_no_others(run: Runner) -> None:
     in builtins.deepSeq list (builtins.length list)"""
     done = run("nix-instantiate", "--eval", "-E", expression, NIX_SHOW_STATS="1")
     assert done.stdout == "400\n"
+    assert json.loads(done.stderr)["peakMemoryBytes"] < 100_000_000
+
+
+def test_peak_memory_is_that_of_the_program_and_not_of_who_began_it(environ: dict[str, str]) -> None:
+    parent = "import os, sys; large = bytes(range(256)) * 800_000; os.execv(sys.argv[1], sys.argv[1:])"
+    words = [sys.executable, "-c", parent, str(BIN / "nix-instantiate"), "--eval", "-E", "1"]
+    done = subprocess.run(words, env=environ | {"NIX_SHOW_STATS": "1"}, capture_output=True, text=True, check=True)
     assert json.loads(done.stderr)["peakMemoryBytes"] < 100_000_000
