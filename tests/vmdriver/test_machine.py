@@ -11,6 +11,7 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unittest.mock import patch
 
 import pytest
 
@@ -71,12 +72,16 @@ def hardware(scratch: Path, init: str = INIT, *more: str) -> Hardware:
 
 @contextmanager
 def running(scratch: Path, one: Hardware) -> Iterator[Machine]:
-    before = set(Path("/tmp").glob("vm-*"))
-    with Driver("machine", {"vm": one}, scratch / "out", quiet=True) as driver:
+    temporary = scratch / "tmp"  # other tests have machines, too
+    temporary.mkdir(exist_ok=True)
+    with (
+        patch("tempfile.tempdir", str(temporary)),
+        Driver("machine", {"vm": one}, scratch / "out", quiet=True) as driver,
+    ):
         yield driver.machines[0]
         processes = [machine.qemu.process for machine in driver.machines if machine.booted]
     assert all(process is not None and process.poll() is not None for process in processes)
-    assert not any((scratch / "out").glob("vm-*")) and set(Path("/tmp").glob("vm-*")) <= before | set()
+    assert not any((scratch / "out").glob("vm-*")) and os.listdir(temporary) == []
 
 
 def test_commands_files_keys_and_snapshots(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
