@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.harness import BIN, need
+from builder.removal import remove_tree
 
 if TYPE_CHECKING:
     from bench.harness import Bench
@@ -174,7 +175,7 @@ def _import(bench: Bench, peer: Peer, paths: int) -> None:
         peer=["sh", "-c", f"{peer.nix_store} --import < {archive} && sync -f {bench.scratch}"],
         peer_environ=peer.environ,
         before_ours=lambda: (shutil.rmtree(state, ignore_errors=True), os.sync()),
-        before_peer=lambda: (_remove(bench.scratch / "peer"), os.sync()),
+        before_peer=lambda: (remove_tree(f"{bench.scratch}/peer"), os.sync()),
         pairs=3,
         limit=0.5,
         warm_up=False,
@@ -275,9 +276,4 @@ def _usage(path: Path) -> int:
 
 def _forget_all(bench: Bench, peer: Peer) -> None:
     shutil.rmtree(f"{bench.environ['NIX_STATE_DIR']}", ignore_errors=True)
-    _remove(bench.scratch / "peer")
-
-
-def _remove(path: Path) -> None:
-    subprocess.run(["chmod", "-R", "u+w", path], check=False, stderr=subprocess.DEVNULL)
-    shutil.rmtree(path, ignore_errors=True)
+    remove_tree(f"{bench.scratch}/peer")

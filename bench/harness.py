@@ -25,6 +25,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
+from builder.removal import remove_tree
 from storefs.placement import spread_folders
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ class Bench:
 
     def __exit__(self, *_: object) -> None:
         for each in [self.scratch / "rounds"] if self.keeps else [self.scratch]:
-            _remove(each)
+            remove_tree(str(each))
 
     def wants(self, *names: str) -> bool:
         """Whether any of these is to be measured: for what has to be done before, and takes long."""
@@ -234,15 +235,6 @@ class Bench:
         }
         path.write_text(json.dumps({**about, "results": results}, indent=2) + "\n")
         return path
-
-
-def _remove(folder: Path) -> None:
-    for parent, names, _files in os.walk(folder):
-        for name in names:
-            path = os.path.join(parent, name)
-            if not os.path.islink(path):
-                os.chmod(path, 0o700)
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _measure(action: Action, environ: Mapping[str, str], folder: Path, clock: Clock) -> float:

@@ -42,21 +42,22 @@ def make(folder: str) -> None:
             open(f"{folder}/{number}/{each}", "x").close()
 
 
-def only_child() -> int:
-    (process,) = child_processes()
-    return process
-
-
-def test_what_is_large_is_removed_by_a_process_that_holds_a_lock(config: Config, tmp_path: Path) -> None:
-    fifo = tmp_path / "fifo"
-    os.mkfifo(fifo)
-    scratch = Scratch(config, program=f"open({str(fifo)!r}).read(); {REMOVE}")
+def discard_large(config: Config, program: str) -> tuple[Scratch, int]:
+    """Discard something large; return who did, and the process that is to remove it, which runs `program`."""
+    scratch = Scratch(config, program=program)
     scratch.open()
     build = scratch.new_directory()
     make(f"{build}/store")
     scratch.discard(f"{build}/store")
     assert not os.path.exists(f"{build}/store")
-    process = only_child()
+    (process,) = child_processes()
+    return scratch, process
+
+
+def test_what_is_large_is_removed_by_a_process_that_holds_a_lock(config: Config, tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    scratch, process = discard_large(config, f"open({str(fifo)!r}).read(); {REMOVE}")
     scratch.close()
     assert len(left := os.listdir(f"{config.verglas_dir}/builds")) == 1
     other = Scratch(config)
@@ -71,12 +72,7 @@ def test_what_is_large_is_removed_by_a_process_that_holds_a_lock(config: Config,
 def test_what_its_process_did_not_finish_is_removed_by_whoever_comes_next(config: Config, tmp_path: Path) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
-    scratch = Scratch(config, program=f"open({str(fifo)!r}).read()")
-    scratch.open()
-    build = scratch.new_directory()
-    make(f"{build}/store")
-    scratch.discard(f"{build}/store")
-    process = only_child()
+    scratch, process = discard_large(config, f"open({str(fifo)!r}).read()")
     os.kill(process, signal.SIGKILL)
     os.waitid(os.P_PID, process, os.WEXITED | os.WNOWAIT)
     scratch.close()

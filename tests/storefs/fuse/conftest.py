@@ -1,4 +1,4 @@
-"""A lazy mount with one cache, over each transport."""
+"""A store that can be mounted, and a lazy mount with one cache, over each transport."""
 
 from __future__ import annotations
 
@@ -7,10 +7,19 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.storefs.fuse.lazy_mount import Lazy
+from tests.storefs.fuse.mounted_store import MountedStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+
+@pytest.fixture
+def store(scratch: Path) -> Iterator[MountedStore]:
+    store = MountedStore(scratch)
+    yield store
+    store.verglas("umount", "--lazy")
+    store.garden.close()
 
 
 @pytest.fixture(params=["kernel", "pyfuse3"])

@@ -17,17 +17,8 @@ from tests.storefs.stores.caches import PUBLIC_KEY
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Iterator
 
 pytestmark = [pytest.mark.fuse, pytest.mark.slow]
-
-
-@pytest.fixture
-def store(scratch: Path) -> Iterator[MountedStore]:
-    store = MountedStore(scratch)
-    yield store
-    store.verglas("umount", "--lazy")
-    store.garden.close()
 
 
 def kill(store: MountedStore) -> None:

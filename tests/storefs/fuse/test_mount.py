@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -21,18 +20,7 @@ from tests.ordinary_user import ROOT
 from tests.storefs.fuse.mounted_store import MountedStore
 from tests.storefs.fuse.planting import Garden
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 pytestmark = [pytest.mark.fuse, pytest.mark.slow]
-
-
-@pytest.fixture
-def store(scratch: Path) -> Iterator[MountedStore]:
-    store = MountedStore(scratch)
-    yield store
-    store.verglas("umount", "--lazy")
-    store.garden.close()
 
 
 @pytest.fixture
