@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import socket
-import threading
+
+from tests.relay import Relay
 
 
-class ConnectProxy:
+class ConnectProxy(Relay):
     """A proxy that only knows CONNECT; a context manager.
 
     Attributes:
@@ -17,41 +18,24 @@ class ConnectProxy:
     def __init__(self) -> None:
         self.asked: list[str] = []
         self.refuse = False
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://user:word@127.0.0.1:{self._listener.getsockname()[1]}"
-        self._threads = [threading.Thread(target=self._accept)]
-        self._threads[0].start()
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://user:word@127.0.0.1:{listener.getsockname()[1]}"
+        super().__init__(listener)
 
-    def __enter__(self) -> ConnectProxy:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        for thread in self._threads:
-            thread.join()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            head = b""
-            while b"\r\n\r\n" not in head:
-                head += client.recv(4096)
-            self.asked.append(head.decode())
-            if self.refuse:
-                client.sendall(b"HTTP/1.1 403 No\r\n\r\n")
-                client.close()
-                continue
-            host, _, port = head.split()[1].decode().rpartition(":")
-            server = socket.create_connection((host, int(port)))
-            client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
-            for source, target in ((client, server), (server, client)):
-                thread = threading.Thread(target=self._pump, args=(source, target))
-                self._threads.append(thread)
-                thread.start()
+    def _serve(self, client: socket.socket) -> None:
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += client.recv(4096)
+        self.asked.append(head.decode())
+        if self.refuse:
+            client.sendall(b"HTTP/1.1 403 No\r\n\r\n")
+            client.close()
+            return
+        host, _, port = head.split()[1].decode().rpartition(":")
+        server = socket.create_connection((host, int(port)))
+        client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        self._start(self._pump, client, server)
+        self._start(self._pump, server, client)
 
     def _pump(self, source: socket.socket, target: socket.socket) -> None:
         try:

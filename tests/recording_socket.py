@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
-import threading
 from pathlib import Path
 
 from storefs.protocol.wire import Reader
 from storefs.protocol.worker_ops import CLIENT_MAGIC, MAJOR, SET_OPTIONS
+from tests.relay import Relay
 
 
-class RecordingSocket:
+class RecordingSocket(Relay):
     """A context manager; one connection after the other, each until the client ends it.
 
     Args:
@@ -23,20 +23,13 @@ class RecordingSocket:
         self.path = path
         self._target = target
         self._said: list[bytearray] = []
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(str(path))
-        self._listener.listen()
-        self._threads = [threading.Thread(target=self._accept)]
-        self._threads[0].start()
-
-    def __enter__(self) -> RecordingSocket:
-        return self
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(path))
+        listener.listen()
+        super().__init__(listener)
 
     def __exit__(self, *_: object) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        for thread in self._threads:
-            thread.join()
+        super().__exit__()
         os.unlink(self.path)
 
     def taken(self) -> list[bytes]:
@@ -47,20 +40,13 @@ class RecordingSocket:
         said, self._said = self._said, []
         return [bytes(each) for each in said]
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            server = socket.socket(socket.AF_UNIX)
-            server.connect(self._target)
-            said = bytearray()
-            self._said.append(said)
-            for source, target, keep in ((client, server, said), (server, client, None)):
-                thread = threading.Thread(target=_pass_on, args=(source, target, keep))
-                self._threads.append(thread)
-                thread.start()
+    def _serve(self, client: socket.socket) -> None:
+        server = socket.socket(socket.AF_UNIX)
+        server.connect(self._target)
+        said = bytearray()
+        self._said.append(said)
+        self._start(_pass_on, client, server, said)
+        self._start(_pass_on, server, client, None)
 
 
 def _pass_on(source: socket.socket, target: socket.socket, keep: bytearray | None) -> None:
