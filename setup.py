@@ -1,4 +1,4 @@
-"""The parts of the build that pyproject.toml cannot say: the compiled core of the evaluator and the command scripts.
+"""The parts of the build that pyproject.toml cannot say: what is compiled, and the command scripts.
 
 Commands are plain scripts rather than entry points because the wrapper that installers write for an entry point imports
 `re` (4 ms of a start-up that takes 20), and because all of them are one program told apart by its name.
@@ -34,8 +34,15 @@ COMMANDS = (
     "nix-store",
 )
 
+#: What is compiled besides all of evaluator/core: single modules that every request or every file passes through.
+#: `dev` and the structure tests read this list.
+MODULES = (
+    "storefs/fuse/kernel_wire.py",
+)  # fmt: skip
+
+FLAGS = ("-O2", "-g0")
 #: No function of the core has a buffer on its stack; most have addresses there, and would be given a canary for them.
-FLAGS = ("-O2", "-g0", "-fno-stack-protector")
+CORE_FLAGS = (*FLAGS, "-fno-stack-protector")
 
 LAUNCHER = """\
 #!python
@@ -60,17 +67,20 @@ def launchers() -> list[str]:
     return [str(folder / name) for name in COMMANDS]
 
 
-def compiled_core() -> list[Extension]:
-    """Return the evaluator's core as C extensions: Python files in Cython's pure mode, which also run uncompiled."""
-    sources = sorted(str(path) for path in Path("evaluator/core").glob("*.py") if path.name != "__init__.py")
-    if not sources:
-        return []
+def compiled() -> list[Extension]:
+    """Return what is compiled as C extensions: Python files in Cython's pure mode, which also run uncompiled."""
+    core = sorted(str(path) for path in Path("evaluator/core").glob("*.py") if path.name != "__init__.py")
+    sources = dict.fromkeys(core, CORE_FLAGS) | {source: FLAGS for source in MODULES if Path(source).exists()}
+    return [
+        Extension(source.removesuffix(".py").replace("/", "."), [source], extra_compile_args=list(flags))
+        for source, flags in sources.items()
+    ]
+
+
+def translate(extensions: list[Extension]) -> None:
+    """Put C in the place of the Python that extensions are made from."""
     from Cython.Build import cythonize  # noqa: PLC0415  only the build environment has it
 
-    extensions = [
-        Extension(source.removesuffix(".py").replace("/", "."), [source], extra_compile_args=list(FLAGS))
-        for source in sources
-    ]
     # The code keeps its indices in range itself; an attribute of None is a bug that the tests on uncompiled code find.
     # Nobody pickles nodes or inspects builtins: without what that needs, modules are smaller, loaded and called faster.
     directives = {
@@ -82,11 +92,14 @@ def compiled_core() -> list[Extension]:
         "auto_pickle": False,
         "binding": False,
     }
-    return list(cythonize(extensions, language_level=3, quiet=True, compiler_directives=directives))
+    made = cythonize(extensions, language_level=3, quiet=True, compiler_directives=directives)
+    by_name = {extension.name: extension for extension in made}
+    for extension in extensions:
+        extension.sources, extension.depends = by_name[extension.name].sources, by_name[extension.name].depends
 
 
-class BuildCore(build_ext):
-    """Compiles the core with a profile: the compiler knows what is hot, which is worth 5 to 10% of CPU time.
+class BuildCompiled(build_ext):
+    """Compiles the evaluator's core with a profile: it knows what is hot, worth 5 to 10% of CPU time.
 
     Whatever has to be compiled is compiled twice: with counters, which running training/training.py fills, and then
     with what they say. Where this cannot be done (another compiler than GCC, no training/) there is no profile.
@@ -95,6 +108,7 @@ class BuildCore(build_ext):
     TRAINING = Path("training/training.py")
     #: The two steps that cost most and come after the counters are placed are left out.
     COUNT = ("-fprofile-generate", "-fno-gcse", "-fno-tree-pre")
+    CORE = "evaluator.core."
     #: What a package set waits for; the others are not worth the time.
     HOT = (
         "attrsets",
@@ -113,6 +127,28 @@ class BuildCore(build_ext):
     #: Code that the training did not reach is compiled as ever.
     USE = ("-fprofile-use", "-fprofile-partial-training", "-Wno-missing-profile")
 
+    def finalize_options(self) -> None:
+        """Leave out what lies beside its source and is younger: `dev` keeps these times right."""
+        super().finalize_options()
+        if self.inplace and not self.force:
+            from Cython.Build.Dependencies import create_dependency_tree  # noqa: PLC0415  as in `translate`
+
+            sources = create_dependency_tree().all_dependencies
+            self.extensions = [
+                extension
+                for extension in self.extensions
+                if newer_group(sources(extension.sources[0]), self._beside(extension), "newer")
+            ]
+
+    def _beside(self, extension: Extension) -> str:
+        return self.get_ext_filename(extension.name)
+
+    def run(self) -> None:
+        """Translate to C, then compile."""
+        if self.extensions:
+            translate(self.extensions)
+        super().run()
+
     def build_extensions(self) -> None:
         """Compile what has changed."""
         extensions = self.extensions
@@ -122,19 +158,19 @@ class BuildCore(build_ext):
         changed = [extension for extension in self.extensions if self.force or self._is_old(extension)]
         if changed and self.TRAINING.exists() and self.compiler.compiler_type == "unix":
             try:
-                self._train(changed, extensions)
+                self._train(changed)
             except (CCompilerError, OSError, subprocess.SubprocessError) as error:
                 self.announce(f"compiling without a profile: {error}", 3)
         super().build_extensions()
         self.extensions = extensions
 
     def _is_hot(self, extension: Extension) -> bool:
-        return extension.name.rpartition(".")[2] in self.HOT
+        return extension.name.startswith(self.CORE) and extension.name.removeprefix(self.CORE) in self.HOT
 
     def _is_old(self, extension: Extension) -> bool:
         return newer_group([*extension.sources, *extension.depends], self.get_ext_fullpath(extension.name), "newer")
 
-    def _train(self, changed: list[Extension], everything: list[Extension]) -> None:
+    def _train(self, changed: list[Extension]) -> None:
         libraries = Path(self.build_temp, "counting").resolve()
         libraries.mkdir(parents=True, exist_ok=True)
         scratch = Path(self.build_temp, "training").resolve()
@@ -146,7 +182,12 @@ class BuildCore(build_ext):
             file.unlink(missing_ok=True)
         with ThreadPoolExecutor(int(self.parallel or 1)) as pool:
             trained = dict(pool.map(lambda extension: self._with_counters(extension, libraries), changed))
-        modules = {extension.name: self.get_ext_fullpath(extension.name) for extension in everything} | trained
+        core = [extension for extension in self.distribution.ext_modules if extension.name.startswith(self.CORE)]
+        made = {extension.name: self.get_ext_fullpath(extension.name) for extension in core}
+        modules = {
+            extension.name: path if os.path.exists(path := made[extension.name]) else self._beside(extension)
+            for extension in core
+        } | trained
         subprocess.run(
             [sys.executable, self.TRAINING, scratch, *(f"{name}={path}" for name, path in modules.items())],
             stdout=subprocess.DEVNULL,
@@ -170,4 +211,4 @@ class BuildCore(build_ext):
 # The C compiler takes most of the time, and the extensions do not wait for each other.
 PARALLEL = {"build_ext": {"parallel": len(os.sched_getaffinity(0))}}
 
-setup(scripts=launchers(), ext_modules=compiled_core(), options=PARALLEL, cmdclass={"build_ext": BuildCore})
+setup(scripts=launchers(), ext_modules=compiled(), options=PARALLEL, cmdclass={"build_ext": BuildCompiled})

@@ -36,6 +36,20 @@ def sources() -> tuple[Source, ...]:
 
 
 @functools.cache
+def compiled_modules() -> tuple[str, ...]:
+    """Return the files outside of evaluator/core that setup.py compiles, relative to the root."""
+    for node in ast.parse((ROOT / "setup.py").read_text()).body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "MODULES":
+            return tuple(ast.literal_eval(node.value))
+    raise LookupError("setup.py has no MODULES")
+
+
+def is_compiled(source: Source) -> bool:
+    """Whether Cython compiles the file."""
+    return source.name.startswith("evaluator.core.") or str(source.path.relative_to(ROOT)) in compiled_modules()
+
+
+@functools.cache
 def imported(source: Source) -> set[str]:
     """Return the top-level names of all that a file imports, wherever in it."""
     names = set()

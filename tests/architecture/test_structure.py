@@ -6,7 +6,7 @@ import ast
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from tests.architecture.sources import sources, third_party
+from tests.architecture.sources import ROOT, compiled_modules, is_compiled, sources, third_party
 
 if TYPE_CHECKING:
     from tests.architecture.sources import Source
@@ -17,7 +17,7 @@ VAGUE_NAMES = {"util", "utils", "utilities", "common", "helper", "helpers", "mis
 # Where more than one module may import a third-party package, and why.
 SHARED_PACKAGES = {
     "trio": "the event loop of everything that waits",
-    "cython": "the compiled core is written in its pure-Python mode",
+    "cython": "what is compiled is written in its pure-Python mode",
 }
 # The transport and the program that mounts it share one library.
 PAIRED_IMPORTERS = {"pyfuse3": {"storefs.fuse.operations", "storefs.fuse.mount"}}
@@ -119,15 +119,20 @@ def test_only_one_file_makes_things_durable() -> None:
     assert asking == {"storefs.durable"}, "contents, sync and rename in the right order: storefs.durable"
 
 
-def test_the_compiled_core_counts_from_the_front() -> None:
+def test_what_is_compiled_counts_from_the_front() -> None:
     """It is compiled without `wraparound`: `items[-1]` would read what lies before the list in memory."""
     from_the_end = [
         f"{source.name}:{node.lineno}"
         for source in sources()
-        if source.name.startswith("evaluator.core.")
+        if is_compiled(source)
         for node in source.nodes
         if isinstance(node, ast.Subscript)
         and isinstance(node.slice, ast.UnaryOp)
         and isinstance(node.slice.op, ast.USub)
     ]
     assert from_the_end == []
+
+
+def test_the_modules_to_compile_are_there_and_only_they_are_written_for_it() -> None:
+    assert [module for module in compiled_modules() if not (ROOT / module).is_file()] == []
+    assert [source.name for source in sources() if "cython" in third_party(source) and not is_compiled(source)] == []

@@ -1,4 +1,4 @@
-"""Run a command with the evaluator's core as plain Python, although its compiled modules lie beside it.
+"""Run a command with everything as plain Python, although compiled modules lie beside some of it.
 
 python tests/lang/uncompiled.py nix-instantiate --eval -E '1 + 1'
 """
@@ -11,23 +11,22 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-CORE = ROOT / "evaluator" / "core"
+PACKAGES = {"storefs", "builder", "evaluator", "profiles"}
 
 
 class SourceOnly:
-    """Finds modules of evaluator.core as source files only."""
+    """Finds modules of ours as source files only."""
 
     def find_spec(self, name, path=None, target=None):
-        package, _, module = name.rpartition(".")
-        if package != "evaluator.core":
+        file = ROOT / f"{name.replace('.', '/')}.py"
+        if name.partition(".")[0] not in PACKAGES or not file.exists():
             return None
-        file = CORE / f"{module}.py"
         loader = importlib.machinery.SourceFileLoader(name, str(file))
         return importlib.util.spec_from_file_location(name, file, loader=loader)
 
 
 def install() -> None:
-    """Make this process import the core from source. To be called before the evaluator is imported."""
+    """Make this process import from source. To be called before anything compiled is imported."""
     sys.meta_path.insert(0, SourceOnly())
     sys.setrecursionlimit(100_000)
 
