@@ -42,13 +42,12 @@ if TYPE_CHECKING:
             """Return the content of a regular file."""
 
 
-_PROPAGATED = "/nix-support/propagated-user-env-packages"
+_SUPPORT = "nix-support"
+_PROPAGATED = "propagated-user-env-packages"
 _FIRST_PROPAGATED_PRIORITY = 1000
 
 # Useless in a profile, or in every package of some language, where they would only collide.
-_LEFT_OUT = frozenset(
-    ("propagated-build-inputs", "nix-support", "perllocal.pod", "log", "manifest.nix", "manifest.json")
-)
+_LEFT_OUT = frozenset(("propagated-build-inputs", _SUPPORT, "perllocal.pod", "log", "manifest.nix", "manifest.json"))
 
 
 class ConflictError(StoreError):
@@ -146,20 +145,25 @@ class _Plan:
         if package in self._done:
             return
         self._done.add(package)
-        self._merge(package, self.tree, "", priority)
+        entries = self._entries(package)
+        self._merge(package, entries, self.tree, "", priority)
+        if _SUPPORT not in entries:
+            return
         try:
-            text = self._reader.read_file(package + _PROPAGATED)
+            text = self._reader.read_file(f"{package}/{_SUPPORT}/{_PROPAGATED}")
         except (FileNotFoundError, NotADirectoryError):
             return
         self.postponed.update(set(text.decode("utf-8", "surrogateescape").split()) - self._done)
 
-    def _merge(self, source: str, tree: Tree, place: str, priority: int) -> None:
-        """Add the entries of the directory `source` to `tree`, which is at `place` below the profile ('' or 'bin/')."""
+    def _entries(self, source: str) -> Mapping[str, str]:
         try:
-            entries = self._reader.list_dir(source)
+            return self._reader.list_dir(source)
         except NotADirectoryError:
             self._warn(f"not including '{source}' in the user environment because it's not a directory")
-            return
+            return {}
+
+    def _merge(self, source: str, entries: Mapping[str, str], tree: Tree, place: str, priority: int) -> None:
+        """Add the entries of the directory `source` to `tree`, which is at `place` below the profile ('' or 'bin/')."""
         in_info = source.endswith("/info")
         for name in sorted(entries):
             if name[0] == "." or name in _LEFT_OUT or (in_info and name == "dir"):
@@ -194,9 +198,9 @@ class _Plan:
                 raise CollisionError(f"collision between '{path}' and non-directory '{target}'")
             merged: Tree = {}
             tree[name] = merged
-            self._merge(target, merged, inner, existing.priority)
+            self._merge(target, self._entries(target), merged, inner, existing.priority)
             existing = merged
-        self._merge(path, existing, inner, priority)
+        self._merge(path, self._entries(path), existing, inner, priority)
 
     def _kind_behind(self, path: str) -> str | None:
         try:

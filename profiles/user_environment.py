@@ -12,7 +12,7 @@ from profiles.elements import print_manifest
 from storefs.errors import StoreError
 from storefs.formats.derived_path import DerivedPath
 from storefs.formats.hashes import hash_bytes
-from storefs.formats.nar import write_nar
+from storefs.formats.nar import NarStream
 from storefs.formats.path_info import PathInfo
 from storefs.formats.refscan import ReferenceScanner
 from storefs.stores.closure import closure
@@ -80,13 +80,15 @@ def add_user_environment(
         build([DerivedPath(store.add_text(_DRV_NAME, drv_text, [manifest_path]), ("out",))])
         return out
     tree = plan_links(packages_of(elements), reader, warn)
-    archive = b"".join(write_nar(nar_events(tree, directory.print(manifest_path))))
     drv_hash = hash_bytes("sha256", drv_text)
     drv_path = directory.make_text_path(_DRV_NAME, drv_hash, [manifest_path])
     store.add_temp_root(drv_path)
-    found = _references_in(archive, closure(store, references) | {manifest_path})
+    candidates = {path.hash_part: path for path in closure(store, references) | {manifest_path}}
+    scanner = ReferenceScanner(candidates)
     with store.intake() as intake:
-        added = intake.add_nar([archive])
+        archive = NarStream(nar_events(tree, directory.print(manifest_path)))
+        added = intake.add_nar(archive, nar_sink=scanner.feed)
+        found = [candidates[part] for part in scanner.found]
         intake.register(
             [
                 _text(intake, manifest_path, manifest, references),
@@ -111,10 +113,3 @@ def _check_valid(store: Store, outputs: list[StorePath]) -> None:
     for path in outputs:
         if path not in valid:
             raise MissingOutputError(f"path '{store.directory.print(path)}' is not valid, so it can't be installed")
-
-
-def _references_in(archive: bytes, candidates: Iterable[StorePath]) -> list[StorePath]:
-    by_hash = {path.hash_part: path for path in candidates}
-    scanner = ReferenceScanner(by_hash)
-    scanner.feed(archive)
-    return [by_hash[part] for part in scanner.found]
