@@ -32,6 +32,10 @@ if TYPE_CHECKING:
             """Return names and types in a directory; raises OSError."""
 
 
+_TYPE = 0o170000  # of a mode: the bits that say what it is
+_KINDS = {0o040000: "directory", 0o120000: "symlink", 0o100000: "regular"}
+
+
 class StoreReader(HostFiles):
     """See the module. May block on the disk; not thread-safe."""
 
@@ -106,7 +110,7 @@ class _LocalLooker:
         if root is None:
             root = self._roots[path.base_name] = self._store.root_inode(path)
         entry = self._store.reader.find(root, rest[1:].encode("utf-8", "surrogateescape"))
-        return None if entry is None else (entry.inode, _kind(entry.is_directory, entry.is_symlink))
+        return None if entry is None else (entry.inode, _KINDS[entry.mode & _TYPE])
 
     def _need(self, path: StorePath, rest: str, kind: str) -> int:
         found = self._find(path, rest)
@@ -130,13 +134,9 @@ class _LocalLooker:
 
     def list_dir(self, path: StorePath, rest: str) -> dict[str, str]:
         found = {}
-        for entry in self._store.reader.entries(self._need(path, rest, "directory")):
-            name = entry.name.decode("utf-8", "surrogateescape")
-            found[name] = kind = _kind(entry.is_directory, entry.is_symlink)
+        for encoded, inode, _, mode in self._store.reader.listing(self._need(path, rest, "directory")):
+            name = encoded.decode("utf-8", "surrogateescape")
+            found[name] = kind = _KINDS[mode & _TYPE]
             if kind == "directory":
-                self._directories[path.base_name, f"{rest}/{name}"] = entry.inode
+                self._directories[path.base_name, f"{rest}/{name}"] = inode
         return found
-
-
-def _kind(is_directory: bool, is_symlink: bool) -> str:
-    return "directory" if is_directory else "symlink" if is_symlink else "regular"
