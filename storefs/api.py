@@ -69,8 +69,8 @@ class Intake(Protocol):
             StoreError: an object that a store cannot hold (a socket, a device), or the disk is full.
         """
 
-    def add_nar(self, chunks: Iterable[bytes]) -> Tree:
-        """Take in a NAR serialisation.
+    def add_nar(self, chunks: Iterable[bytes], *, nar_sink: Callable[[bytes], object] | None = None) -> Tree:
+        """Take in a NAR serialisation; `nar_sink` as in `add_tree`.
 
         Raises:
             StoreError: the bytes are no canonical NAR.

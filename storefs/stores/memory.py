@@ -193,12 +193,14 @@ class MemoryIntake:
             nar_sink(nar)
         return MemoryTree(nar)
 
-    def add_nar(self, chunks: Iterable[Buffer]) -> MemoryTree:
+    def add_nar(self, chunks: Iterable[Buffer], *, nar_sink: Callable[[bytes], object] | None = None) -> MemoryTree:
         """See `storefs.api.Intake`."""
         reader = ByteReader(chunks)
         nar = b"".join(write_nar(parse_nar(reader)))
         if not reader.at_end():
             raise BadNarError("something follows its end")
+        if nar_sink is not None:
+            nar_sink(nar)
         return MemoryTree(nar)
 
     def add_bytes(self, content: bytes, *, executable: bool = False) -> MemoryTree:

@@ -75,7 +75,7 @@ class RemoteIntake:
         del move  # nothing can be moved through a socket
         return self._hashed(lambda: write_nar(host_events(source, keep)), nar_sink)
 
-    def add_nar(self, chunks: Iterable[bytes]) -> RemoteTree:
+    def add_nar(self, chunks: Iterable[bytes], *, nar_sink: Callable[[bytes], object] | None = None) -> RemoteTree:
         """See `storefs.api.Intake`. Kept in a temporary file until it is sent."""
         spool = tempfile.SpooledTemporaryFile(_PIECE)  # noqa: SIM115  closed with the intake
         self._spools.append(spool)
@@ -86,7 +86,7 @@ class RemoteIntake:
             spool.seek(0)
             return iter(lambda: spool.read(_PIECE), b"")
 
-        return self._hashed(read, None)
+        return self._hashed(read, nar_sink)
 
     def add_bytes(self, content: bytes, *, executable: bool = False) -> RemoteTree:
         """See `storefs.api.Intake`."""

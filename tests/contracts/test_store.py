@@ -234,7 +234,9 @@ def test_bad_archives_are_refused(store: Store) -> None:
         for bad in (b"", data[:-1], data + b"x", b"\0" + data, data[:500]):
             with pytest.raises((BadNarError, StoreError)):
                 intake.add_nar([bad])
-        tree = intake.add_nar([data])
+        seen: list[bytes] = []
+        tree = intake.add_nar([data], nar_sink=seen.append)
+        assert b"".join(seen) == data
         path = StorePath("0" * 32 + "-x")
         intake.register([(tree, PathInfo(path, tree.nar_hash, tree.nar_size))])
     assert nar(store, path) == data
