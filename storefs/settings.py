@@ -49,6 +49,7 @@ DEFAULTS: dict[str, Value | None] = {
     "filter-syscalls": True,
     "flake-registry": "",
     "fsync-metadata": True,
+    "fsync-store-paths": True,  # Nix: since 2.25, and false; here what is visible is durable unless somebody says no
     "gc-reserved-space": 8388608,
     "hashed-mirrors": (),
     "http-connections": 150,  # Nix: 25; row B2 says why more

@@ -26,13 +26,17 @@ class BlobError(StoreError):
 
 
 class BlobStore:
-    """The blob files below one directory; usable from any thread."""
+    """The blob files below one directory; usable from any thread.
 
-    __slots__ = ("directory", "temporary")
+    Who adds to them waits until the disk has them, unless ``synced`` is False (the setting `fsync-store-paths`).
+    """
 
-    def __init__(self, verglas_dir: str) -> None:
+    __slots__ = ("directory", "synced", "temporary")
+
+    def __init__(self, verglas_dir: str, *, synced: bool = True) -> None:
         self.directory = f"{verglas_dir}/blobs"
         self.temporary = f"{verglas_dir}/tmp"
+        self.synced = synced
 
     def path(self, digest: bytes) -> str:
         """Where the blob with this digest is, or would be."""

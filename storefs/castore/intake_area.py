@@ -80,7 +80,7 @@ class IntakeArea:
         self.published: set[bytes] = set()  # digests that got their names, which no committed row may name yet
         self.path = path
         self._fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        self.behind = WriteBehind(path)
+        self.behind = WriteBehind(path, wanted=store.synced)
         fcntl.flock(self._fd, fcntl.LOCK_EX)
 
     def is_ours(self) -> bool:
@@ -102,7 +102,7 @@ class IntakeArea:
     @property
     def syncs_all(self) -> bool:
         """Whether these are so many that syncing them may be syncing the file system."""
-        return len(self._links) > SYNC_ONE_BY_ONE
+        return self._store.synced and len(self._links) > SYNC_ONE_BY_ONE
 
     def temporary_name(self) -> str:
         """A fresh name in the area."""
@@ -159,7 +159,7 @@ class IntakeArea:
         For `sync`, which another thread may call while this one goes on; then `let_go`.
         """
         self.publish()
-        behind, self.behind = self.behind, WriteBehind(self.path)
+        behind, self.behind = self.behind, WriteBehind(self.path, wanted=self._store.synced)
         return list(self._links), behind
 
     def let_go(self, digests: list[bytes]) -> None:
@@ -195,15 +195,18 @@ class IntakeArea:
             pass
 
     def sync(self, digests: list[bytes], behind: WriteBehind | None = None) -> None:
-        """Make these blobs, bytes and names, durable; ``behind`` is who has begun to write them."""
+        """Make these blobs, bytes and names, durable; ``behind`` is who has begun to write them.
+
+        Does nothing where blobs are not waited for, see `BlobStore`.
+        """
         error = (behind or self.behind).finish()
         if error is not None:  # the kernel tells of a failed write once, so the sync below may not hear of it
             raise write_error(self._store.directory, error) from error
         self.sync_names(digests)
 
     def sync_names(self, digests: list[bytes]) -> None:
-        """Make these blobs durable, of which nobody has begun to write any."""
-        if not digests:
+        """Make these blobs durable, of which nobody has begun to write any; see `sync`."""
+        if not digests or not self._store.synced:
             return
         try:
             if len(digests) > SYNC_ONE_BY_ONE:

@@ -19,11 +19,15 @@ _MANY = 128 << 20  # bytes of smaller files that are worth one syncfs
 
 
 class WriteBehind:
-    """Watches what is written into one directory's file system.  Pair with `finish`."""
+    """Watches what is written into one directory's file system.  Pair with `finish`.
 
-    __slots__ = ("_directory", "_done", "_error", "_queue", "_syncing", "_waiting")
+    Asks for nothing unless it is ``wanted``, because somebody will wait for the disk at the end.
+    """
 
-    def __init__(self, directory: str) -> None:
+    __slots__ = ("_directory", "_done", "_error", "_queue", "_syncing", "_waiting", "_wanted")
+
+    def __init__(self, directory: str, *, wanted: bool = True) -> None:
+        self._wanted = wanted
         self._directory = directory
         self._queue: SimpleQueue[tuple[str, bool]] | None = (
             None  # ('', False) at the end; its thread starts with the first
@@ -61,6 +65,8 @@ class WriteBehind:
         return self._error
 
     def _ask(self, path: str, *, growing: bool = False) -> None:
+        if not self._wanted:
+            return
         if self._queue is None:
             from _queue import SimpleQueue  # noqa: PLC0415  small additions never need one
 

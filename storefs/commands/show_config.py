@@ -28,8 +28,14 @@ COMMAND = Command(
     "verglas show-config",
     "Show the value of every setting",
     options=(Option("--json", help="print an object"),),
-    description="Values come from the command line, NIX_CONFIG, the user's and the system's nix.conf, and the "
-    "defaults, in this order.",
+    description="""Values come from the command line, NIX_CONFIG, the user's and the system's nix.conf, and the
+defaults, in this order.
+
+With `fsync-store-paths = true`, which is the default here, what is added to a store is on the disk before it is valid.
+With false only what is known about paths is waited for (`fsync-metadata`), and not their contents, as with Nix: faster,
+and good for machines whose disks are thrown away. After a power cut, paths that were added within the last minute, and
+others that share files with them, may be damaged then: `verglas verify` finds those, and `verglas repair` mends
+what it can. A daemon goes by its own setting, whatever its clients say.""",
 )
 
 

@@ -105,7 +105,7 @@ class LocalStore:
         if self._blobs is None:
             from storefs.castore.blobs import BlobStore  # noqa: PLC0415
 
-            self._blobs = BlobStore(self.config.verglas_dir)
+            self._blobs = BlobStore(self.config.verglas_dir, synced=self.config.boolean("fsync-store-paths"))
         return self._blobs
 
     @property

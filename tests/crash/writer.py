@@ -48,6 +48,9 @@ def main(workload: str) -> None:
     if workload == "ahead":
         contents.ROOM = 5000  # so most of the tree is written before it is registered
         workload = "add"
+    if workload == "add, not waiting":
+        config = config.with_settings([("fsync-store-paths", "false")])
+        workload = "add"
     with LocalStore(config, map_size=1 << 20, inline_limit=64) as store:
         if workload == "prepare":
             register(store, "library", os.urandom(2000))

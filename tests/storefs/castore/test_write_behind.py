@@ -67,6 +67,13 @@ def test_nothing_runs_for_a_small_addition(scratch: Path) -> None:
     assert behind.finish() is None
 
 
+def test_nothing_is_asked_for_where_nobody_will_wait(scratch: Path) -> None:
+    behind = WriteBehind(str(scratch), wanted=False)
+    behind.wrote(str(scratch / "gone"), 1 << 20)
+    behind.growing(str(scratch / "gone"))
+    assert behind.finish() is None
+
+
 def test_a_file_that_grew_and_got_its_name_is_no_error(scratch: Path) -> None:
     behind = WriteBehind(str(scratch))
     behind.growing(str(scratch / "renamed meanwhile"))

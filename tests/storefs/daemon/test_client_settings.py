@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from builder.daemon_service import BuildingService
+from storefs.daemon.peer import Peer
+from storefs.daemon.tunnel import Tunnel
 from storefs.formats.hashes import hash_bytes
 from storefs.formats.nar import nar_of_bytes
 from storefs.formats.path_info import PathInfo
 from storefs.formats.store_path import StoreDir
+from storefs.protocol.wire import Reader
 from storefs.protocol.worker_values import ClientOptions
+from storefs.stores.local import LocalStore
 from storefs.stores.remote import RemoteStore
 from storefs.stores.remote_connection import ShownLines, connect_unix
 from tests.daemon_process import BIN, DaemonProcess
@@ -20,6 +25,8 @@ from tests.daemon_process import BIN, DaemonProcess
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from storefs.config import Config
 
 pytestmark = [pytest.mark.root, pytest.mark.fuse, pytest.mark.slow]
 
@@ -43,6 +50,15 @@ def test_strangers_are_told_what_they_cannot_set(daemon: DaemonProcess) -> None:
         check=True,
     )
     assert done.stderr == "warning: ignoring untrusted substituter 'file:///x'\n"
+
+
+@pytest.mark.parametrize("peer", [Peer(1, "root", trusted=True), Peer(2, "somebody", trusted=False)], ids=str)
+def test_whether_the_disk_is_waited_for_is_not_said_by_clients(config: Config, peer: Peer) -> None:
+    with LocalStore(config, map_size=1 << 20) as store:
+        service = BuildingService(store, config)
+        tunnel = Tunnel(Reader(iter(())), lambda _: None, 34)
+        service.configure(ClientOptions(overrides={"fsync-store-paths": "false"}), tunnel, peer)
+        assert store.blobs.synced
 
 
 def test_a_setting_that_is_none_is_told_and_the_others_hold(
