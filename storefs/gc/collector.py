@@ -26,7 +26,13 @@ from storefs.gc.temp_roots import CollectorLock, TempRootReader
 from storefs.metadata import path_infos
 from storefs.metadata.environment import DiskFullError
 from storefs.metadata.schema import KEY
-from storefs.metadata.tree_release import begin_release, continue_release, dying_roots, dying_rows
+from storefs.metadata.tree_release import (
+    ENTRIES_AT_ONCE,
+    begin_release,
+    continue_release,
+    dying_roots,
+    dying_rows,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,7 +49,6 @@ if TYPE_CHECKING:
 
 NO_LIMIT = 2**64 - 1
 _PATHS_AT_ONCE = 200  # paths invalidated in one transaction: some milliseconds
-_ENTRIES_AT_ONCE = 2000  # directory entries released in one transaction: some milliseconds
 
 
 class StillAliveError(StoreError):
@@ -318,11 +323,11 @@ class Collector:
 
     def _release_trees(self) -> int:
         freed = 0
-        budget = _ENTRIES_AT_ONCE
+        budget = ENTRIES_AT_ONCE
         while True:
             try:
                 released = self._env.update(
-                    lambda txn, budget=budget: continue_release(self._env, txn, budget, self._may_go)  # type: ignore[misc]
+                    lambda txn, budget=budget: continue_release(self._env, txn, self._may_go, budget=budget)  # type: ignore[misc]
                 )
             except DiskFullError:
                 if budget == 1:
@@ -333,6 +338,7 @@ class Collector:
             if not released.more:
                 self._told.clear()
                 return freed
+            self._env.give_way()
 
     def _report_sharing(self) -> None:
         if logs.enabled(logs.INFO):

@@ -55,6 +55,7 @@ def sweep_blobs(env: Environment, blobs: BlobStore) -> int:
             env.update(lambda txn, area=area: _withdraw_some(env, txn, area))  # type: ignore[misc]
         finally:
             freed += area.close()
+        env.give_way()
 
 
 def mark_orphans(env: Environment, blobs: BlobStore, among: Iterable[bytes] | None = None) -> int:

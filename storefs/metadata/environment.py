@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from _thread import allocate_lock  # not threading: this module is on the path of every query command
 
 import lmdb
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 DEFAULT_MAP_SIZE = 64 << 30
 _SMALLEST_MAP = 1 << 20
 _MAX_READERS = 1024
+_TURN = 0.001  # seconds: who waits for LMDB's lock is woken meanwhile
 _FULL = 1 << 20  # bytes: with less than this a write that was cut short was cut short by the disk's end
 
 
@@ -169,6 +171,10 @@ class Environment:
                 self._recover_readers(error)
             except lmdb.Error as error:
                 raise self._explain(error) from error
+
+    def give_way(self) -> None:
+        """Let whoever waits write first, between two updates of many: LMDB's lock never goes to whoever must wake."""
+        time.sleep(_TURN)
 
     def _update_once(self, work: Callable[[Transaction], T]) -> T:
         self._enter()

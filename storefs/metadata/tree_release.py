@@ -7,6 +7,8 @@ continues.  For the collector and the stores' delete.
 
 from __future__ import annotations
 
+import time
+
 from storefs.castore.digest import digest_bytes
 from storefs.castore.trees import file_key
 from storefs.metadata import path_infos, trees
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
 
     from storefs.metadata.environment import Environment, Transaction
 
+ENTRIES_AT_ONCE = 2000  # at most: a transaction's memory is bounded by this
+_SECONDS_AT_ONCE = 0.02  # and by this what others wait for it, on a slow or busy machine too
+_STEP = 200  # entries between two looks at the clock
 _DIRECTORY_TYPE = trees.MODE_DIRECTORY >> 12
 
 
@@ -41,13 +46,19 @@ def begin_release(env: Environment, txn: Transaction, root: int, base_name: str)
 
 
 def continue_release(
-    env: Environment, txn: Transaction, budget: int, may_go: Callable[[bytes, bool], bool]
+    env: Environment,
+    txn: Transaction,
+    may_go: Callable[[bytes, bool], bool],
+    *,
+    budget: int = ENTRIES_AT_ONCE,
+    seconds: float = _SECONDS_AT_ONCE,
 ) -> Released:
-    """Take down dying trees until about ``budget`` entries are gone.
+    """Take down dying trees until ``budget`` entries are gone, or about ``seconds`` are over.
 
     ``may_go`` is asked about rows of ``dying``, by their key and whether they are the root of a path rather than what
     is left beneath one that was begun; where it says no they, and what is beneath them, wait.
     """
+    end = time.monotonic() + seconds
     result = Released()
     cursor = txn.cursor(env.dying)
     todo: list[bytes] = []
@@ -59,16 +70,16 @@ def continue_release(
             if len(todo) > budget:
                 break
     cursor.close()
-    counts: dict[int, int] = {}
     while todo:
-        if result.entries >= budget:
+        counts: dict[int, int] = {}
+        limit = min(result.entries + _STEP, budget)
+        while todo and result.entries < limit:
+            todo.extend(_release_one(env, txn, todo.pop(), counts, limit, result))
+        for inode in sorted(counts):
+            _drop_uses(env, txn, inode, counts[inode], result)
+        if todo and (result.entries >= budget or time.monotonic() >= end):
             result.more = True
             break
-        todo.extend(_release_one(env, txn, todo.pop(), counts, budget, result))
-        if result.more:
-            break
-    for inode in sorted(counts):
-        _drop_uses(env, txn, inode, counts[inode], result)
     return result
 
 
@@ -109,9 +120,12 @@ def _is_root(value: bytes) -> bool:
 
 
 def _release_one(
-    env: Environment, txn: Transaction, row_key: bytes, counts: dict[int, int], budget: int, result: Released
+    env: Environment, txn: Transaction, row_key: bytes, counts: dict[int, int], limit: int, result: Released
 ) -> list[bytes]:
-    """Take one directory or root apart; returns the keys of directories that are dying now because of it."""
+    """Take one directory or root apart, until ``limit`` entries are gone; returns the keys of rows that are to follow.
+
+    Those are directories that are dying now because of it, or its own where there is more of it.
+    """
     inode = DYING_KEY.unpack(row_key)[0]
     key = KEY.pack(inode)
     record = txn.get(key, db=env.dirs)
@@ -125,10 +139,10 @@ def _release_one(
         return []
     row = txn.get(row_key, db=env.dying) or bytes(4)
     done = int.from_bytes(row[:4], "little")
-    entries = trees.decode_inodes(record)
-    stop = min(len(entries), done + max(budget - result.entries, 1))
+    count = trees.entry_count(record)
+    stop = min(count, done + max(limit - result.entries, 1))
     directories = []
-    for child, mode in entries[done:stop]:
+    for child, mode in trees.decode_inodes(record, done, stop):
         kind = mode >> 12
         if kind == _DIRECTORY_TYPE:
             child_key = DYING_KEY.pack(child, 0)  # a directory has one parent, so this is unique
@@ -137,10 +151,9 @@ def _release_one(
         else:
             _release_node(env, txn, child, mode == trees.MODE_SYMLINK, counts)
     result.entries += stop - done
-    if stop < len(entries):
+    if stop < count:
         txn.put(row_key, stop.to_bytes(4, "little") + row[4:], db=env.dying)
-        result.more = True
-        return []
+        return [row_key, *directories]
     txn.delete(key, db=env.dirs)
     txn.delete(row_key, db=env.dying)
     return directories

@@ -217,13 +217,15 @@ def decode_directory(record: Record) -> list[tuple[bytes, Inode, int, int]]:
     return result
 
 
-def decode_inodes(record: Record) -> list[tuple[Inode, int]]:
-    """The (inode, mode) of every entry: what taking a tree down needs, at a fraction of `decode_directory`'s price.
+def decode_inodes(record: Record, first: int = 0, stop: int | None = None) -> list[tuple[Inode, int]]:
+    """The (inode, mode) of entries: what taking a tree down needs, at a fraction of `decode_directory`'s price.
+
+    Of every one, or of those from position ``first`` to before ``stop``.
 
     Raises ValueError or struct.error for a record that was cut.
     """
     entries = memoryview(record)[entries_start(record) :]
-    return list(map(_INODE_AND_MODE.unpack_from, repeat(entries), entry_offsets(record)))
+    return list(map(_INODE_AND_MODE.unpack_from, repeat(entries), entry_offsets(record)[first:stop]))
 
 
 def file_mode(executable: bool) -> int:

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from storefs.castore.trees import DirectoryNode, IngestedTree
     from storefs.metadata.environment import Environment, Transaction
 
-_ENTRIES_AT_ONCE = 2000  # directory entries taken down in one transaction: some milliseconds
-
 
 class Staging:
     """See the module.  ``trees`` are those that were taken in and not registered yet."""
@@ -103,8 +101,8 @@ class Staging:
         owner = os.path.basename(self._area().path).encode()
         try:
             self._env.update(lambda txn: give_up_staged(self._env, txn, owner.__eq__))
-            while self._env.update(lambda txn: continue_release(self._env, txn, _ENTRIES_AT_ONCE, self._is_ours)).more:
-                pass
+            while self._env.update(lambda txn: continue_release(self._env, txn, self._is_ours)).more:
+                self._env.give_way()
             sweep_blobs(self._env, self._blobs)
         except (DatabaseError, DiskFullError):
             pass

@@ -329,7 +329,7 @@ def test_a_replacement_leaves_trees_alone_that_no_mount_was_told_of(local_store:
 
 
 def test_large_directories_are_taken_down_in_steps(local_store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("storefs.gc.collector._ENTRIES_AT_ONCE", 7)
+    monkeypatch.setattr("storefs.gc.collector.ENTRIES_AT_ONCE", 7)
     content = [b"%d" % (number % 50) for number in range(300)]
     events = [Directory(b"")]
     for number in range(300):

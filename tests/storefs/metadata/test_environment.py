@@ -148,6 +148,26 @@ def test_readers_that_were_killed_are_forgotten(env: Environment, scratch: Path)
 
 
 @pytest.mark.slow
+def test_whoever_writes_again_and_again_can_give_way(env: Environment, scratch: Path) -> None:
+    """Who waits for the lock has it before one update of many rather than after all of them."""
+    theirs = 20
+    code = f"""
+tell("ready")
+for number in range({theirs}):
+    env.update(lambda txn: txn.put(b"turn", b"%d" % number, db=env.meta))
+"""
+    turns = []
+    with child(scratch, code) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "ready\n"
+        for _ in range(10 * theirs):
+            turns.append(env.update(lambda txn: txn.get(b"turn", db=env.meta)))
+            env.give_way()
+    assert other.returncode == 0
+    assert turns[-1] == b"%d" % (theirs - 1)
+
+
+@pytest.mark.slow
 def test_a_full_table_of_readers(env: Environment, scratch: Path) -> None:
     """Living readers are an error that says so; those of a killed process make room."""
     code = """
