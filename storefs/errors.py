@@ -16,6 +16,18 @@ class StoreError(Exception):
     exit_code = 1
 
 
+def on_one_line(text: str) -> str:
+    """Return `text`, which may come from anywhere, fit for one line of a message: what would be obeyed is escaped.
+
+    Bytes that are no UTF-8 ("surrogateescape") stay, and are written as they came.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() or "\udc80" <= c <= "\udcff" else c.encode("unicode_escape").decode("ascii") for c in text
+    )
+
+
 class UsageError(StoreError):
     """A command was called in a way it does not understand. Status 1, as with Nix: scripts compare it."""
 

@@ -8,7 +8,7 @@ writer here would have written, so the hash of what was read is the hash of what
 
 from __future__ import annotations
 
-from storefs.errors import StoreError
+from storefs.errors import StoreError, on_one_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -201,8 +201,7 @@ def _expect_close(reader: ByteReader) -> None:
 
 def _show(name: bytes) -> str:
     """A name from nobody knows where, fit for one line on a terminal."""
-    text = name.decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    return on_one_line(name.decode("utf-8", "backslashreplace"))
 
 
 # The pieces that NARs are made of, for code that has no time for events. An archive is ROOT_HEAD and a node; a node is

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import posixpath
 
-from storefs.errors import StoreError
+from storefs.errors import StoreError, on_one_line
 from storefs.formats import nixbase32
 from storefs.formats.hashes import Hash, compress_digest, hash_bytes
 
@@ -26,6 +26,9 @@ NAME_CHARACTERS = frozenset("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNO
 
 class BadStorePath(StoreError):
     """A text is no store path, or a name may not be part of one."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(on_one_line(text))
 
 
 def check_name(name: str, whole: str) -> None:

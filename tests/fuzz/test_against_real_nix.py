@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from random import Random
 from typing import TYPE_CHECKING
@@ -107,9 +108,19 @@ def test_real_nix_answers_typed_programs_likewise(real_nix: RealNix, scratch: Pa
         assert not done.returncode, done.stderr
         rest = done.stdout.strip().removeprefix("[ ")
         for case, mine in good:
-            assert rest.startswith(mine + " "), (case, mine, rest[: len(mine) + 100])
-            rest = rest[len(mine) + 1 :]
+            theirs = likewise(mine).match(rest)
+            assert theirs, (case, mine, rest[: len(mine) + 100])
+            rest = rest[theirs.end() :]
         assert rest == "]"
+
+
+def likewise(answer: str) -> re.Pattern[str]:
+    """What real Nix 2.8 may print where we print `answer`.
+
+    It keeps lists of one and two elements inside a value, so that a copy of the value is another list; those it prints
+    again, where a longer list and ours are "repeated". Which values are copied is no property of the language.
+    """
+    return re.compile(re.escape(answer).replace("«repeated»", r"(?:«repeated»|\[ .*? \])") + " ", re.DOTALL)
 
 
 @pytest.mark.slow
@@ -117,7 +128,12 @@ def test_real_nix_answers_typed_programs_likewise(real_nix: RealNix, scratch: Pa
 def test_what_is_an_error_is_one_in_real_nix_too(real_nix: RealNix, pytestconfig: pytest.Config):
     cases = typed_programs(3, 4000 if pytestconfig.getoption("--deep") else 400, strays=0.05)
     answers = answers_of_one_evaluation(cases)
-    wrong = [case for case, mine in zip(cases, answers, strict=True) if mine.startswith("error:")]
+    # Bytes that are no UTF-8 are an error of `toJSON` in later versions; 2.8 writes them.
+    wrong = [
+        case
+        for case, mine in zip(cases, answers, strict=True)
+        if mine.startswith("error:") and "[json.exception.type_error.316]" not in mine
+    ]
     assert wrong
     for case in wrong[: 1000 if pytestconfig.getoption("--deep") else 40]:
         done = subprocess.run(

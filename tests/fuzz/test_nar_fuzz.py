@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from storefs.errors import StoreError
@@ -62,6 +62,8 @@ def archive() -> bytes:
 
 
 @given(changes=_CHANGES, cut=st.integers(0, 600))
+@example(changes=[(155, 10)], cut=0)  # a line end at the beginning of a hash part
+@example(changes=[(144, 10)], cut=0)  # and in place of the path's first slash
 def test_a_damaged_export_is_refused_or_consistent(changes: list[tuple[int, int]], cut: int) -> None:
     reader = ByteReader([changed(archive(), changes, cut)])
     try:
