@@ -38,6 +38,8 @@ COMMANDS = (
 #: `dev` and the structure tests read this list.
 MODULES = (
     "storefs/fuse/kernel_wire.py",
+    "storefs/stores/blob_sizes.py",
+    "storefs/stores/presence.py",
 )  # fmt: skip
 
 FLAGS = ("-O2", "-g0")

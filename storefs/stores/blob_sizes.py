@@ -1,14 +1,19 @@
-"""Which blob files there are, and how large: asked of the file system by a process of its own where there are many.
+"""Which blob files there are, and how large: asked of the file system in a thread, beside whoever reads the database.
 
-One question for each file takes as long as reading its row, and another processor can ask it meanwhile.  This file is
-that process's program, too, so it imports no more than that takes.  For stores/presence.py.  Blocks on the disk.
+One question for each file takes as long as reading its row. Compiled (MODULES in setup.py), the thread asks without the
+interpreter's lock, on another processor; as plain Python it only works.  For stores/presence.py.  Blocks on the disk.
 """
 
 from __future__ import annotations
 
 import os
-import sys
+from _thread import allocate_lock, start_new_thread
 from stat import S_ISREG
+
+import cython
+
+if cython.compiled:
+    from cython.cimports.storefs.stores.blob_sizes import verglas_list_blobs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,29 +22,24 @@ if TYPE_CHECKING:
 DIGEST_SIZE = 32  # bytes: castore/digest.py has this number, and loads BLAKE3
 ROW_SIZE = DIGEST_SIZE + 8
 _IMPOSSIBLE = 2**64 - 1  # the size of what is no regular file
-_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-_PROGRAM = (
-    f"import sys; sys.path.append({_ROOT!r}); from storefs.stores.blob_sizes import list_blobs;"
-    "open(1, 'wb').write(list_blobs(sys.argv[1]))"
-)
 
 
 def list_blobs(directory: str) -> bytes:
     """A row for every blob below ``directory``, in no particular order; foreign files are skipped.
 
-    That is its digest, and its size as eight bytes, little-endian.
+    That is its digest, and its size as eight bytes, little-endian.  Raises OSError.
     """
+    if cython.compiled:
+        return verglas_list_blobs(os.fsencode(directory))  # type: ignore[no-any-return]
     found = []
-    status = os.lstat
-    digest_of = bytes.fromhex
     for folder in _names(directory):
         for name in _names(f"{directory}/{folder}"):
             try:
-                about = status(f"{directory}/{folder}/{name}")
-                digest = digest_of(folder + name)
+                digest = bytes.fromhex(folder + name)
+                about = os.lstat(f"{directory}/{folder}/{name}")
             except (FileNotFoundError, ValueError):
                 continue  # removed meanwhile, or not named as a blob is
-            if len(digest) == DIGEST_SIZE:
+            if len(digest) == DIGEST_SIZE and digest.hex() == folder + name:
                 size = about.st_size if S_ISREG(about.st_mode) else _IMPOSSIBLE
                 found.append(digest + size.to_bytes(8, "little"))
     return b"".join(found)
@@ -53,44 +53,37 @@ def _names(directory: str) -> list[str]:
 
 
 class BlobSizes:
-    """The answer of `list_blobs`, which a process can work out meanwhile.  A context manager."""
+    """The answer of `list_blobs`, which a thread works out meanwhile.  A context manager, which waits for its end."""
 
-    __slots__ = ("_answer", "_directory", "_process", "_program")
-
-    def __init__(self, directory: str, *, program: str = _PROGRAM) -> None:
-        """``program`` is replaced by tests."""
+    def __init__(self, directory: str) -> None:
         self._directory = directory
-        self._program = program
-        self._process = 0
-        self._answer = -1
+        self._rows = b""
+        self._error: OSError | None = None
+        self._ended = allocate_lock()
 
     def start(self) -> None:
-        """Have a process begin, which takes 10 ms; without, `wait` does it all."""
-        self._answer = os.memfd_create("blob-sizes")
-        self._process = os.posix_spawn(
-            sys.executable,
-            [sys.executable, "-I", "-S", "-c", self._program, self._directory],
-            {},
-            file_actions=[(os.POSIX_SPAWN_DUP2, self._answer, 1), (os.POSIX_SPAWN_DUP2, 1, 2)],
-        )
+        """Begin; once."""
+        self._ended.acquire()
+        start_new_thread(self._list, ())
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._process:
-            os.kill(self._process, 9)
-            self._wait()
-        if self._answer >= 0:
-            os.close(self._answer)
+        self._ended.acquire()
+        self._ended.release()
 
     def wait(self) -> bytes:
-        """The rows of every blob."""
-        if self._process and self._wait() == 0:
-            return os.pread(self._answer, os.fstat(self._answer).st_size, 0)
-        return list_blobs(self._directory)  # somebody killed it, or it will say here what is wrong
+        """The rows of every blob; raises OSError."""
+        with self._ended:
+            if self._error is not None:
+                raise self._error
+            return self._rows
 
-    def _wait(self) -> int:
-        _, status = os.waitpid(self._process, 0)
-        self._process = 0
-        return status
+    def _list(self) -> None:
+        try:
+            self._rows = list_blobs(self._directory)
+        except OSError as error:
+            self._error = error
+        finally:
+            self._ended.release()

@@ -1,22 +1,29 @@
 """What a quick check compares: the rows that name something with the rows and blob files that are there.
 
-Reads every row once and asks the file system for the size of every blob; no contents.  For stores/verify.py.
+Reads every row once and asks the file system for the size of every blob; no contents.  Compiled (MODULES in setup.py).
+For stores/verify.py.
 """
 
 from __future__ import annotations
 
 from struct import Struct
 
+import cython
+
 from storefs.metadata import trees
-from storefs.metadata.schema import KEY, KEY_NEXT_INODE, NUMBER
+from storefs.metadata.schema import KEY_NEXT_INODE, NUMBER
 from storefs.stores.blob_sizes import DIGEST_SIZE, ROW_SIZE, BlobSizes
+
+if cython.compiled:
+    from cython.cimports.storefs.stores.presence import verglas_agree, verglas_blob_row, verglas_inode, verglas_kind
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from storefs.castore.blobs import BlobStore
     from storefs.metadata.environment import Environment, Transaction
+    from storefs.metadata.trees import Record
 
-_DIRECTORY, _FILE, _LINK = 1, 2, 3
+_DIRECTORY, _FILE, _LINK, _BLOB = 1, 2, 3, 4  # a blob is a file, too
 _KIND_OF_MODE = {
     trees.MODE_REGULAR: _FILE,
     trees.MODE_EXECUTABLE: _FILE,
@@ -24,7 +31,6 @@ _KIND_OF_MODE = {
     trees.MODE_SYMLINK: _LINK,
 }
 _BLOB_ROW = Struct(f"{ROW_SIZE}s")
-_PROCESS_PAYS = 10_000  # nodes: with as many, one that lists the blobs meanwhile saves more than it takes to start
 # A longer record can only have contents.  Its page is not looked at, which would make all of them resident.
 _LONGEST_LINK_RECORD = trees.NODE_PAYLOAD + 4096
 
@@ -45,19 +51,16 @@ class Presence:
         self.unnamed = unnamed
 
 
-def check_presence(
-    env: Environment, blobs: BlobStore, *, sizes: bool = True, process_pays: int = _PROCESS_PAYS
-) -> Presence:
+def check_presence(env: Environment, blobs: BlobStore, *, sizes: bool = True) -> Presence:
     """Compare everything, without a lock: what comes and goes meanwhile may be among the findings.
 
-    Without ``sizes`` those of blobs are left to whoever reads them.  ``process_pays`` is made small by tests.
+    Without ``sizes`` those of blobs are left to whoever reads them.
     """
     wrong: set[int] = set()
     with BlobSizes(blobs.directory) as listing:
         with env.snapshot(buffers=True) as txn:
             # The files are looked at after the snapshot: what a row names was there before it.
-            if sizes and txn.stat(env.nodes)["entries"] >= process_pays:
-                listing.start()
+            listing.start()
             limit = txn.get(KEY_NEXT_INODE, db=env.meta)
             kinds = bytearray(1 if limit is None else NUMBER.unpack(limit)[0] + 1)
             named, inodes = _read_nodes(env, txn, kinds, wrong)
@@ -66,17 +69,15 @@ def check_presence(
                 root = int.from_bytes(value[8:16], "little")
                 if root >= len(kinds) or not kinds[root]:
                     wrong.add(root)
-        if sizes:
-            found = {each for (each,) in _BLOB_ROW.iter_unpack(listing.wait())}
-        else:
-            found = set(blobs.all_digests())
-            named = [each[:DIGEST_SIZE] for each in named]
+        found = {each for (each,) in _BLOB_ROW.iter_unpack(listing.wait())}
+    if not sizes:
+        found = {each[:DIGEST_SIZE] for each in found}
+        named = [each[:DIGEST_SIZE] for each in named]
     if not found.issuperset(named):
-        wrong.update(inode for each, inode in zip(named, inodes, strict=True) if each not in found)
-    unnamed = found.difference(named)
-    digests = {each[:DIGEST_SIZE] for each in unnamed}
+        wrong.update([inode for each, inode in zip(named, inodes, strict=True) if each not in found])
+    digests = {each[:DIGEST_SIZE] for each in found.difference(named)}
     if digests:
-        digests.difference_update(each[:DIGEST_SIZE] for each in named)
+        digests.difference_update([each[:DIGEST_SIZE] for each in named])
     return Presence(wrong, sorted(digests))
 
 
@@ -87,48 +88,73 @@ def _read_nodes(env: Environment, txn: Transaction, kinds: bytearray, wrong: set
     """
     named: list[bytes] = []
     inodes: list[int] = []
-    number = int.from_bytes
-    size, payload = slice(9, 17), slice(trees.NODE_PAYLOAD, None)
     for key, node in txn.cursor(env.nodes).iternext():
-        inode = number(key, "big")
-        try:
-            if len(node) > _LONGEST_LINK_RECORD:
-                kinds[inode] = _FILE
-                continue
-            kind = node[0]
-            if kind == trees.INLINE:
-                kinds[inode] = _FILE
-            elif kind == trees.BLOB:
-                kinds[inode] = _FILE
-                named.append(b"".join((node[payload], node[size])))
-                inodes.append(inode)
-            elif kind == trees.SYMLINK:
-                kinds[inode] = _LINK
-            else:
-                wrong.add(inode)
-        except IndexError:  # an empty record, or an inode that was never given out
+        inode = _inode(key)
+        if inode >= len(kinds):  # was never given out
             wrong.add(inode)
+        elif len(node) > _LONGEST_LINK_RECORD:
+            kinds[inode] = _FILE
+        else:
+            kind = _kind(node)
+            kinds[inode] = kind
+            if kind == _BLOB:
+                kinds[inode] = _FILE
+                named.append(_blob_row(node))
+                inodes.append(inode)
+            elif not kind:
+                wrong.add(inode)
     return named, inodes
 
 
 def _read_directories(env: Environment, txn: Transaction, kinds: bytearray, wrong: set[int]) -> None:
     """Compare what directories name with ``kinds``, which gets the directories first."""
-    unpack = KEY.unpack
     for key in txn.cursor(env.dirs).iternext(keys=True, values=False):
-        (inode,) = unpack(key)
+        inode = _inode(key)
         if inode < len(kinds):
             kinds[inode] = _DIRECTORY
         else:
             wrong.add(inode)
     for key, record in txn.cursor(env.dirs).iternext():
         try:
-            entries = trees.decode_inodes(record)
-            # Whole columns at once: the loop that says which entry is wrong runs where one is.
-            children, modes = zip(*entries, strict=True) if entries else ((), ())
-            if list(map(kinds.__getitem__, children)) == list(map(_KIND_OF_MODE.__getitem__, modes)):
+            if _agree(record, kinds):
                 continue
-            for child, mode in entries:
+            for _, child, _, mode in trees.decode_directory(record):
                 if child >= len(kinds) or kinds[child] != _KIND_OF_MODE[mode]:
                     wrong.add(child)
-        except Exception:  # whatever a damaged record makes of the arithmetic
-            wrong.add(unpack(key)[0])
+        except (trees.CorruptTreeError, KeyError):  # the latter: a mode that nothing has
+            wrong.add(_inode(key))
+
+
+def _inode(key: Record) -> int:  # presence.pxd has the types that it is compiled with
+    if cython.compiled:
+        return verglas_inode(key)  # type: ignore[no-any-return]
+    return int.from_bytes(key, "big")
+
+
+def _kind(node: Record) -> int:
+    """What a node record is: 0 where it is none."""
+    if cython.compiled:
+        return verglas_kind(node)  # type: ignore[no-any-return]
+    if len(node) < trees.NODE_PAYLOAD:
+        return 0
+    kind = node[0]
+    if kind == trees.BLOB:
+        return _BLOB if len(node) == trees.NODE_PAYLOAD + DIGEST_SIZE else 0
+    return _FILE if kind == trees.INLINE else _LINK if kind == trees.SYMLINK else 0
+
+
+def _blob_row(node: Record) -> bytes:
+    """The digest and the size in the record of a blob."""
+    if cython.compiled:
+        return verglas_blob_row(node)  # type: ignore[no-any-return]
+    return b"".join((node[trees.NODE_PAYLOAD :], node[9:17]))
+
+
+def _agree(record: Record, kinds: bytearray) -> bool:
+    """Whether a directory record is whole and what it names is what it says; where not, the caller looks again."""
+    if cython.compiled:
+        return verglas_agree(record, kinds)  # type: ignore[no-any-return]
+    for _, child, _, mode in trees.decode_directory(record):
+        if child >= len(kinds) or kinds[child] != _KIND_OF_MODE[mode]:
+            return False
+    return True

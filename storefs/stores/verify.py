@@ -13,11 +13,9 @@ from storefs import logs
 from storefs.castore.blobs import BlobError
 from storefs.errors import StoreError
 from storefs.formats.path_info import InvalidPathError
-from storefs.gc.sweep import mark_orphans, sweep_blobs
 from storefs.metadata import path_infos, trees
 from storefs.metadata.records import CorruptRecordError
 from storefs.metadata.schema import KEY
-from storefs.metadata.tree_release import begin_release
 from storefs.metadata.trees import TreeDamagedError
 from storefs.stores.presence import check_presence
 from storefs.stores.readings import Readings
@@ -61,8 +59,8 @@ def verify_store(store: LocalStore, *, check_contents: bool, repair: Repair | No
         logs.info("checking path existence...")
         gone = _paths_with(store, presence.wrong) if presence.wrong else []
         _forget_gone(store, gone, repair, result)
-        if mark_orphans(store.environment, store.blobs, presence.unnamed):
-            sweep_blobs(store.environment, store.blobs)
+        if presence.unnamed:
+            _remove_unnamed(store, presence.unnamed)
         if check_contents:
             logs.info("checking hashes...")
             _check_contents(store, readings, set(gone), repair, result)
@@ -88,6 +86,13 @@ def is_intact(store: LocalStore, path: StorePath) -> bool:
         return nar_hash(store.environment, store.blobs, store.root_inode(path))[0] == info.nar_hash
     except (TreeDamagedError, BlobError, CorruptRecordError):
         return False
+
+
+def _remove_unnamed(store: LocalStore, digests: list[bytes]) -> None:
+    from storefs.gc.sweep import mark_orphans, sweep_blobs  # noqa: PLC0415  a tenth of a quick check of a sound store
+
+    if mark_orphans(store.environment, store.blobs, digests):
+        sweep_blobs(store.environment, store.blobs)
 
 
 def _paths_with(store: LocalStore, inodes: set[int]) -> list[StorePath]:
@@ -158,6 +163,8 @@ def _other_referrers(store: LocalStore, path: StorePath) -> list[StorePath]:
 
 
 def _invalidate(store: LocalStore, path: StorePath) -> None:
+    from storefs.metadata.tree_release import begin_release  # noqa: PLC0415  as in _remove_unnamed
+
     env = store.environment
 
     def work(txn: Transaction) -> list[tuple[StorePath, int]]:

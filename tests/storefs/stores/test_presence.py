@@ -1,4 +1,4 @@
-"""What a quick check compares, with and without a process that lists the blobs."""
+"""What a quick check compares, compiled and as plain Python."""
 
 from __future__ import annotations
 
@@ -12,12 +12,22 @@ from storefs.formats.path_info import PathInfo
 from storefs.formats.store_path import StorePath
 from storefs.metadata import trees
 from storefs.metadata.schema import KEY
-from storefs.stores.blob_sizes import ROW_SIZE, BlobSizes, list_blobs
-from storefs.stores.presence import check_presence
-from tests.leaks import child_processes
+from storefs.stores.adding import add_host_path
+from tests.variants import VARIANTS, variant
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from storefs.metadata.environment import Transaction
     from storefs.stores.local import LocalStore
+    from storefs.stores.presence import Presence
+
+
+@pytest.fixture(params=VARIANTS)
+def check(request: pytest.FixtureRequest, local_store: LocalStore) -> Callable[..., Presence]:
+    module = variant("storefs.stores.presence", request.param)
+    return lambda **options: module.check_presence(local_store.environment, local_store.blobs, **options)  # type: ignore[no-any-return]
 
 
 def add(store: LocalStore, name: str, content: bytes, *, executable: bool = False) -> tuple[int, str]:
@@ -33,8 +43,7 @@ def add(store: LocalStore, name: str, content: bytes, *, executable: bool = Fals
     return root, store.blobs.path(trees.node_payload(node)) if node[0] == trees.BLOB else ""
 
 
-@pytest.mark.parametrize("process_pays", [0, 10**6])
-def test_every_blob_is_compared(local_store: LocalStore, process_pays: int) -> None:
+def test_every_blob_is_compared(local_store: LocalStore, check: Callable[..., Presence]) -> None:
     content = os.urandom(5000)
     add(local_store, "small", b"x")
     add(local_store, "whole", os.urandom(100))
@@ -53,33 +62,75 @@ def test_every_blob_is_compared(local_store: LocalStore, process_pays: int) -> N
     for name in (stray, stray[:-2], f"{stray[:-2]}zz", f"{local_store.blobs.directory}/README"):
         with open(name, "wb") as file:
             file.write(b"x")
-    found = check_presence(local_store.environment, local_store.blobs, process_pays=process_pays)
+    found = check()
     assert found.wrong == {gone, program, plain, replaced}
     assert found.unnamed == [bytes.fromhex("ff" + "0" * 62)]
-    without_sizes = check_presence(local_store.environment, local_store.blobs, sizes=False)
+    without_sizes = check(sizes=False)
     assert without_sizes.wrong == {gone}
     assert without_sizes.unnamed == found.unnamed
 
 
-def test_a_process_that_was_killed_is_not_missed(local_store: LocalStore) -> None:
-    add(local_store, "large", os.urandom(500))
-    directory = local_store.blobs.directory
-    expected = list_blobs(directory)
-    assert len(expected) == ROW_SIZE
-    for program in ("import os; os.kill(os.getpid(), 9)", "raise OSError"):
-        with BlobSizes(directory, program=program) as sizes:
-            sizes.start()
-            assert sizes.wait() == expected
+def test_no_blobs_at_all(local_store: LocalStore, check: Callable[..., Presence]) -> None:
+    found = check()
+    assert (found.wrong, found.unnamed) == (set(), [])
 
 
-def test_a_process_that_nobody_waits_for_ends(local_store: LocalStore) -> None:
-    before = child_processes()
-    with BlobSizes(local_store.blobs.directory, program="import time; time.sleep(1000)") as sizes:
-        sizes.start()
-        assert len(child_processes()) == len(before) + 1
-    assert child_processes() == before
+def tree(store: LocalStore, scratch: Path) -> int:
+    """A tree of all kinds of objects: returns the inode of its directory ``d``."""
+    top = scratch / "tree"
+    (top / "d" / "below").mkdir(parents=True)
+    (top / "d" / "file").write_bytes(b"x")
+    (top / "d" / "long").write_bytes(b"x" * 10_000)
+    (top / "d" / "blob").write_bytes(b"x" * 20_000)
+    (top / "d" / "program").write_bytes(b"#!")
+    (top / "d" / "program").chmod(0o755)
+    (top / "d" / "link").symlink_to("file")
+    path = add_host_path(store, str(top), "tree")
+    found = store.reader.find(store.root_inode(path), b"d")
+    assert found is not None
+    return found.inode
 
 
-def test_no_blobs_at_all(local_store: LocalStore) -> None:
-    assert list_blobs(f"{local_store.blobs.directory}/missing") == b""
-    assert check_presence(local_store.environment, local_store.blobs).unnamed == []
+def test_every_kind_of_object_is_what_its_directory_says(
+    local_store: LocalStore, scratch: Path, check: Callable[..., Presence]
+) -> None:
+    directory = tree(local_store, scratch)
+    assert check().wrong == set()
+    env = local_store.environment
+    inodes = {entry.name.decode(): entry.inode for entry in local_store.reader.entries(directory)}
+
+    def damage(txn: Transaction) -> None:
+        link = txn.get(KEY.pack(inodes["link"]), db=env.nodes) or b""
+        txn.put(KEY.pack(inodes["file"]), link, db=env.nodes)  # something else than the directory says
+        txn.put(KEY.pack(inodes["link"]), b"?" + link[1:], db=env.nodes)  # nothing that there is
+        txn.put(KEY.pack(inodes["program"]), b"I", db=env.nodes)  # cut short
+        txn.delete(KEY.pack(inodes["long"]), db=env.nodes)
+        txn.put(KEY.pack(inodes["blob"]), (txn.get(KEY.pack(inodes["blob"]), db=env.nodes) or b"")[:-1], db=env.nodes)
+        txn.delete(KEY.pack(inodes["below"]), db=env.dirs)
+        txn.put(KEY.pack(10**12), link, db=env.nodes)  # never given out
+
+    env.update(damage)
+    assert check().wrong == {*inodes.values(), 10**12}
+
+
+@pytest.mark.parametrize("keep", [0, 3, 95, 100, 140, 300])
+def test_damaged_directory_records_are_named(
+    local_store: LocalStore, scratch: Path, check: Callable[..., Presence], keep: int
+) -> None:
+    directory = tree(local_store, scratch)
+    env = local_store.environment
+    key = KEY.pack(directory)
+    env.update(lambda txn: txn.put(key, (txn.get(key, db=env.dirs) or b"")[:keep], db=env.dirs))
+    assert directory in check().wrong
+
+
+def test_a_directory_that_names_what_was_never_given_out(
+    local_store: LocalStore, scratch: Path, check: Callable[..., Presence]
+) -> None:
+    directory = tree(local_store, scratch)
+    env = local_store.environment
+    record = trees.encode_directory(
+        directory, [(b"a", 2**63, 1, trees.MODE_REGULAR), (b"b", directory, 0, trees.MODE_DIRECTORY)]
+    )
+    env.update(lambda txn: txn.put(KEY.pack(directory), record, db=env.dirs))
+    assert check().wrong == {2**63}
