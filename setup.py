@@ -38,6 +38,7 @@ COMMANDS = (
 #: `dev` and the structure tests read this list.
 MODULES = (
     "storefs/fuse/kernel_wire.py",
+    "storefs/metadata/nar_reader.py",
     "storefs/stores/blob_sizes.py",
     "storefs/stores/presence.py",
 )  # fmt: skip

@@ -1,12 +1,14 @@
 """The NAR of a registered tree, straight from records and blobs to bytes: the inner loop of verifying and exporting.
 
 Without events or objects for each file, because hashing a gigabyte takes less time than making those for its files.
-`storefs.metadata.tree_reader` is the way in.
+Compiled (MODULES in setup.py).  `storefs.metadata.tree_reader` is the way in.
 """
 
 from __future__ import annotations
 
 import os
+
+import cython
 
 from storefs.castore.blobs import BlobError
 from storefs.formats.nar import (
@@ -27,6 +29,12 @@ from storefs.metadata import trees
 from storefs.metadata.schema import KEY
 from storefs.metadata.trees import TreeDamagedError
 
+if cython.compiled:
+    from cython.cimports.cpython.bytearray import PyByteArray_AS_STRING
+    from cython.cimports.cpython.bytes import PyBytes_AS_STRING
+    from cython.cimports.libc.string import memcpy
+    from cython.cimports.storefs.metadata.nar_reader import PyMemoryView_GET_BUFFER
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,11 +42,62 @@ if TYPE_CHECKING:
     from storefs.castore.blobs import BlobStore
     from storefs.formats.byte_reader import Buffer
     from storefs.metadata.environment import Environment
+    from storefs.metadata.trees import Record
 
 _NODES_AT_ONCE = 64  # at most 1 MiB of small contents is held
 _BATCH = 128 << 10  # bytes: stays in the processor's cache between being copied and being hashed
-_SMALL_PIECES = 4096
-_NONE = (0, 0, 0, 0)  # what is known of a row that is none
+_KIND, _INODE, _SIZE, _MODE, _HEAD = 0, 1, 9, 61, trees.NODE_PAYLOAD  # where a node record has them
+_FRAMING = 1024  # bytes: more than is around a file's contents or a link's target, its name included
+
+
+class _Output:
+    """What is ready of an archive: the first ``used`` bytes of a buffer that is written anew when they were taken."""
+
+    def __init__(self) -> None:
+        self.data = bytearray(_BATCH + _FRAMING)
+        self.used = 0
+
+    def make_room(self, size: cython.Py_ssize_t) -> None:
+        """Before so many bytes are put."""
+        if self.used + size > len(self.data):
+            # A new one: somebody may look at the old one still, and that cannot grow then.
+            self.data = self.data[: self.used] + bytearray(size + _BATCH)
+
+    def put(self, piece: bytes) -> None:
+        """Add a piece."""
+        size = len(piece)
+        if cython.compiled:
+            memcpy(PyByteArray_AS_STRING(self.data) + self.used, PyBytes_AS_STRING(piece), size)
+        else:
+            self.data[self.used : self.used + size] = piece
+        self.used += size
+
+    def put_number(self, number: cython.ulonglong) -> None:
+        """Add a size, as it precedes contents."""
+        if cython.compiled:
+            memcpy(PyByteArray_AS_STRING(self.data) + self.used, cython.address(number), 8)
+        else:
+            self.data[self.used : self.used + 8] = number.to_bytes(8, "little")
+        self.used += 8
+
+    def put_payload(self, node: Record) -> None:
+        """Add what a node record has behind its head."""
+        size = len(node) - _HEAD
+        if cython.compiled:
+            memcpy(
+                PyByteArray_AS_STRING(self.data) + self.used,
+                cython.cast(cython.p_char, PyMemoryView_GET_BUFFER(node).buf) + _HEAD,
+                size,
+            )
+        else:
+            self.data[self.used : self.used + size] = node[_HEAD:]
+        self.used += size
+
+    def take(self) -> memoryview:
+        """All of it, until something is put again."""
+        taken = memoryview(self.data)[: self.used]
+        self.used = 0
+        return taken
 
 
 class _Frame:
@@ -87,36 +146,39 @@ def _single(blobs: BlobStore, node: bytes) -> Iterator[Buffer]:
 
 def _directory(env: Environment, blobs: BlobStore, root: int) -> Iterator[Buffer]:
     buffer = memoryview(bytearray(_BATCH))
-    pieces = [ROOT_HEAD, DIRECTORY_NODE]
-    size = 0  # of the contents among the pieces
+    output: _Output = _Output()
+    output.put(ROOT_HEAD)
+    output.put(DIRECTORY_NODE)
     stack = [_Frame(_entries(env, root))]
     while stack:
-        frame = stack[-1]
+        if output.used >= _BATCH:
+            yield output.take()
+        output.make_room(_FRAMING)
+        frame: _Frame = stack[len(stack) - 1]
         if frame.position == len(frame.entries):
             stack.pop()
-            pieces.append(closing(bool(stack)))
+            output.put(closing(bool(stack)))
             continue
         name, inode, _, mode = frame.entries[frame.position]
         if mode == trees.MODE_DIRECTORY:
             frame.position += 1
             length = len(name)
-            pieces += (ENTRY_OPENS[length], name, DIRECTORY_OPENS[length & 7])
+            output.put(ENTRY_OPENS[length])
+            output.put(name)
+            output.put(DIRECTORY_OPENS[length & 7])
             stack.append(_Frame(_entries(env, inode)))
             continue
-        for part in _files(env, frame):
-            if isinstance(part, bytes):
-                pieces.append(part)
-                size += len(part)
-                if size < _BATCH and len(pieces) < _SMALL_PIECES:
-                    continue
-                yield b"".join(pieces)
-            else:
-                digest, length = part
-                yield b"".join(pieces)
-                yield from _blob(blobs, digest, length, buffer)
-            pieces = []
-            size = 0
-    yield b"".join(pieces)
+        found = _files(env, frame, output)
+        if not found:
+            continue
+        ready = output.take()
+        start = 0
+        for position, digest, size in found:
+            yield ready[start:position]
+            yield from _blob(blobs, digest, size, buffer)
+            start = position
+        yield ready[start:]
+    yield output.take()
 
 
 def _entries(env: Environment, inode: int) -> list[tuple[bytes, int, int, int]]:
@@ -127,56 +189,62 @@ def _entries(env: Environment, inode: int) -> list[tuple[bytes, int, int, int]]:
     return trees.decode_directory(record)
 
 
-def _files(env: Environment, frame: _Frame) -> list[bytes | tuple[bytes, int]]:
-    """Pass over some files and links of a directory, up to the next subdirectory, and return their part of the NAR.
+def _files(env: Environment, frame: _Frame, output: _Output) -> list[tuple[int, bytes, int]]:
+    """Pass over some files and links of a directory, up to the next subdirectory, and put their part of the NAR.
 
-    For contents that are a blob stand its digest and size.  So many at once that the snapshot ends soon.
+    Contents that are a blob are left out: returns the position, digest and size of each.  So many at once that the
+    snapshot ends soon.
     """
-    parts: list[bytes | tuple[bytes, int]] = []
-    pieces: list[Buffer] = []
-    size = 0
+    found: list[tuple[int, bytes, int]] = []
     group = frame.entries[frame.position : frame.position + _NODES_AT_ONCE]
-    head, fields = trees.NODE_PAYLOAD, trees.node_fields
     with env.snapshot(buffers=True) as txn:
         cursor = txn.cursor(env.nodes)
-        following: Iterator[bytes | memoryview] = iter(())  # the rows of a directory mostly lie one behind the other
+        following: Iterator[Record] = iter(())  # the rows of a directory mostly lie one behind the other
         for name, inode, _, entry_mode in group:
             if entry_mode == trees.MODE_DIRECTORY:
                 break
+            if output.used >= _BATCH:
+                break
             node = next(following, b"")
-            kind, found, count, mode = fields(node) if len(node) >= head else _NONE
-            if found != inode:
+            if len(node) < _HEAD or _number(node, _INODE, 8) != inode:
                 if not cursor.set_key(KEY.pack(inode)):
                     raise TreeDamagedError(f"the store database lacks the file number {inode}")
                 following = cursor.iternext(keys=False)
                 node = next(following)
-                kind, _, count, mode = fields(node)
+                if len(node) < _HEAD:
+                    raise TreeDamagedError("a file record in the database is damaged")
+            output.make_room(len(node) + _FRAMING)
             frame.position += 1
-            length = len(name)
-            if kind == trees.INLINE:
-                if len(node) != head + count:
-                    raise TreeDamagedError("a file record in the database has a wrong size")
-                opens = (EXECUTABLE_OPENS if mode == trees.MODE_EXECUTABLE else REGULAR_OPENS)[length & 7]
-                closes = ENTRY_CLOSES[count & 7]
-                pieces += (ENTRY_OPENS[length], name, opens, count.to_bytes(8, "little"), node[head:], closes)
-                size += count
-                if size >= _BATCH:
-                    parts.append(b"".join(pieces))
-                    pieces = []
-                    size = 0
-            elif kind == trees.BLOB:
-                opens = (EXECUTABLE_OPENS if mode == trees.MODE_EXECUTABLE else REGULAR_OPENS)[length & 7]
-                pieces += (ENTRY_OPENS[length], name, opens, count.to_bytes(8, "little"))
-                parts += (b"".join(pieces), (bytes(node[head:]), count))
-                pieces = [ENTRY_CLOSES[count & 7]]
-                size = 0
-            elif kind == trees.SYMLINK:
-                pieces += (entry_head(name), link_node(bytes(node[head:])), closing(True))
-            else:
+            kind = _number(node, _KIND, 1)
+            if kind == trees.SYMLINK:
+                output.put(entry_head(name) + link_node(bytes(node[_HEAD:])) + closing(True))
+                continue
+            if kind not in (trees.INLINE, trees.BLOB):
                 raise TreeDamagedError("a file record in the database is damaged")
-        # Nothing that leads into the map outlives the snapshot.
-        parts.append(b"".join(pieces))
-    return parts
+            length = len(name)
+            output.put(ENTRY_OPENS[length])
+            output.put(name)
+            executable = _number(node, _MODE, 4) == trees.MODE_EXECUTABLE
+            output.put(EXECUTABLE_OPENS[length & 7] if executable else REGULAR_OPENS[length & 7])
+            count = _number(node, _SIZE, 8)
+            output.put_number(count)
+            if kind == trees.BLOB:
+                found.append((output.used, bytes(node[_HEAD:]), count))
+            elif len(node) != _HEAD + count:
+                raise TreeDamagedError("a file record in the database has a wrong size")
+            else:
+                output.put_payload(node)
+            output.put(ENTRY_CLOSES[count & 7])
+    return found
+
+
+def _number(record: Record, at: cython.Py_ssize_t, size: cython.Py_ssize_t) -> int:
+    """A number that lies within a record."""
+    if cython.compiled:
+        number: cython.ulonglong = 0
+        memcpy(cython.address(number), cython.cast(cython.p_char, PyMemoryView_GET_BUFFER(record).buf) + at, size)
+        return number  # type: ignore[no-any-return]
+    return int.from_bytes(record[at : at + size], "little")
 
 
 def _blob(blobs: BlobStore, digest: bytes, length: int, buffer: memoryview) -> Iterator[memoryview]:
