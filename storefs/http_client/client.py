@@ -17,6 +17,7 @@ from storefs.http_client.download import Download
 from storefs.http_client.exchanger import ANSWER_TIMEOUT, SMALL_ANSWER, SMALL_TIMEOUT, Exchanger
 from storefs.http_client.messages import Exchange, HttpError, Response, Url, as_url
 from storefs.http_client.netrc import read_netrc
+from storefs.logs import warn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -44,6 +45,7 @@ class HttpClient(Exchanger):
             stall_timeout=float(config.integer("stalled-download-timeout")),
             user_agent="verglas" + (f" {suffix}" if suffix else ""),
             credentials=read_netrc(config.text("netrc-file")),
+            tell=warn,
         )
 
     def get(self, url: str | Url, *, limit: int = SMALL_ANSWER, headers: dict[str, str] | None = None) -> Response:
@@ -85,9 +87,7 @@ class HttpClient(Exchanger):
             try:
                 return attempt()
             except HttpError as error:
-                if not error.transient or number >= self.attempts:
-                    raise
-                self.pause(number)
+                self.pause(number, error)
         raise AssertionError
 
     def _small(self, exchange: Exchange, limit: int) -> Response:

@@ -138,7 +138,8 @@ class Connection:
             self._context = network.context() if url.scheme == "https" else None
             self._addresses = list(network.addresses(*self._peer))
         except OSError as error:
-            raise UnreachableError(url.text, f"{self._peer[0]}: {error.strerror or error}", transient=True) from None
+            # Not transient: who looks up names has asked several servers several times.
+            raise UnreachableError(url.text, f"{self._peer[0]}: {error.strerror or error}") from None
         self.sock = self._open()
 
     def _use_proxy(self, proxy: str) -> None:

@@ -67,9 +67,7 @@ class Download:
                 self._connection.close()
                 failures = failures + 1 if self.received == before else 1
                 while True:
-                    if not error.transient or failures >= self._exchanger.attempts:
-                        raise error from None
-                    self._exchanger.pause(failures)
+                    self._exchanger.pause(failures, error, begun=True)
                     try:
                         self._resume()
                         break

@@ -12,9 +12,11 @@ import time
 from typing import TYPE_CHECKING
 
 from storefs.http_client.connection import Connection, Network, basic_auth
-from storefs.http_client.messages import Exchange, HttpError
+from storefs.http_client.messages import Exchange, HttpError, UnreachableError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from storefs.http_client.messages import Url
 
 SMALL_ANSWER = 4 << 20  # bytes of an answer that is kept in memory, unless the caller says otherwise
@@ -23,6 +25,7 @@ TICK = 0.5  # seconds between looks at deadlines and at `cancel`
 MAX_REDIRECTS = 10
 ANSWER_TIMEOUT = 15.0  # seconds until a connection must stand and an answer begin
 _FIRST_DELAY = 0.25  # seconds before the second attempt; doubles from then on
+_MOST_CALLS = 2  # at a door that stays shut: whoever refuses connections is not overloaded, but not there
 
 
 class CancelledError(HttpError):
@@ -40,6 +43,7 @@ class Exchanger:
         stall_timeout: seconds over which a transfer may be slower than 1 KiB/s on average.
         user_agent: what to call ourselves.
         credentials: host -> (user, password), as from a netrc file.
+        tell: is told of each failure after which a single request is sent again, and when.
     """
 
     def __init__(
@@ -52,6 +56,7 @@ class Exchanger:
         stall_timeout: float = 300.0,
         user_agent: str = "verglas",
         credentials: dict[str, tuple[str, str]] | None = None,
+        tell: Callable[[str], None] | None = None,
     ) -> None:
         self.network = network or Network({})
         self.connections = connections or 150
@@ -60,6 +65,7 @@ class Exchanger:
         self.stall_timeout = stall_timeout
         self._user_agent = user_agent
         self._credentials = credentials or {}
+        self._tell = tell
         self._idle: dict[tuple[str, str, int], list[Connection]] = {}
         self._lock = threading.Lock()
         self._cancelled = False
@@ -76,9 +82,24 @@ class Exchanger:
             for connection in connections:
                 connection.close()
 
-    def pause(self, failures: int) -> None:
-        """Wait before the next attempt, longer after each failure."""
-        until = time.monotonic() + retry_delay(failures)
+    def pause(self, failures: int, error: HttpError, *, begun: bool = False) -> None:
+        """Wait before the next attempt, longer after each failure.
+
+        Args:
+            failures: in a row.
+            error: the last of them.
+            begun: a transfer broke off, so that its server was there a moment ago.
+
+        Raises:
+            HttpError: it is `error`, after which no attempt is due; or `cancel` was called.
+        """
+        absent = isinstance(error, UnreachableError) and not begun
+        if not error.transient or failures >= (min(self.attempts, _MOST_CALLS) if absent else self.attempts):
+            raise error from None
+        delay = retry_delay(failures)
+        if self._tell is not None and not absent:  # who is absent will be told at once as the failure that it is
+            self._tell(f"{error}; retrying in {delay * 1000:.0f} ms")
+        until = time.monotonic() + delay
         while not self._cancelled and (left := until - time.monotonic()) > 0:
             time.sleep(min(left, TICK))
         self.check_cancelled("")
