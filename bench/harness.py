@@ -96,7 +96,8 @@ class Bench:
             "NIX_STATE_DIR": f"{self.scratch}/state",
             "NIX_LOG_DIR": f"{self.scratch}/log",
             "NIX_CONF_DIR": f"{self.scratch}/etc",
-            "NIX_CONFIG": "substituters =\nbuild-users-group =\n",
+            # Without mounts that nobody asked for: the directories of rounds are removed.
+            "NIX_CONFIG": "substituters =\nbuild-users-group =\nauto-mount = false\n",
         }
 
     def __enter__(self) -> Self:

@@ -7,10 +7,10 @@ import os
 from evaluator.attr_path import find_along_path
 from evaluator.core.values import force
 from evaluator.instantiate import get_derivations
-from evaluator.stores import show_store
 from storefs.errors import StoreError
 from storefs.formats.derived_path import DerivedPath
 from storefs.gc.roots import add_indirect_root
+from storefs.stores.showing import show_paths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -122,6 +122,7 @@ def build_and_print(session: Session, plan: BuildPlan, *, mode: str, dry_run: bo
     numbers = {drv_path: number for number, drv_path in enumerate(outputs)}
     directory = session.store_io.directory
     printed = []
+    made = []
     for drv_path, output in plan.wanted:
         path = outputs[drv_path].get(output)
         if path is None:
@@ -131,18 +132,10 @@ def build_and_print(session: Session, plan: BuildPlan, *, mode: str, dry_run: bo
             name = link + (f"-{number + 1}" if number else "") + ("" if output == "out" else f"-{output}")
             make_root(session, os.path.abspath(name), path)
         printed.append(directory.print(path))
-    if link is not None and printed:
-        _show_results(session)
+        made.append(path)
+    # Links are to lead somewhere and paths to be there even if nothing was built, and so mounted, here.
+    show_paths(session.config, session.store.uri, made)
     return printed
-
-
-def _show_results(session: Session) -> None:
-    """See to it that links lead somewhere, even if nothing was built here: what is mounted for builds stays so.
-
-    Where it takes a namespace, `verglas run` and `verglas shell` show the results. The links are right in any case.
-    """
-    if session.has_local_store():
-        show_store(session.config)
 
 
 def _has_roots(session: Session) -> bool:

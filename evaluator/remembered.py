@@ -8,25 +8,34 @@ from __future__ import annotations
 import sys
 
 from evaluator.result_cache import ResultCache
+from storefs.stores.showing import show_paths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from evaluator.session import Session
+    from storefs.api import Store
     from storefs.config import Config
     from storefs.options import Invocation
 
 
 class Output:
-    """Standard output, and, if it `remembers`, a copy of what was written to it."""
+    """Standard output, and, if it `remembers`, a copy of what was written to it.
+
+    Attributes:
+        texts: the copy, in the pieces that were written.
+        last: the last piece.
+    """
 
     def __init__(self, *, remembers: bool = True) -> None:
         self.texts: list[str] = []
+        self.last = ""
         self._remembers = remembers
 
     def write(self, text: str) -> None:
         """Write text, whose bytes may be any (`surrogateescape`)."""
+        self.last = text
         if self._remembers:
             self.texts.append(text)
         sys.stdout.flush()
@@ -34,7 +43,12 @@ class Output:
 
 
 def run_remembered(
-    invocation: Invocation, *, read_only: bool, usable: bool, evaluate: Callable[[Session, Output], int]
+    invocation: Invocation,
+    *,
+    read_only: bool,
+    usable: bool,
+    evaluate: Callable[[Session, Output], int],
+    prints_paths: bool = False,
 ) -> int:
     """Print what this command line printed before if nothing changed since; otherwise evaluate.
 
@@ -44,35 +58,52 @@ def run_remembered(
         usable: whether this command line may be remembered at all.
         evaluate: prints through the given output and returns the exit status; only status 0 is remembered. It runs in
             the evaluation's thread.
+        prints_paths: what is printed are store paths, to be opened by whoever reads them.
     """
-    cache = ResultCache(invocation.config, invocation)
+    config = invocation.config
+    cache = ResultCache(config, invocation)
     # Of another store nobody knows whether it still has what was written to it.
     cache.usable = cache.usable and usable and invocation.value("--eval-store") is None
     output = Output(remembers=cache.usable)
-    known = cache.find(_validity(invocation.config))
+    opened = _LateStore(config)
+    known = cache.find(opened.is_valid)
     if known is not None:
         for text in known:
             output.write(text)
+        if prints_paths:
+            _show(config, opened.store(), output.last)
         return 0
     from evaluator.session import open_session  # noqa: PLC0415  this is what a hit saves
 
     session = open_session(invocation, read_only=read_only, recording=cache.usable)
     status = session.run(lambda: evaluate(session, output))
+    if prints_paths and session.store_io.store is not None:
+        _show(session.stores.eval_config, session.store_io.store, output.last)
     if status == 0 and session.recording is not None and session.may_be_remembered():
         cache.store(session.recording.observations(), output.texts)
     return status
 
 
-def _validity(config: Config) -> Callable[[str], bool]:
-    """Return a function that asks the store whether a path is valid; the store is opened with the first question."""
-    store = None
+def _show(config: Config, store: Store, line: str) -> None:
+    path = store.directory.maybe_parse(line.rstrip("\n").partition("!")[0])
+    if path is not None:
+        show_paths(config, store.uri, [path])
 
-    def is_valid(path: str) -> bool:
-        nonlocal store
-        if store is None:
-            from storefs.stores.open import open_store  # noqa: PLC0415  most entries name no store path
 
-            store = open_store(config)
+class _LateStore:
+    """The store of a configuration, opened with the first question: most entries name no store path."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._store: Store | None = None
+
+    def store(self) -> Store:
+        if self._store is None:
+            from storefs.stores.open import open_store  # noqa: PLC0415  see the class
+
+            self._store = open_store(self._config)
+        return self._store
+
+    def is_valid(self, path: str) -> bool:
+        store = self.store()
         return store.is_valid(store.directory.parse(path))
-
-    return is_valid

@@ -133,10 +133,6 @@ class Session:
     def _open_eval_store(self) -> Store | None:
         return self.stores.open_eval(read_only=self.store_io.read_only)
 
-    def has_local_store(self) -> bool:
-        """Whether the store is one that this process opens itself, not a daemon's."""
-        return self.store.uri == "local"
-
     def has_files(self) -> bool:
         """Whether the paths of the store are files of this machine, so that links can lead to them."""
         return self.store.uri in {"local", "daemon"}

@@ -10,8 +10,7 @@ from __future__ import annotations
 import os
 
 from storefs.config import load_config
-from storefs.errors import StoreError
-from storefs.logs import warn
+from storefs.stores.showing import show_store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -88,16 +87,6 @@ class Stores:
         """Make the files of a local store that is only evaluated in visible where it lies."""
         if self.apart and _is_local(self.eval_config):
             show_store(self.eval_config)
-
-
-def show_store(config: Config) -> None:
-    """Mount a local store if its files can't be seen; says so if that fails."""
-    from storefs.stores.mountpoint import mount_for_everybody  # noqa: PLC0415  most who evaluate need no files
-
-    try:
-        mount_for_everybody(config)
-    except StoreError as error:
-        warn(f"the files of '{config.physical_store_dir}' can't be read yet: {error}")
 
 
 def _open(config: Config) -> Store:

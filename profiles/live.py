@@ -98,7 +98,11 @@ def commit(
             _keep_record(f"{profile}-{number}-link", record, sources or {}, lambda link: protect(config, link, store))
         generation = create_generation(profile, target, lambda link: protect(config, link, store))
         switch_link(profile, generation.path)
-        return generation
+    if store is not None:
+        from storefs.stores.showing import show_paths  # noqa: PLC0415  a switch back shows nothing new
+
+        show_paths(config, store.uri, [store.directory.parse(target)], first=generation.number == 1)
+    return generation
 
 
 def protect(config: Config, link: str, store: Store | None = None) -> None:

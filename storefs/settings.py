@@ -29,6 +29,7 @@ DEFAULTS: dict[str, Value | None] = {
     "allow-unsafe-native-code-during-evaluation": False,
     "allowed-uris": (),
     "allowed-users": ("*",),
+    "auto-mount": True,  # ours: show the store, in the background, where a command prints a path that is not there
     "auto-optimise-store": False,
     "build-cache-failure": False,  # Nix 1.x
     "build-hook": "",

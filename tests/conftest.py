@@ -4,6 +4,7 @@ Fixtures for tests of any topic:
 
 - `scratch`: an empty directory with a short name (unix sockets have room for 107 bytes), removed afterwards.
 - `environ`: an environment in which all directories of Nix lie below `scratch`; for `load_config` and subprocesses.
+  Commands mount nothing in it for the sake of paths that they print; `builder/` does for builds that need it.
 - `config`: the `Config` of that environment.
 - `run`: runs one of our commands in that environment, as in `run("nix-store", "-q", "--hash", path).stdout`.
 - `run_as`: the same as an ordinary user, on a machine that lacks things: see `tests.ordinary_user`; for root only.
@@ -163,7 +164,7 @@ def environ(scratch: Path) -> dict[str, str]:
         "NIX_STATE_DIR": f"{scratch}/state",
         "NIX_LOG_DIR": f"{scratch}/log",
         "NIX_CONF_DIR": f"{scratch}/etc",
-        "NIX_CONFIG": "substituters =\nbuild-users-group =\n",
+        "NIX_CONFIG": "substituters =\nbuild-users-group =\nauto-mount = false\n",
     }
 
 

@@ -151,7 +151,8 @@ exec "$system/init" "$system"
 # Puts what our programs read into the page cache, before the state is kept that machines go on from.
 WARM = """
 nix-store --version >/dev/null
-NIX_STATE_DIR=/tmp/warm/state NIX_STORE_DIR=/tmp/warm/store NIX_LOG_DIR=/tmp/warm/log sh -c '
+NIX_STATE_DIR=/tmp/warm/state NIX_STORE_DIR=/tmp/warm/store NIX_LOG_DIR=/tmp/warm/log \\
+  NIX_CONFIG='auto-mount = false' sh -c '
   nix-store --add /etc/hosts && nix-store --verify && nix-instantiate --eval -E 1
   nix-build --help && verglas profile apply --help && verglas mount --help' >/dev/null 2>&1 || true
 rm -rf /tmp/warm

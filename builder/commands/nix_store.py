@@ -188,13 +188,13 @@ def _realise(invocation: Invocation, store: Store) -> int:
 def _add(invocation: Invocation, store: Store) -> int:
     from storefs.commands.operations import adding
 
-    return adding.add_paths(store, invocation.operands)
+    return adding.add_paths(invocation.config, store, invocation.operands)
 
 
 def _add_fixed(invocation: Invocation, store: Store) -> int:
     from storefs.commands.operations import adding
 
-    return adding.add_fixed(store, invocation.operands, recursive=invocation.flag("--recursive"))
+    return adding.add_fixed(invocation.config, store, invocation.operands, recursive=invocation.flag("--recursive"))
 
 
 def _query(invocation: Invocation, store: Store) -> int:
@@ -268,7 +268,7 @@ def _import(invocation: Invocation, store: Store) -> int:
     from storefs.commands.operations import adding
 
     _no_operands(invocation)
-    return adding.import_from_stdin(store)
+    return adding.import_from_stdin(invocation.config, store)
 
 
 def _init(invocation: Invocation, store: Store) -> int:

@@ -63,6 +63,7 @@ def run(invocation: Invocation) -> int:
         read_only=read_only,
         usable=usable,
         evaluate=lambda session, output: _Run(invocation, session, output).run(),
+        prints_paths=not read_only and not evaluating,
     )
 
 

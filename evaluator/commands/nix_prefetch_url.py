@@ -10,7 +10,9 @@ import sys
 
 from storefs.errors import UsageError
 from storefs.installable_options import EVALUATION
+from storefs.logs import info
 from storefs.options import Command, Option
+from storefs.stores.showing import show_paths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,10 +40,14 @@ def run(invocation: Invocation) -> int:
     from evaluator.session import open_session
 
     session = open_session(invocation)
-    return session.run(lambda: _prefetch(session, invocation))
+    path = session.run(lambda: _prefetch(session, invocation))
+    store = session.store_io.store
+    if store is not None:
+        show_paths(session.stores.eval_config, store.uri, [store.directory.parse(path)])
+    return 0
 
 
-def _prefetch(session: Session, invocation: Invocation) -> int:
+def _prefetch(session: Session, invocation: Invocation) -> str:
     from storefs.formats.hashes import hash_bytes, parse_hash
 
     operands = list(invocation.operands)
@@ -63,10 +69,12 @@ def _prefetch(session: Session, invocation: Invocation) -> int:
         raise UsageError("an expected hash must be SHA-256")
     path = session.io.download(url, name, unpack=unpack, expected=expected)
     digest = session.io.nar_hash(path) if unpack else hash_bytes(algo, session.io.read_file(path))
+    if not invocation.flag("--print-path"):
+        info(f"path is '{path}'")
     sys.stdout.write(digest.to_string("base16" if algo == "md5" else "base32", False) + "\n")
     if invocation.flag("--print-path"):
         sys.stdout.write(path + "\n")
-    return 0
+    return path
 
 
 def _url_of_attribute(session: Session, invocation: Invocation) -> tuple[str, str, bool]:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-
 from profiles.live import is_live
 from profiles.profile_options import JSON, PLACE, Place, place_of
-from storefs import logs
 from storefs.options import Command
 
 TYPE_CHECKING = False
@@ -88,6 +85,4 @@ def _report(place: Place, number: int | None, diff: object, as_json: bool) -> in
         assert isinstance(diff, ClosureDiff)
         sys.stdout.write(render_diff(diff, sys.stdout.isatty()))
         print(f"generation {number} is live")
-        if number == 1 and not os.path.exists(place.profile):
-            logs.info("programs see this profile if 'verglas run' or 'verglas shell' starts them")
     return 0

@@ -55,6 +55,7 @@ def run(invocation: Invocation) -> int:
     from storefs.stores.copy_between import copy_to_cache, copy_to_store, open_copy_source, open_writer, source_closure
     from storefs.stores.copying import Trust
     from storefs.stores.open import open_store
+    from storefs.stores.showing import show_paths
 
     config = invocation.config
     source_uri, target_uri = invocation.value("--from"), invocation.value("--to")
@@ -113,4 +114,5 @@ def run(invocation: Invocation) -> int:
                 if "experimental Nix feature" not in str(error):
                     raise
                 warn(str(error))
+            show_paths(other, target.uri, paths)
     return 0

@@ -42,6 +42,7 @@ def run(invocation: Invocation) -> int:
     from storefs.stores.copy_between import copy_to_store
     from storefs.stores.copying import Trust
     from storefs.stores.open import open_store
+    from storefs.stores.showing import show_paths
     from storefs.stores.ssh_copy import SshSource, copy_to_ssh, open_ssh
 
     config = invocation.config
@@ -69,6 +70,7 @@ def run(invocation: Invocation) -> int:
                         log(INFO, f"would copy '{store.directory.print(path)}'")
                 return 0
             copy_to_store(source, paths, store, Trust(store.directory, (), False))
+            show_paths(config, store.uri, paths)
             return 0
         wanted = closure_with_outputs(store, paths) if invocation.flag("--include-outputs") else closure(store, paths)
         infos = [store.path_info(path) for path in wanted]

@@ -39,16 +39,17 @@ def test_the_store_appears_at_a_path_that_the_machine_does_not_have(run_as: User
 @pytest.mark.fuse
 def test_programs_of_the_profile_are_found(run_as: UserRunner, scratch: Path) -> None:
     """An ordinary user's first profile: apply says how its programs are run, and so they are."""
+    settings = "substituters =\nbuild-users-group =\n"
     package = scratch / "greet/bin/greet"
     package.parent.mkdir(parents=True)
     package.write_text("#!/bin/sh\necho hi\n")
     package.chmod(0o755)
-    elsewhere = {"NIX_STORE_DIR": "/no/such/folder/store"}
+    elsewhere = {"NIX_STORE_DIR": "/no/such/folder/store", "NIX_CONFIG": settings}
     path = run_as("nix-store", "--add", scratch / "greet", **elsewhere).stdout.strip()
     (scratch / "profile.yaml").write_text(f"packages: [{path}]\n")
     applied = run_as("verglas", "profile", "apply", "--file", scratch / "profile.yaml", **elsewhere)
     assert "generation 1 is live" in applied.stdout
-    assert "programs see this profile if 'verglas run' or 'verglas shell' starts them" in applied.stderr
+    assert "'verglas run' and 'verglas shell' show them" in applied.stderr
     assert run_as("verglas", "run", "greet", **elsewhere).stdout == "hi\n"
     assert run_as("verglas", "shell", "--", "-c", "greet", SHELL="/bin/sh", **elsewhere).stdout == "hi\n"
 

@@ -29,7 +29,7 @@ in mk "speak" ''
   chmod +x $out/bin/speak; ln -s speak $out/bin/say
 ''
 """
-BUILD_ONLY = "sandbox = false\nsubstituters =\nbuild-users-group =\n"
+BUILD_ONLY = "sandbox = false\nsubstituters =\nbuild-users-group =\nauto-mount = false\n"
 
 
 @pytest.mark.parametrize("transport", ["kernel", "pyfuse3"])

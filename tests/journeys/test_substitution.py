@@ -23,7 +23,7 @@ let
 in { inherit dep top mo users; }
 """
 
-BUILD_ONLY = "sandbox = false\nsubstituters =\nbuild-users-group =\n"
+BUILD_ONLY = "sandbox = false\nsubstituters =\nbuild-users-group =\nauto-mount = false\n"
 
 
 class Shop:
@@ -55,7 +55,7 @@ class Shop:
         """Build in a store of its own; returns standard output and error."""
         self._stores += 1
         config = f"sandbox = false\nrequire-sigs = false\nsubstituters = {uri or self.uri}\nbuild-users-group =\n"
-        config += "".join(f"{name} = {value}\n" for name, value in settings.items())
+        config += "auto-mount = false\n" + "".join(f"{name} = {value}\n" for name, value in settings.items())
         state = f"{self.scratch}/fresh{self._stores}"
         done = self._run(
             "nix-build", "--no-out-link", *arguments, status=status, NIX_STATE_DIR=state, NIX_CONFIG=config

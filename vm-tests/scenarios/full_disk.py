@@ -23,10 +23,10 @@ def machines(images: Path) -> dict[str, Hardware]:
 def test() -> None:
     """Fill, read, fail, collect, add."""
     vm.succeed("mkdir -p /tmp/in && head -c 20000000 /dev/urandom >/tmp/in/big && echo kept >/tmp/in/small")
+    vm.succeed("verglas mount --background")
     kept = vm.succeed("nix-store --add /tmp/in/small").strip()
     vm.succeed(f"nix-store --add-root /root/kept --indirect -r {kept}")
     garbage = vm.succeed("nix-store --add /tmp/in/big").strip()
-    vm.succeed("verglas mount --background")
     with subtest("no byte is left"):
         for size in ("1M", "4k", "1k"):
             vm.execute(f"dd if=/dev/zero of=/nix/filler-{size} bs={size}")

@@ -13,6 +13,7 @@ from storefs.experimental import CA_DERIVATIONS, has_feature
 from storefs.formats.derived_path import DerivedPath
 from storefs.stores.known_outputs import known_outputs
 from storefs.stores.local import LocalStore
+from storefs.stores.showing import show_paths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,7 +42,13 @@ def realise_operands(invocation: Invocation, store: Store) -> int:
     if root is None and any(wanted) and not invocation.flag("--no-output"):
         logs.warn("you did not specify '--add-root'; the result might be removed by the garbage collector")
     for number, (path, outputs) in enumerate(wanted, 1):
-        for line in _results(invocation, store, path, outputs, root, number):
+        results = _results(store, path, outputs)
+        if number == 1:
+            show_paths(invocation.config, store.uri, results.values())
+        for line in sorted(
+            _keep(invocation, store, result, root and _link_name(root, number, name))
+            for name, result in results.items()
+        ):
             if not invocation.flag("--no-output"):
                 sys.stdout.write(line + "\n")
     return 0
@@ -113,24 +120,22 @@ def _build(invocation: Invocation, store: Store, targets: Sequence[DerivedPath],
         require_success(builder.build_now(targets, mode), store.directory)
 
 
-def _results(
-    invocation: Invocation, store: Store, path: StorePath, outputs: tuple[str, ...], root: str | None, number: int
-) -> list[str]:
-    """What to print for one operand: its paths, or the links that keep them; sorted."""
-    suffix = f"-{number}" if number > 1 else ""
+def _results(store: Store, path: StorePath, outputs: tuple[str, ...]) -> dict[str, StorePath]:
+    """What one operand stands for: its wanted outputs by their names, or itself."""
     if not path.is_derivation:
-        return [_keep(invocation, store, path, root and root + suffix)]
+        return {"out": path}
     derivation = store.derivation(path)
     made = known_outputs(store, derivation)
-    lines = []
-    for name in outputs or sorted(derivation.outputs):
+    for name in outputs or derivation.outputs:
         if name not in derivation.outputs:
             raise StoreError(f"derivation '{store.directory.print(path)}' does not have an output named '{name}'")
         if name not in made:
             raise StoreError(f"the path of output '{name}' of '{store.directory.print(path)}' is not known")
-        ending = suffix if name == "out" else f"{suffix}-{name}"
-        lines.append(_keep(invocation, store, made[name], root and root + ending))
-    return sorted(lines)
+    return {name: made[name] for name in outputs or sorted(derivation.outputs)}
+
+
+def _link_name(root: str, number: int, output: str) -> str:
+    return root + (f"-{number}" if number > 1 else "") + ("" if output == "out" else f"-{output}")
 
 
 def _keep(invocation: Invocation, store: Store, path: StorePath, link: str | None) -> str:

@@ -17,6 +17,7 @@ from storefs.formats.store_path import StoreDir
 from storefs.stores.adding import add_host_path, flat_file, hash_flat_file
 from storefs.stores.any_store import open_any_store
 from storefs.stores.open import open_store
+from storefs.stores.showing import show_paths
 from storefs.stores.transfer import export_paths, import_paths
 
 TYPE_CHECKING = False
@@ -30,11 +31,20 @@ if TYPE_CHECKING:
 _BATCH = 256 << 10
 
 
-def add_paths(store: Store, sources: Iterable[str]) -> int:
+def add_paths(config: Config, store: Store, sources: Iterable[str]) -> int:
     """`--add`: recursive SHA-256."""
-    for source in sources:
-        path = add_host_path(store, source, base_name(source))
-        sys.stdout.write(store.directory.print(path) + "\n")
+    return _print_paths(config, store, (add_host_path(store, source, base_name(source)) for source in sources))
+
+
+def _print_paths(config: Config, store: Store, paths: Iterable[StorePath]) -> int:
+    """Print paths one by one as they become valid; what was printed can be opened when the command is over."""
+    printed = []
+    try:
+        for path in paths:
+            sys.stdout.write(store.directory.print(path) + "\n")
+            printed.append(path)
+    finally:
+        show_paths(config, store.uri, printed)
     return 0
 
 
@@ -47,22 +57,25 @@ def add_named(config: Config, source: str, name: str | None, *, recursive: bool,
         return store_dir.print(store_dir.make_fixed_output_path(recursive, found, name))
     store = open_any_store(config)
     try:
-        return store.directory.print(add_host_path(store, source, name, recursive=recursive))
+        path = add_host_path(store, source, name, recursive=recursive)
+        show_paths(config, store.uri, [path])
+        return store.directory.print(path)
     finally:
         store.close()
 
 
-def add_fixed(store: Store, operands: list[str], *, recursive: bool) -> int:
+def add_fixed(config: Config, store: Store, operands: list[str], *, recursive: bool) -> int:
     """`--add-fixed ALGO FILE...`; a symbolic link is no file."""
     if not operands:
         raise UsageError("first argument must be hash algorithm")
     algo = parse_hash_algo(operands[0])
-    for source in operands[1:]:
+
+    def add(source: str) -> StorePath:
         if not recursive and os.path.islink(source):
             raise HostTreeError(f"'{source}' is a symbolic link and no regular file")
-        path = add_host_path(store, source, base_name(source), recursive=recursive, algo=algo)
-        sys.stdout.write(store.directory.print(path) + "\n")
-    return 0
+        return add_host_path(store, source, base_name(source), recursive=recursive, algo=algo)
+
+    return _print_paths(config, store, map(add, operands[1:]))
 
 
 def print_fixed_path(directory: str, operands: list[str], *, recursive: bool) -> int:
@@ -112,11 +125,9 @@ def export_to_stdout(store: Store, paths: Iterable[StorePath]) -> int:
     return 0
 
 
-def import_from_stdin(store: Store) -> int:
+def import_from_stdin(config: Config, store: Store) -> int:
     """`--import`."""
-    for path in import_paths(store, read_in()):
-        sys.stdout.write(store.directory.print(path) + "\n")
-    return 0
+    return _print_paths(config, store, import_paths(store, read_in()))
 
 
 def base_name(source: str) -> str:

@@ -24,7 +24,10 @@ in rec {
   outer = make "outer" "echo $inner $plain $out > $out" { inherit inner plain; };
 }
 """
-FEATURES = {"NIX_CONFIG": "experimental-features = nix-command fetch-closure\nsubstituters =\n", "_NIX_IN_TEST": "1"}
+FEATURES = {
+    "NIX_CONFIG": "experimental-features = nix-command fetch-closure\nsubstituters =\nauto-mount = false\n",
+    "_NIX_IN_TEST": "1",
+}
 
 
 class Fetching:

@@ -49,7 +49,8 @@ def names(run: Runner, *words: str | Path) -> list[str]:
 @pytest.mark.fuse
 @pytest.mark.parametrize("command", [["nix-build", "-A"], ["nix", "build", "-f", "default.nix", "--print-out-paths"]])
 def test_derivations_stay_in_the_store_they_were_evaluated_in(run: Runner, tree: Path, command: list[str]) -> None:
-    out = run(*command, "outer", "--eval-store", tree / "eval").stdout.strip()
+    mounting = ["--option", "auto-mount", "true"]
+    out = run(*command, "outer", "--eval-store", tree / "eval", *mounting).stdout.strip()
     assert run("verglas", "cat", out).stdout == "source inner outer\n"
     assert names(run) == ["inner", "outer", "source"]
     assert names(run, "--store", tree / "eval") == ["inner.drv", "outer.drv", "source"]

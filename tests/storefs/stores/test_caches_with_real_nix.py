@@ -46,8 +46,8 @@ def test_we_read_what_real_nix_writes(real_nix: RealNix, scratch: Path, run: Run
     public = key_pair(real_nix, scratch)
     cache = f"file://{scratch}/cache?secret-key={scratch}/sk&compression={compression}"
     real_nix.run("nix", "copy", "--derivation", "--to", cache, top)
-    settings = {"NIX_CONFIG": f"substituters = file://{scratch}/cache\ntrusted-public-keys = {public}\n"}
-    run("verglas", "copy", "--from", f"file://{scratch}/cache", top, **settings)
+    trusting = ["--option", "trusted-public-keys", public]
+    run("verglas", "copy", "--from", f"file://{scratch}/cache", top, *trusting)
     expected = sorted(real_nix.run("nix-store", "-qR", top).decode().split())
     assert sorted(run("nix-store", "-qR", top).stdout.split()) == expected
     for path in expected:

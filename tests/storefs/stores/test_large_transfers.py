@@ -145,7 +145,7 @@ class TestArchive:
 
     @staticmethod
     def fetch(environ: dict[str, str], url: str, path: StorePath) -> None:
-        environ["NIX_CONFIG"] = f"substituters = {url}\nrequire-sigs = false\n"
+        environ["NIX_CONFIG"] = f"substituters = {url}\nrequire-sigs = false\nauto-mount = false\n"
         shown = f"{environ['NIX_STORE_DIR']}/{path.base_name}"
         # Without the mount that nix-store starts: the command is what is measured.
         assert peak_of(environ, "verglas", "copy", "--from", url, shown) < 100 << 20
