@@ -6,17 +6,22 @@ Python has filters for this since 3.11.4 and 3.12; Debian 12 has 3.11.2. No down
 
 from __future__ import annotations
 
+import gzip
 import lzma
 import os
 import tarfile
 import zipfile
 import zlib
+from contextlib import nullcontext
 
 from storefs.errors import StoreError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import IO
+
+
+_BATCH = 1 << 20
 
 
 class BadArchiveError(StoreError):
@@ -34,13 +39,11 @@ def unpack(file: str | IO[bytes], target: str) -> None:
             with zipfile.ZipFile(file) as archive:
                 archive.extractall(target)  # leaves out '..' and the root by itself, and knows no links
             return
-        if not isinstance(file, str):
-            file.seek(0)
-            with tarfile.open(fileobj=file) as tar:
+        with open(file, "rb") if isinstance(file, str) else nullcontext(file) as packed:
+            packed.seek(0)
+            with tarfile.open(fileobj=packed) as tar:
                 _unpack_tar(tar, target)
-        else:
-            with tarfile.open(file) as tar:
-                _unpack_tar(tar, target)
+                _read_to_end(tar, packed)
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
         # A file that is none at all gets as many lines from tarfile as there are compressions.
         said, more, _ = str(error).partition("\n")
@@ -59,6 +62,24 @@ def _unpack_tar(tar: tarfile.TarFile, target: str) -> None:
             raise BadArchiveError(f"the archive has '{member.name}', which is no file, directory or symbolic link")
         member.mode = 0o755 if member.isdir() or member.mode & 0o111 else 0o644
         tar.extract(member, root, set_attrs=not member.issym(), numeric_owner=False)
+
+
+def _read_to_end(tar: tarfile.TarFile, packed: IO[bytes]) -> None:
+    """Read what is behind the end of the tar: the checksum of what is compressed is the last thing in a file.
+
+    What was appended to that is not looked at, by Nix neither.
+    """
+    assert tar.fileobj is not None
+    try:
+        while tar.fileobj.read(_BATCH):
+            pass
+    except gzip.BadGzipFile as error:
+        if not str(error).startswith("Not a gzipped file"):
+            raise
+    except EOFError:
+        packed.seek(-4, os.SEEK_END)
+        if not isinstance(tar.fileobj, lzma.LZMAFile) or packed.read() != bytes(4):
+            raise  # xz allows zeros there, which Python takes for the head of an .lzma
 
 
 def _check(name: str, root: str) -> None:

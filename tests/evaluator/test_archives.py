@@ -114,3 +114,25 @@ def test_damage_of_what_is_compressed_is_an_error(target: Path, packer: ModuleTy
     packed[len(packed) // 2 :] = bytes(len(packed) // 2)
     with pytest.raises(BadArchiveError, match=r"^[^\n]+$"):
         unpack(io.BytesIO(bytes(packed)), str(target))
+
+
+@pytest.mark.parametrize("packer", [gzip, bz2, lzma])
+@pytest.mark.parametrize("place", [-1, -4, -8, -12])
+def test_so_is_damage_behind_the_end_of_the_tar(target: Path, packer: ModuleType, place: int) -> None:
+    """Checksums and lengths stand there. Nix 2.8 notices that they are cut off, and nothing else."""
+    tree = gzip.decompress(archive(("f", tarfile.REGTYPE, "text")).getvalue())
+    packed = bytearray(packer.compress(tree))
+    unpack(io.BytesIO(bytes(packed)), str(target))
+    with pytest.raises(BadArchiveError):
+        unpack(io.BytesIO(bytes(packed[:place])), str(target))
+    packed[place] ^= 0xFF
+    with pytest.raises(BadArchiveError):
+        unpack(io.BytesIO(bytes(packed)), str(target))
+
+
+@pytest.mark.parametrize("packer", [gzip, bz2, lzma])
+def test_what_was_appended_does_not_matter(target: Path, packer: ModuleType) -> None:
+    tree = gzip.decompress(archive(("f", tarfile.REGTYPE, "text")).getvalue())
+    for more in (bytes(512), b"a signature"):
+        unpack(io.BytesIO(packer.compress(tree) + more), str(target))
+    assert (target / "f").read_text() == "text"
