@@ -7,19 +7,17 @@ import os
 import sys
 from contextlib import asynccontextmanager, contextmanager
 
-from builder.fetching import LazyFetcher, has_substituters
-from builder.local_builder import LocalBuilder
-from builder.machine import LocalMachine
 from builder.progress import Progress
 from storefs import logs
 from storefs.errors import UsageError
-from storefs.stores.local import LocalStore
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from builder.daemon_client import DaemonBuilder
+    from builder.local_builder import LocalBuilder
+    from builder.machine import LocalMachine
     from builder.nar_builder import NarBuilder
     from builder.request import OtherMachines
     from storefs.api import Store
@@ -44,33 +42,48 @@ def open_builder_now(
     """
     shown = progress or default_progress()
     try:
-        if isinstance(store, LocalStore):
-            with (
-                _Interruptible(),
-                LocalMachine(config, store, shown, evaluated) as machine,
-                LazyFetcher(config, store) as fetcher,
-            ):
-                others = _other_machines(machine)
-                try:
-                    yield LocalBuilder(machine, fetcher if has_substituters(config) else None, others)
-                finally:
-                    if others is not None:
-                        others.close()
+        # Which one it is tells what is loaded: who asks a daemon to build needs no LMDB, who builds here no protocol.
+        if store.uri != "local":
+            with _open_elsewhere(config, store, shown) as other:
+                yield other
             return
-        from builder.daemon_client import DaemonBuilder  # noqa: PLC0415  who builds here need not load the protocol
-        from storefs.stores.nar_store import NarStore  # noqa: PLC0415
-        from storefs.stores.remote import RemoteStore  # noqa: PLC0415
+        from builder.fetching import LazyFetcher, has_substituters  # noqa: PLC0415
+        from builder.local_builder import LocalBuilder  # noqa: PLC0415
+        from builder.machine import LocalMachine  # noqa: PLC0415
+        from storefs.stores.local import LocalStore  # noqa: PLC0415
 
-        if isinstance(store, NarStore):
-            from builder.nar_builder import NarBuilder  # noqa: PLC0415
-
-            yield NarBuilder(config, store, shown, open_builder_now)
-            return
-        if not isinstance(store, RemoteStore):
-            raise UsageError(f"don't know how to build into the store '{store.uri}'")
-        yield DaemonBuilder(store, shown)
+        assert isinstance(store, LocalStore)
+        with (
+            _Interruptible(),
+            LocalMachine(config, store, shown, evaluated) as machine,
+            LazyFetcher(config, store) as fetcher,
+        ):
+            others = _other_machines(machine)
+            try:
+                yield LocalBuilder(machine, fetcher if has_substituters(config) else None, others)
+            finally:
+                if others is not None:
+                    others.close()
     finally:
         shown.close()
+
+
+@contextmanager
+def _open_elsewhere(config: Config, store: Store, shown: Progress) -> Iterator[DaemonBuilder | NarBuilder]:
+    from storefs.stores.remote import RemoteStore  # noqa: PLC0415  loaded by now
+
+    if isinstance(store, RemoteStore):
+        from builder.daemon_client import DaemonBuilder  # noqa: PLC0415  see `open_builder_now`
+
+        yield DaemonBuilder(store, shown)
+        return
+    from storefs.stores.nar_store import NarStore  # noqa: PLC0415  few build for a cache
+
+    if not isinstance(store, NarStore):
+        raise UsageError(f"don't know how to build into the store '{store.uri}'")
+    from builder.nar_builder import NarBuilder  # noqa: PLC0415
+
+    yield NarBuilder(config, store, shown, open_builder_now)
 
 
 class _Interruptible:

@@ -116,6 +116,19 @@ def test_a_question_to_a_daemon_loads_no_store_of_our_own(environ: dict[str, str
         assert heavy & _modules_of(daemon.env, "nix-store", "-q", "--hash", path) == set()
 
 
+@pytest.mark.root
+@pytest.mark.fuse
+@pytest.mark.slow
+def test_so_is_a_build_that_a_daemon_does(environ: dict[str, str]) -> None:
+    expression = """derivation {
+        name = "x"; system = builtins.currentSystem; builder = "/bin/sh"; args = [ "-c" "echo > $out" ];
+    }"""
+    with DaemonProcess(environ, "sandbox = false\n") as daemon:
+        loaded = _modules_of(daemon.env, "nix-build", "--no-out-link", "-E", expression)
+        heavy = (HEAVY - {"contextlib", "socket"}) | {"json", "lmdb", "shutil", "storefs.stores.local"}
+        assert heavy & loaded == set()
+
+
 def test_realising_what_is_there_starts_light(environ: dict[str, str], run: Runner) -> None:
     path = run("nix-store", "--add", __file__).stdout.strip()
     heavy = HEAVY | {"collections", "functools", "types"}

@@ -17,6 +17,7 @@ from storefs.formats.hashes import hash_bytes
 from storefs.formats.path_info import PathInfo
 from storefs.formats.store_path import StoreDir, StorePath
 from storefs.protocol import worker_values as values
+from storefs.protocol.built_outputs import read_built_outputs
 from storefs.protocol.log_fields import read_fields, write_fields
 from storefs.protocol.wire import ProtocolError, Reader, Writer
 
@@ -160,3 +161,34 @@ def test_results_come_in_any_order() -> None:
     assert read(paths[0], paths[1], paths[0]) == [0, 1, 0]
     with pytest.raises(ProtocolError, match="there is no result"):
         read(paths[0], paths[2])
+
+
+@pytest.mark.parametrize(
+    "realisation",
+    [
+        f'{{"dependentRealisations":{{}},"id":"sha256:ab!out","outPath":"{A}","signatures":[]}}',
+        f'{{"signatures": [], "outPath": "{A}", "id": "sha256:ab!out", "dependentRealisations": {{}}}}',
+        f'{{"dependentRealisations":{{"sha256:cd!out":"{A}"}},"id":"x","outPath":"{A}","signatures":["k:s"]}}',
+        f'{{"dependentRealisations":{{}},"id":"sha256:ab!out\\"","outPath":"{A}","signatures":[]}}',
+    ],
+    ids=("as Nix writes it", "in another order", "that floats", "with an escape"),
+)
+def test_built_outputs_may_be_any_json(realisation: str) -> None:
+    data = Writer().number(1).string("sha256:ab!out").string(realisation).take()
+    assert read_built_outputs(Reader([data])) == {"out": A}
+
+
+@pytest.mark.parametrize(
+    "realisation",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"dependentRealisations":{},"id":"a","signatures":[]}',
+        f'{{"dependentRealisations":{{}},"id":"a","x":"b","outPath":"{A}","signatures":[]',
+    ],
+)
+def test_built_outputs_that_are_none(realisation: str) -> None:
+    data = Writer().number(1).string("sha256:ab!out").string(realisation).take()
+    with pytest.raises(ProtocolError, match="the realisation of output 'out' is malformed"):
+        read_built_outputs(Reader([data]))
