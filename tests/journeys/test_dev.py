@@ -61,3 +61,36 @@ def test_an_unknown_errand_shows_the_known_ones(checkout: Path) -> None:
     assert done.returncode == 1
     for errand in ("setup", "demo", "test", "check", "bench", "clean"):
         assert errand in done.stderr
+
+
+def test_what_was_interrupted_is_done_again(checkout: Path, scratch: Path) -> None:
+    """Also when what had changed is as it was before: half of another environment is in .venv then."""
+    stubs, venv = scratch / "stubs", checkout / ".venv"
+    left = venv / "lib/python3.11/site-packages/distutils-precedence.pth"
+    for folder in (stubs, venv / "bin", left.parent):
+        folder.mkdir(parents=True)
+    scripts = {
+        stubs / "dpkg": "echo Status: install ok installed",
+        venv / "bin/pip": "",
+        venv / "bin/verglas": "",
+        venv / "bin/python": f'case "$*" in *install*) touch {left}; test ! -e {scratch}/interrupted;; esac',
+    }
+    for path, text in scripts.items():
+        path.write_text(f"#!/bin/sh\n{text}\n")
+        path.chmod(0o755)
+
+    def setup() -> int:
+        env = {"PATH": f"{stubs}:/usr/bin:/bin", "HOME": str(scratch)}
+        return subprocess.run([checkout / "dev", "setup"], env=env, capture_output=True, check=False).returncode
+
+    assert setup() == 0
+    assert not left.exists()
+    wanted = (checkout / "pyproject.toml").read_text()
+    (checkout / "pyproject.toml").write_text(wanted + "# another one\n")
+    (scratch / "interrupted").touch()
+    assert setup() != 0
+    assert left.exists()
+    (checkout / "pyproject.toml").write_text(wanted)
+    (scratch / "interrupted").unlink()
+    assert setup() == 0
+    assert not left.exists()
