@@ -91,9 +91,12 @@ def _package_drift(declaration: Declaration, lock: Lock, elements: list[Element]
 
 def _channel_drift(session: Session, declaration: Declaration, lock: Lock) -> list[str]:
     drift = []
+    used = {package.channel for package in declaration.packages}
     for name, channel in declaration.channels.items():
         locked = lock.channels.get(name)
         if locked is None or not is_state_of(locked, channel):
+            if name not in used:
+                continue  # nobody takes what nothing is made from
             drift.append(f"channel '{name}' is declared and not locked yet")
         elif channel.kind == "path" and path_state(session.io, channel) != locked.nar_hash:
             drift.append(

@@ -57,13 +57,23 @@ def execute(config: Config, words: list[str], environment: dict[str, str] | None
 
     enter_store(config)
     atexit._run_exitfuncs()  # another program takes our place
+    environment = _with_profile(config) if environment is None else environment
     try:
-        os.execvpe(words[0], words, _with_profile(config) if environment is None else environment)
+        os.execvpe(words[0], words, environment)
     except OSError as error:
-        failure = NoProgramError(f"can't run '{words[0]}': {error.strerror}")
-        if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
-            failure.exit_code = 126  # as a shell says it: found, but not executable
-        raise failure from error
+        raise _failure(words[0], environment, error) from error
+
+
+def _failure(program: str, environment: dict[str, str], error: OSError) -> NoProgramError:
+    if "/" not in program and not any(
+        os.path.lexists(f"{folder}/{program}") for folder in environment.get("PATH", os.defpath).split(":")
+    ):
+        # Whatever the system said last: maybe of a folder that may not be looked into.
+        return NoProgramError(f"can't run '{program}': there is no such program in the profile or elsewhere on PATH")
+    failure = NoProgramError(f"can't run '{program}': {error.strerror}")
+    if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        failure.exit_code = 126  # as a shell says it: found, but not executable
+    return failure
 
 
 def _with_profile(config: Config) -> dict[str, str]:

@@ -54,6 +54,22 @@ def test_programs_of_the_profile_are_found(run_as: UserRunner, scratch: Path) ->
     assert run_as("verglas", "shell", "--", "-c", "greet", SHELL="/bin/sh", **elsewhere).stdout == "hi\n"
 
 
+@pytest.mark.slow
+@pytest.mark.fuse
+def test_a_program_that_is_nowhere(run_as: UserRunner, scratch: Path) -> None:
+    """As a shell sees it: a folder on PATH that may not be looked into is none that has it."""
+    (scratch / "closed").mkdir(mode=0o700)
+    there = scratch / "there"
+    there.write_text("data")
+    said = "error: can't run '{}': {}\n"
+    missing = "there is no such program in the profile or elsewhere on PATH"
+    done = run_as("verglas", "run", "no-such-program", status=127, PATH=f"{scratch}/closed:/usr/bin:/bin")
+    assert done.stderr == said.format("no-such-program", missing)
+    assert run_as("verglas", "run", there, status=126).stderr == said.format(there, "Permission denied")
+    gone = scratch / "gone"
+    assert run_as("verglas", "run", gone, status=127).stderr == said.format(gone, "No such file or directory")
+
+
 def test_a_device_for_root_alone_is_named(run_as: UserRunner) -> None:
     done = run_as(*LIST, fuse=0o600, status=1)
     assert done.stderr.count("\n") == 1

@@ -107,6 +107,14 @@ def test_apply_builds_switches_and_locks(home: Home) -> None:
     assert "in sync" in home("status", "--check").stdout
 
 
+def test_a_channel_that_nothing_is_made_from_is_no_difference(home: Home) -> None:
+    """As the one of a first declaration is, until it has a package of it: `apply` would not take it."""
+    home.declare("one")
+    home.file.write_text(home.file.read_text().replace("packages:", "  spare: https://127.0.0.1:1\npackages:"))
+    home("apply")
+    assert "in sync" in home("status", "--check").stdout
+
+
 def test_caches_are_asked_once_in_an_apply(home: Home, environ: dict[str, str]) -> None:
     environ["NIX_CONFIG"] += "substituters = http://127.0.0.1:1\ndownload-attempts = 1\n"
     home.declare("one")
