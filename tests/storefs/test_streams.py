@@ -41,6 +41,7 @@ def outcome(environ: dict[str, str], scratch: Path, line: str) -> tuple[int, str
         "nix-instantiate --eval -E 1",
         "nix-hash --to-base16 --type md5 0000000000000000000000000000000a",
         "nix-store --dump default.nix",
+        "nix-store --dump .",
         "nix show-config",
         "verglas doctor",
     ],
@@ -52,6 +53,7 @@ def test_output_that_can_not_be_written(environ: dict[str, str], scratch: Path, 
         assert status == (2 if command == "verglas doctor" else 1)
         assert said.startswith("error: ")
         assert said.endswith(f"{why}\n")
+        assert "standard output" in said
         assert said.count("\n") == 1
     assert outcome(environ, scratch, f"{command} | :")[1] == ""
 

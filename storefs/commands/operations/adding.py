@@ -9,7 +9,7 @@ from storefs.castore.host_tree import HostTreeError
 from storefs.castore.restore import restore
 from storefs.commands.operations.hashing import hash_nar, host_nar
 from storefs.commands.operations.reading import find_object
-from storefs.errors import SystemRefusedError, UsageError
+from storefs.errors import StoreError, SystemRefusedError, UsageError
 from storefs.formats.byte_reader import ByteReader
 from storefs.formats.hashes import parse_hash, parse_hash_algo
 from storefs.formats.nar import parse_nar
@@ -161,5 +161,10 @@ def write_out(pieces: Iterable[bytes]) -> None:
 
 def _write_all(data: bytes) -> None:
     view = memoryview(data)
-    while view:
-        view = view[os.write(1, view) :]
+    try:
+        while view:
+            view = view[os.write(1, view) :]
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise StoreError(f"cannot write to standard output: {error.strerror}") from error
