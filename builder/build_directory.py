@@ -6,6 +6,7 @@ import itertools
 import os
 
 from builder.removal import remove_tree
+from storefs.errors import StoreError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,15 +30,21 @@ class BuildDirectory:
         path: on the host.
 
     Raises:
-        OSError: it can't be made.
+        StoreError: it can't be made.
     """
 
     def __init__(self, config: Config, drv_name: str, *, private: bool) -> None:
-        self._top = _make_numbered(config.variable("TMPDIR") or "/tmp", f"nix-build-{drv_name}")
-        self.path = self._top
-        if private:
-            self.path += "/build"
-            os.mkdir(self.path, 0o700)
+        named = config.variable("TMPDIR")
+        try:
+            self._top = _make_numbered(named or "/tmp", f"nix-build-{drv_name}")
+            self.path = self._top
+            if private:
+                self.path += "/build"
+                os.mkdir(self.path, 0o700)
+        except OSError as error:
+            # Nobody looks for the fault in a name that he has not given.
+            where = f"'{named}', which TMPDIR names" if named else "'/tmp'"
+            raise StoreError(f"no build directory can be made in {where}: {error.strerror}") from error
 
     def fill(self, files: Mapping[str, bytes], user: BuildUser) -> None:
         """Write files into it, and give it and them to the user of the build."""

@@ -8,6 +8,7 @@ touched. Blocking; called by `session.py` only.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -126,7 +127,7 @@ def _download(config: Config, url: str, scratch: str) -> str:
         try:
             shutil.copyfile(source, target)
         except OSError as error:
-            raise DownloadError(f"unable to download '{url}': {error.strerror}") from error
+            raise _failed(url, error) from error
         return target
     if parts.scheme not in {"http", "https"}:
         raise DownloadError(f"unable to download '{url}': the scheme '{parts.scheme}' is not supported")
@@ -138,10 +139,17 @@ def _download(config: Config, url: str, scratch: str) -> str:
     except HttpError as error:
         raise DownloadError(str(error)) from error
     except OSError as error:
-        raise DownloadError(f"unable to download '{url}': {error.strerror}") from error
+        raise _failed(url, error) from error
     finally:
         client.close()
     return target
+
+
+def _failed(url: str, error: OSError) -> DownloadError:
+    said = error.strerror
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        said = f"no space left in '{tempfile.gettempdir()}'; TMPDIR can name a directory on another disk"
+    return DownloadError(f"unable to download '{url}': {said}")
 
 
 def _unpack(file: str, scratch: str, url: str) -> str:

@@ -171,3 +171,13 @@ def test_how_much_is_said(run: Runner, environ: dict[str, str], options: tuple[s
     said = run("nix-build", "--no-out-link", "-E", expression, *options).stderr
     assert "hello" in said.splitlines()
     assert len(said.splitlines()) == lines, said
+
+
+@pytest.mark.parametrize(("folder", "why"), [("missing", "No such file or directory"), ("file", "Not a directory")])
+def test_a_temporary_directory_that_is_none(run: Runner, scratch: Path, folder: str, why: str) -> None:
+    """The name of the variable is what its user can look for."""
+    (scratch / "file").touch()
+    expression = 'derivation { name = "x"; system = builtins.currentSystem; builder = "/bin/sh"; }'
+    said = run("nix-build", "--no-out-link", "-E", expression, status=1, TMPDIR=f"{scratch}/{folder}").stderr
+    wanted = f"error: no build directory can be made in '{scratch}/{folder}', which TMPDIR names: {why}"
+    assert said.splitlines()[-1] == wanted

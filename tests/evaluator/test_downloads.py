@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 import socket
+import subprocess
 import tarfile
 import time
 from typing import TYPE_CHECKING
@@ -106,3 +107,19 @@ def test_what_was_downloaded_before_counts_where_nothing_newer_can_be_had(
     (remembered,) = (scratch / "home/.cache/verglas/downloads").iterdir()
     remembered.unlink()
     assert "HTTP error 404" in run(*command, status=1).stderr
+
+
+@pytest.mark.root
+def test_a_full_disk_is_named(run: Runner, server: HttpServer, scratch: Path) -> None:
+    (scratch / "small").mkdir()
+    server.files["/large"] = b"x" * 100_000
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32k", "none", scratch / "small"], check=True)
+    try:
+        for url in (f"{server.url}/large", f"file://{scratch}/large"):
+            (scratch / "large").write_bytes(server.files["/large"])
+            expression = f'builtins.fetchurl "{url}"'
+            said = run("nix-instantiate", "--eval", "-E", expression, status=1, TMPDIR=f"{scratch}/small").stderr
+            wanted = f"unable to download '{url}': no space left in '{scratch}/small'; TMPDIR can name a directory on"
+            assert said.startswith(f"error: {wanted}")
+    finally:
+        subprocess.run(["umount", scratch / "small"], check=True)
