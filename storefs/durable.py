@@ -147,6 +147,9 @@ def _create_beside(path: str, mode: int) -> tuple[str, int]:
             return temporary, os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         except FileExistsError:
             continue
+        except OSError as error:
+            error.filename = path  # who is told of it has named this one
+            raise
 
 
 def replace_symlink(path: str, target: str) -> None:
@@ -155,7 +158,11 @@ def replace_symlink(path: str, target: str) -> None:
     Blocks on the disk; raises OSError and leaves the old link and no temporary one.
     """
     temporary = temporary_name(path)
-    os.symlink(target, temporary)
+    try:
+        os.symlink(target, temporary)
+    except OSError as error:
+        error.filename = path  # as above
+        raise
     try:
         os.rename(temporary, path)
     except BaseException:

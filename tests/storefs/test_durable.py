@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from storefs.durable import replace_by_pieces, replace_file, temporary_name
+from storefs.durable import replace_by_pieces, replace_file, replace_symlink, temporary_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,6 +34,14 @@ def test_pieces_that_break_off_leave_the_old_file_alone(scratch: Path) -> None:
         replace_by_pieces(str(path), pieces())
     assert path.read_bytes() == b"old"
     assert os.listdir(scratch) == ["file"]
+
+
+def test_a_failure_names_the_file_that_was_meant(scratch: Path) -> None:
+    path = str(scratch / "missing/file")
+    for replace in (lambda: replace_file(path, b"new"), lambda: replace_symlink(path, "/target")):
+        with pytest.raises(FileNotFoundError) as caught:
+            replace()
+        assert caught.value.filename == path
 
 
 def test_a_temporary_file_of_somebody_else_is_left_alone(scratch: Path) -> None:
