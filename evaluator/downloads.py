@@ -23,7 +23,7 @@ from storefs.errors import StoreError
 from storefs.formats.hashes import hash_bytes
 from storefs.http_client.client import HttpClient
 from storefs.http_client.messages import HttpError
-from storefs.logs import warn
+from storefs.logs import hint, warn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -132,6 +132,7 @@ def _download(config: Config, url: str, scratch: str) -> str:
     if parts.scheme not in {"http", "https"}:
         raise DownloadError(f"unable to download '{url}': the scheme '{parts.scheme}' is not supported")
     client = HttpClient.from_config(config)
+    hint(f"downloading '{url}'...")
     try:
         with client.stream(url) as download, open(target, "wb") as file:
             for piece in download.chunks():

@@ -14,7 +14,7 @@ import shutil
 import time
 from contextlib import contextmanager
 
-from storefs.logs import NOTICE, log
+from storefs.logs import NOTICE, hint, log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ class Mirror:
             if not os.path.exists(self._stamp):
                 shutil.rmtree(self.path, ignore_errors=True)  # of one who was killed
             begun = time.time_ns()
+            hint(f"fetching '{self._url}'...")
             fetch(descriptor)
             with open(self._stamp, "w", encoding="utf-8"):
                 pass

@@ -72,6 +72,12 @@ def info(text: str) -> None:
     log(INFO, text)
 
 
+def hint(text: str) -> None:
+    """Say something to somebody who sits before it, such as what may take long; a script is not told."""
+    if sys.stderr is not None and sys.stderr.isatty():
+        log(INFO, text)
+
+
 def debug(text: str) -> None:
     """Say what only a developer wants to know."""
     log(DEBUG, text)

@@ -7,10 +7,9 @@ Where nothing else shows the store it is mounted, in the background, and where t
 from __future__ import annotations
 
 import os
-import sys
 
 from storefs.errors import StoreError
-from storefs.logs import info, warn
+from storefs.logs import hint, info, warn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,9 +56,10 @@ def show_store(config: Config, *, first: bool = False) -> None:
         reason = str(error).partition("\n")[0]
         warn(f"the files in '{config.physical_store_dir}' can't be seen: {reason} ('auto-mount = false' stops trying)")
         return
-    if where != config.physical_store_dir and (first or (sys.stderr is not None and sys.stderr.isatty())):
+    if where != config.physical_store_dir:
         place = f"their place is '{where}'" if where else "'verglas run' and 'verglas shell' show them"
-        info(f"the files in '{config.physical_store_dir}' can't be seen there by everybody; {place}")
+        tell = info if first else hint
+        tell(f"the files in '{config.physical_store_dir}' can't be seen there by everybody; {place}")
 
 
 def _is_inside_a_build(config: Config) -> bool:

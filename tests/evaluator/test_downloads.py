@@ -6,12 +6,14 @@ import base64
 import re
 import socket
 import subprocess
+import sys
 import tarfile
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.conftest import BIN
 from tests.http_server import Fault, HttpServer
 
 if TYPE_CHECKING:
@@ -61,6 +63,14 @@ def test_a_closed_port_is_not_knocked_at_for_long(run: Runner, verb: str) -> Non
 def test_a_name_without_an_address_is_looked_up_once(run: Runner) -> None:
     said = run("nix-instantiate", "--eval", "-E", 'builtins.fetchurl "http://no.such.host.invalid/x"', status=1).stderr
     assert said.startswith("error: unable to download 'http://no.such.host.invalid/x': no.such.host.invalid: ")
+
+
+def test_who_waits_is_told_for_what(run: Runner, server: HttpServer, environ: dict[str, str]) -> None:
+    terminal = "import pty, sys; sys.exit(pty.spawn(sys.argv[1:], stdin_read=lambda fd: b''))"
+    expression = f'builtins.substring 0 7 (builtins.readFile (builtins.fetchurl "{server.url}/file"))'
+    words = [sys.executable, "-c", terminal, BIN / "nix-instantiate", "--eval", "-E", expression]
+    done = subprocess.run(words, env=environ, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [f"downloading '{server.url}/file'...", '"content"']
 
 
 def test_a_transfer_that_breaks_off_is_continued(run: Runner, server: HttpServer) -> None:
