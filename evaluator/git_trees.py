@@ -49,8 +49,9 @@ class _Git:
         except FileNotFoundError:
             raise GitError("fetching from git repositories needs the program 'git', which is not installed") from None
         if done.returncode:
-            said = done.stderr.decode("utf-8", "replace").strip().splitlines()
-            raise GitError(f"program 'git' failed with exit code {done.returncode}: {said[-1] if said else ''}")
+            # The reason is in any of its lines: before 'fatal:' if it is ssh's, behind it if git says what to do.
+            said = " ".join(done.stderr.decode("utf-8", "replace").split())
+            raise GitError(f"program 'git' failed with exit code {done.returncode}: {said}")
         return done.stdout
 
     def ask(self, arguments: list[str], where: str) -> str:
@@ -92,6 +93,7 @@ def _working_tree(
         head = git.ask(["rev-parse", "--verify", "HEAD"], path)
     except GitError:
         has_head, head = False, ""
+        git.run(["rev-parse", "--git-dir"], where=path)  # fails where git does not want to look, as at others' files
     if has_head and not git.ask(["status", "--porcelain", "--untracked-files=no"], path):
         return None
     if not config.boolean("allow-dirty"):

@@ -87,6 +87,17 @@ def test_a_changed_working_tree_is_taken_as_it_is(run: Runner, sources: Path, ex
 
 
 @pytest.mark.slow
+@pytest.mark.root
+def test_a_repository_of_somebody_else_is_no_dirty_one(run: Runner, sources: Path) -> None:
+    """Git looks into none: it runs what their configuration names. Its whole answer is shown, with the way out."""
+    for folder, _, _ in os.walk(sources / "src"):
+        os.chown(folder, 54321, 54321)
+    said = run("nix-instantiate", "--eval", "-E", f"fetchGit {sources}/src", status=1).stderr.splitlines()[0]
+    assert said.startswith("error: program 'git' failed with exit code 128: fatal: detected dubious ownership")
+    assert said.endswith(f"git config --global --add safe.directory {sources}/src")
+
+
+@pytest.mark.slow
 def test_wrong_hashes_are_an_error_of_their_own(run: Runner, sources: Path) -> None:
     wrong = "0" * 52
     expression = f'fetchTarball {{ url = "file://{sources}/t.tar.gz"; sha256 = "{wrong}"; }}'
