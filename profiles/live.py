@@ -101,7 +101,8 @@ def commit(
     if store is not None:
         from storefs.stores.showing import show_paths  # noqa: PLC0415  a switch back shows nothing new
 
-        show_paths(config, store.uri, [store.directory.parse(target)], first=generation.number == 1)
+        first = record is not None and generation.number == 1
+        show_paths(config, store.uri, [store.directory.parse(target)], first=first)
     return generation
 
 
