@@ -42,6 +42,7 @@ def run(invocation: Invocation) -> int:
     from storefs.commands.operations.operands import to_store_path
     from storefs.config import load_config
     from storefs.stores.any_store import open_any_store
+    from storefs.stores.showing import show_paths
     from storefs.stores.store_source import StoreSource
 
     if not invocation.operands:
@@ -54,6 +55,7 @@ def run(invocation: Invocation) -> int:
     with closing(open_any_store(target)) as store, closing(open_any_store(source)) as origin:
         paths = [to_store_path(store.directory, operand) for operand in invocation.operands]
         moved = make_content_addressed(StoreSource(origin, origin.uri), store, paths)
+        show_paths(target, store.uri, moved.values())
         shown = {store.directory.print(path): store.directory.print(moved[path]) for path in paths}
     if invocation.flag("--json"):
         print_json(invocation, {"rewrites": shown})

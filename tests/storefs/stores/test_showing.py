@@ -63,12 +63,13 @@ def shown(run: Runner, scratch: Path, mounting: dict[str, str]) -> dict[str, str
         ("verglas", "build", "--no-link", "--print-out-paths", "-f", "shown.nix"),
         ("nix", "store", "add-path", "source"),
         ("nix", "store", "add-file", "source"),
+        ("verglas", "make-content-addressed", "{source}"),
     ],
     ids=lambda words: " ".join(words[:2]),
 )
 def test_what_is_printed_is_there(run: Runner, scratch: Path, shown: dict[str, str], words: tuple[str, ...]) -> None:
     done = run(*(word.format(scratch=scratch, **shown) for word in words))
-    assert Path(done.stdout.split()[-1]).read_text() in {"source\n", "built\n", Path(shown["derivation"]).read_text()}
+    assert Path(done.stdout.split()[-1].strip("'")).read_text() in {"source\n", "built\n", Path(shown["derivation"]).read_text()}
     assert "can't be seen" not in done.stderr
 
 
