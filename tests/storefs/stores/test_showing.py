@@ -69,7 +69,11 @@ def shown(run: Runner, scratch: Path, mounting: dict[str, str]) -> dict[str, str
 )
 def test_what_is_printed_is_there(run: Runner, scratch: Path, shown: dict[str, str], words: tuple[str, ...]) -> None:
     done = run(*(word.format(scratch=scratch, **shown) for word in words))
-    assert Path(done.stdout.split()[-1].strip("'")).read_text() in {"source\n", "built\n", Path(shown["derivation"]).read_text()}
+    assert Path(done.stdout.split()[-1].strip("'")).read_text() in {
+        "source\n",
+        "built\n",
+        Path(shown["derivation"]).read_text(),
+    }
     assert "can't be seen" not in done.stderr
 
 
