@@ -37,10 +37,15 @@ COMMANDS = (
 #: What is compiled besides all of evaluator/core: single modules that every request or every file passes through.
 #: `dev` and the structure tests read this list.
 MODULES = (
+    "storefs/castore/host_tree.py",
+    "storefs/castore/ingest.py",
+    "storefs/formats/hash_part_search.py",
+    "storefs/formats/nar.py",
     "storefs/fuse/kernel_wire.py",
     "storefs/metadata/nar_reader.py",
     "storefs/stores/blob_sizes.py",
     "storefs/stores/presence.py",
+    "storefs/metadata/tree_writer.py",
 )  # fmt: skip
 
 FLAGS = ("-O2", "-g0")

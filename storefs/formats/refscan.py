@@ -4,7 +4,8 @@ A path counts as referenced if and only if its 32-character hash part occurs any
 precede it. Sans-I/O, fed piece by piece. Used by the builder (outputs), `castore/ingest.py` and content addressing.
 Semantics: `RefScanSink` of Nix 2.8's references.cc; Dolstra's thesis, section 5.2.2.
 
-It runs over every byte that is ever built, so it must keep up with hashing, without a loop per byte:
+It runs over every byte that is ever built, so it must keep up with hashing: in compiled code (`hash_part_search`), or,
+where that is not compiled, without a loop per byte:
 
 1. Every sixth byte is looked at. Thirty-two characters in a row from the base-32 alphabet show there as five in a row;
    `translate` and `find` skip what has no such run (all but a few hundred bytes per megabyte of machine code). Where
@@ -19,6 +20,8 @@ It runs over every byte that is ever built, so it must keep up with hashing, wit
 from __future__ import annotations
 
 from sys import byteorder
+
+from storefs.formats.hash_part_search import SEARCHES, HashPartSearch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,7 +49,7 @@ class ReferenceScanner:
         found: the candidates seen so far.
     """
 
-    __slots__ = ("_level", "_pieces", "_tail", "_wanted", "_words", "found")
+    __slots__ = ("_level", "_pieces", "_search", "_tail", "_wanted", "_words", "found")
 
     def __init__(self, hash_parts: Iterable[str]) -> None:
         self.found: set[str] = set()
@@ -55,11 +58,16 @@ class ReferenceScanner:
         self._tail = b""
         self._level = 0  # what the last piece needed: an index of _STRIDES, or beyond it for all words
         self._pieces = 0
+        self._search: HashPartSearch | None = None
         for text in hash_parts:
             part = text.encode("ascii")
             if len(part) != HASH_LENGTH:
                 raise ValueError(f"'{text}' is not the hash part of a store path")
             self._wanted.add(part)
+        if SEARCHES and all(part.translate(_IS_BASE32) == _WHOLE for part in self._wanted):
+            self._search = HashPartSearch(list(self._wanted))
+            return
+        for part in self._wanted:
             for word in _words_of(part):
                 self._words[word] = (*self._words.get(word, ()), part)
 
@@ -71,9 +79,12 @@ class ReferenceScanner:
         joint = self._tail + bytes(data[: HASH_LENGTH - 1])
         if self._tail and len(joint) >= HASH_LENGTH:
             self._scan(joint)
-        step = _PIECE - HASH_LENGTH + 1
-        for start in range(0, max(len(data) - HASH_LENGTH + 1, 0), step):
-            self._scan(bytes(data[start : start + _PIECE]))
+        if self._search is not None:
+            self._scan(data)
+        else:
+            step = _PIECE - HASH_LENGTH + 1
+            for start in range(0, max(len(data) - HASH_LENGTH + 1, 0), step):
+                self._scan(bytes(data[start : start + _PIECE]))
         rest = bytes(data[max(len(data) - HASH_LENGTH + 1, 0) :])
         self._tail = (self._tail + rest)[-(HASH_LENGTH - 1) :] if len(rest) < HASH_LENGTH - 1 else rest
 
@@ -81,9 +92,13 @@ class ReferenceScanner:
         """Say that what comes next does not continue what came before, as between two files."""
         self._tail = b""
 
-    def _scan(self, piece: bytes) -> None:
+    def _scan(self, piece: bytes | memoryview) -> None:
+        if self._search is not None:
+            self.found.update(part.decode("ascii") for part in self._search.search(piece))
+            return
         if not self._wanted:
             return
+        piece = bytes(piece)
         self._pieces += 1
         if self._pieces % _RETRY == 0:
             self._level = 0

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from storefs.formats import hash_part_search, refscan
 from storefs.formats.refscan import ReferenceScanner
 
 ALPHABET = "0123456789abcdfghijklmnpqrsvwxyz"
@@ -15,10 +16,17 @@ PARTS = ["".join(RANDOM.choices(ALPHABET, k=32)) for _ in range(40)]
 
 
 def scan(pieces: list[bytes], parts: list[str] = PARTS) -> set[str]:
-    scanner = ReferenceScanner(parts)
-    for piece in pieces:
-        scanner.feed(piece)
-    return scanner.found
+    """What both ways of searching find; they are one where nothing is compiled."""
+    found = []
+    for searches in {True, False} if hash_part_search.SEARCHES else {False}:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(refscan, "SEARCHES", searches)
+            scanner = ReferenceScanner(parts)
+        for piece in pieces:
+            scanner.feed(piece)
+        found.append(scanner.found)
+    assert all(each == found[0] for each in found)
+    return found[0]
 
 
 @pytest.mark.parametrize("filler", [b"\0", b"a", b"!", b"\xff"])
@@ -113,6 +121,18 @@ def test_how_closely_it_looks_changes_with_what_it_sees(size: int) -> None:
             assert scan([whole[start : start + size] for start in range(0, len(whole), size)]) == {part}
             late = before + after[:at] + part.encode() + after[at:]
             assert scan([late[start : start + size] for start in range(0, len(late), size)]) == {part}
+
+
+def test_a_piece_may_be_any_buffer() -> None:
+    whole = b"x" * 100 + PARTS[2].encode()
+    assert scan([bytearray(whole), memoryview(whole)[:3]]) == {PARTS[2]}  # type: ignore[list-item]
+
+
+def test_many_candidates_and_none() -> None:
+    many = ["".join(RANDOM.choices(ALPHABET, k=32)) for _ in range(5000)]
+    text = "-".join(many[::7]).encode()
+    assert scan([text], many) == set(many[::7])
+    assert scan([text], []) == set()
 
 
 def test_wrong_length_is_a_programming_error() -> None:
