@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import itertools
+import os
+import random
 import statistics
 import subprocess
+import tarfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +19,7 @@ if TYPE_CHECKING:
     from bench.harness import Bench
 
 SHELL = "/usr/bin/busybox"
+OUTPUTS = {name: f"an output of 20k files and 500 MB, {name}" for name in ("unpacked", "written")}
 
 EXPRESSION = """
 { salt ? "", count ? 1, size ? 0 }:
@@ -29,8 +34,15 @@ let
   link = n: sh "link${toString n}" "echo ${if n == 0 then salt else "${link (n - 1)}"} > $out";
 in {
   small = builtins.genList (n: sh "small${toString n}" "echo ${toString n} ${salt} > $out") count;
-  # 20 000 files: most of them small and different, and a few large ones that make up the bulk.
-  large = sh "large" ''
+  # What install phases do: files that are there already come to where they belong.
+  unpacked = sh "unpacked" ''
+    busybox mkdir $out
+    cd $out
+    busybox tar xf /archive
+    busybox cat /proc/uptime; : ${salt}
+  '';
+  # The same sizes, made by a shell: most of that is the shell.
+  written = sh "written" ''
     busybox mkdir -p $out/large
     i=0
     while [ $i -lt 200 ]; do
@@ -55,7 +67,8 @@ def run(bench: Bench) -> None:
     work = _Work(bench)
     work.small_builds(20 if bench.quick else 300)
     work.one_build()
-    work.large_output()
+    for name in OUTPUTS:
+        work.large_output(name)
     work.valid_chain(20 if bench.quick else 200)
 
 
@@ -67,9 +80,12 @@ class _Work:
         self._peer_bin = Path(need("nix-store", "nix-bin")).parent
         self._file = bench.scratch / "work.nix"
         self._file.write_text(EXPRESSION)
+        self._archive = bench.scratch / "archive.tar"
+        self._archive.touch()
         self._salts = itertools.count(time.time_ns())  # what is built in a folder that is used again is new, too
         bench.environ["NIX_CONFIG"] += (
-            f"sandbox = true\nsandbox-paths = /bin/sh={SHELL} /bin/busybox={SHELL}\nsandbox-fallback = false\n"
+            f"sandbox = true\nsandbox-paths = /bin/sh={SHELL} /bin/busybox={SHELL} /archive={self._archive}\n"
+            "sandbox-fallback = false\n"
         )
         self._peer_environ = {
             "NIX_STORE_DIR": f"{bench.scratch}/peer/store",
@@ -110,29 +126,58 @@ class _Work:
             limit=1.5,
         )
 
-    def large_output(self) -> None:
-        """The whole command, and what of it comes after the builder's end: most of it is the builder, for both."""
-        title = "an output of 20k files and 500 MB"
-        after: dict[Path, list[float]] = {BIN: [], self._peer_bin: []}
+    def large_output(self, name: str) -> None:
+        """The whole command, and what of it comes after the builder's end.
 
-        def build(folder: Path) -> None:
-            done = self._run(folder, "nix-build", str(self._file), "--no-out-link", "-A", "large", "--argstr", "salt",
-                             f"l{next(self._salts)}")  # fmt: skip
-            ended = Path("/proc/uptime").read_text().split()[0]
-            begun = done.stderr.split()[-2]  # what the builder printed at its end
-            after[folder].append(float(ended) - float(begun))
+        `unpacked` is the main case: the builder takes a second, as an install phase does, and the rest is what a store
+        has to do.  Of `written` most is the builder, twenty thousand redirections of a shell, which is equal for both.
+        Each of them as both are, with a peer that syncs, and with neither waiting for the disk.
+        """
+        title = OUTPUTS[name]
+        unwaited = "fsync-store-paths = false\n"
+        self._large_output(title, name, "", synced=False, limit=0.7)
+        self._large_output(f"{title}, beside a peer that syncs", name, "", synced=True, limit=0.7)
+        self._large_output(f"{title}, neither waits for the disk", name, unwaited, synced=False, limit=0.7)
+
+    def _large_output(self, title: str, name: str, settings: str, *, synced: bool, limit: float) -> None:
+        ended = f"{title}, from the builder's end on"
+        if not self._bench.wants(title, ended):
+            return
+        after: dict[Path, list[float]] = {BIN: [], self._peer_bin: []}
+        salt = ""
+
+        def prepare() -> None:
+            # New contents each time: what the store has already would not have to be stored. And nothing that the
+            # other one left to be written, which would be written by whoever syncs next.
+            nonlocal salt
+            salt = f"l{next(self._salts)}"
+            _write_archive(self._archive, salt)
+            os.sync()
+
+        def build(folder: Path, settings: str = "", *, synced: bool = False) -> float:
+            begun = time.perf_counter()
+            arguments = ["--no-out-link", "-A", name, "--argstr", "salt", salt]
+            done = self._run(folder, "nix-build", str(self._file), *arguments, settings=settings)
+            if synced:
+                subprocess.run(["sync", "--file-system", self._bench.scratch], check=True)
+            taken = time.perf_counter() - begun
+            now = Path("/proc/uptime").read_text().split()[0]
+            after[folder].append(float(now) - float(done.stderr.split()[-2]))  # what the builder printed at its end
+            return taken
 
         self._bench.compare(
             title,
-            ours=lambda: build(BIN),
-            peer=lambda: build(self._peer_bin),
+            ours=lambda: build(BIN, settings),
+            peer=lambda: build(self._peer_bin, synced=synced),
+            before_ours=prepare,
+            before_peer=prepare,
             pairs=2,
-            limit=0.7,
+            limit=limit,
             warm_up=False,
         )
         if after[BIN]:
             ratios = [ours / peer for ours, peer in zip(after[BIN], after[self._peer_bin], strict=True)]
-            self._bench.record(f"{title}, from the builder's end on", statistics.median(ratios), "x the peer")
+            self._bench.record(ended, statistics.median(ratios), "x the peer")
 
     def valid_chain(self, count: int) -> None:
         title = f"a chain of {count} derivations that are valid"
@@ -158,10 +203,10 @@ class _Work:
     def _environ(self, folder: Path) -> dict[str, str]:
         return {**self._bench.environ, **(self._peer_environ if folder == self._peer_bin else {})}
 
-    def _run(self, folder: Path, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [folder / program, *arguments], env=self._environ(folder), capture_output=True, text=True, check=False
-        )
+    def _run(self, folder: Path, program: str, *arguments: str, settings: str = "") -> subprocess.CompletedProcess[str]:
+        environ = self._environ(folder)
+        environ["NIX_CONFIG"] += settings
+        done = subprocess.run([folder / program, *arguments], env=environ, capture_output=True, text=True, check=False)
         if done.returncode:
             raise RuntimeError(f"{folder / program} failed: {done.stderr}")
         return done
@@ -171,3 +216,22 @@ class _Work:
 
     def _quiet(self, folder: Path, program: str, *arguments: str) -> None:
         self._output(folder, program, *arguments)
+
+
+def _write_archive(path: Path, salt: str) -> None:
+    """Write a tar of 20,000 files: most of them small and different, and a few large ones that make up the bulk."""
+    source = random.Random(salt)
+    noise = source.randbytes(20_000_000)
+
+    def add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
+        member = tarfile.TarInfo(name)
+        member.size = len(content)
+        archive.addfile(member, io.BytesIO(content))
+
+    with tarfile.open(path, "w") as archive:  # in the place of the old one: sandboxes find it by its name
+        for number in range(20_000):
+            start = source.randrange(1 << 20)
+            content = noise[start : start + source.randrange(200, 8000)]
+            add(archive, f"{number // 100}/{number % 100}", b"%d %s\n" % (number, salt.encode()) + content)
+        for number in range(25):
+            add(archive, f"large/{number}", b"%d %s\n" % (number, salt.encode()) + noise[:18_000_000])

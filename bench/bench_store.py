@@ -1,4 +1,7 @@
-"""The store beside real Nix 2.8 and cp: adding, importing, verifying, collecting, sharing; every run durable."""
+"""The store beside real Nix 2.8 and cp: adding, importing, verifying, collecting, sharing.
+
+Every run is durable, the peer's by a sync that follows it, but one, in which neither waits for the disk.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 START = "nix-store -q --hash"
 ADD = "add a tree of {} files, synced, beside nix-store --add"
 ADD_COPY = "add a tree of {} files, synced, beside cp -a and sync"
+ADD_UNWAITED = "add a tree of {} files, neither waits for the disk, beside nix-store --add"
 VERIFY = "verify --check-contents on {} files"
 QUICK = "quick verify of {} files beside a full one"
 IMPORT = "import {} paths, {} files"
@@ -33,7 +37,7 @@ def run(bench: Bench) -> None:
     files = 5000 if bench.quick else 50_000
     if bench.wants(START):
         _start(bench, peer)
-    if bench.wants(ADD.format(files), ADD_COPY.format(files)):
+    if bench.wants(*(each.format(files) for each in (ADD, ADD_COPY, ADD_UNWAITED))):
         _add(bench, peer, files)
     if bench.wants(VERIFY.format(2 * files), QUICK.format(2 * files)):
         _verify(bench, files)
@@ -120,19 +124,32 @@ def _add(bench: Bench, peer: Peer, files: int) -> None:
         nonlocal folder
         folder = bench.fresh()
 
+    def mine(settings: str = "") -> float:
+        changes = {"NIX_STATE_DIR": f"{folder}/state", "NIX_CONFIG": bench.environ["NIX_CONFIG"] + settings}
+        return bench.seconds(["nix-store", "--add", tree], changes)
+
+    def theirs(command: str) -> float:
+        return bench.seconds(["sh", "-c", command], peer.in_folder(folder))
+
     def synced(command: str) -> float:
-        return bench.seconds(["sh", "-c", f"{command} && sync -f {folder}"], peer.in_folder(folder))
+        return theirs(f"{command} && sync -f {folder}")
 
     compare = partial(
         bench.compare,
-        ours=lambda: bench.seconds(["nix-store", "--add", tree], {"NIX_STATE_DIR": f"{folder}/state"}),
         before_ours=fresh,
         before_peer=fresh,
         pairs=3,
         warm_up=False,
     )
-    compare(ADD.format(files), peer=lambda: synced(f"{peer.nix_store} --add {tree}"), limit=0.6)
-    compare(ADD_COPY.format(files), peer=lambda: synced(f"cp -a {tree} {folder}/copy"), limit=1.0)
+    add = f"{peer.nix_store} --add {tree}"
+    compare(ADD.format(files), ours=mine, peer=lambda: synced(add), limit=0.6)
+    compare(ADD_COPY.format(files), ours=mine, peer=lambda: synced(f"cp -a {tree} {folder}/copy"), limit=1.0)
+    compare(
+        ADD_UNWAITED.format(files),
+        ours=lambda: mine("fsync-store-paths = false\n"),
+        peer=lambda: theirs(add),
+        limit=0.6,
+    )
 
 
 def _verify(bench: Bench, files: int) -> None:
