@@ -43,9 +43,9 @@ MODULES = (
     "storefs/formats/nar.py",
     "storefs/fuse/kernel_wire.py",
     "storefs/metadata/nar_reader.py",
+    "storefs/metadata/tree_writer.py",
     "storefs/stores/blob_sizes.py",
     "storefs/stores/presence.py",
-    "storefs/metadata/tree_writer.py",
 )  # fmt: skip
 
 FLAGS = ("-O2", "-g0")

@@ -61,7 +61,8 @@ class Intake(Protocol):
         Args:
             source: a host path; not changed, unless `move`.
             move: large files may be renamed into the store; `source` is of no use afterwards.
-            nar_sink: also given the NAR serialisation, in pieces: for hashing and for scanning, in the same pass.
+            nar_sink: also given the NAR serialisation, in pieces, for hashing and for scanning in the same pass: in
+                order, perhaps on another thread, and not after this has returned.
             keep: called with each entry's path and type ('regular', 'directory', 'symlink', 'unknown'); False leaves
                 the entry and what is beneath it out.
 

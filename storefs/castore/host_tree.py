@@ -73,7 +73,7 @@ def host_events(path: str, keep: Keep | None = None, order: Callable[[bytes], by
                 else:
                     yield event
             while stack:
-                frame = stack[-1]
+                frame = stack[len(stack) - 1]
                 if not frame.entries:
                     yield EndDirectory()
                     stack.pop()

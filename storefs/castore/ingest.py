@@ -1,19 +1,20 @@
 """From a stream of NAR events to a tree whose contents are safe in an intake area: the one way into a store.
 
-One pass: each file's BLAKE3 decides where its bytes go, while the NAR's SHA-256 is computed on another thread.  Nothing
-is visible and nothing is in the database afterwards.  Called by the stores only; each call in one thread.
+One pass: each file's BLAKE3 decides where its bytes go.  Of what is large, the NAR's SHA-256 is computed on a second
+thread, and files are hashed and written on a third, while this one reads on.  Nothing is visible and nothing is in the
+database afterwards.  Called by the stores only; each call in one thread.
 """
 
 from __future__ import annotations
 
 import os
-from _thread import allocate_lock, start_new_thread
 from itertools import chain
 
 from storefs.castore.contents import ENTRY_WEIGHT
 from storefs.castore.digest import Digester
 from storefs.castore.host_tree import HostRegular
 from storefs.castore.intake_area import BLOB_MODE, write_error
+from storefs.castore.side_thread import SideThread
 from storefs.castore.trees import DirectoryNode, FileNode, IngestedTree, LinkNode, file_key
 from storefs.formats.hashes import Hash, new_hashlib
 from storefs.formats.nar import (
@@ -46,13 +47,12 @@ WHOLE_LIMIT = 256 << 10
 _BATCH = 256 << 10  # bytes: pieces of the NAR are joined to this size, so that hashing releases the interpreter lock
 _LARGE = 64 << 10  # bytes: such a piece is hashed and written as it is
 _AROUND_FILE = 176  # bytes of NAR for each file of a directory, besides its name and its contents
-_THREAD_PAYS = 16 << 20  # bytes of NAR before a second thread is worth its start; smaller ones come many at a time
-_QUEUE_DEPTH = 8
+_THREAD_PAYS = 16 << 20  # bytes of NAR before another thread is worth its start; smaller ones come many at a time
 _WRITE_BEHIND = 32 << 20  # bytes of a large file after which the disk begins to write them
 
 
 class _NarHash:
-    """SHA-256 of the NAR as it goes by; a large one is hashed on a thread of its own."""
+    """SHA-256 of the NAR as it goes by, and what else wants to see it; of a large one on a thread of its own."""
 
     def __init__(self, sink: Callable[[bytes], object] | None) -> None:
         self.size = 0
@@ -60,7 +60,7 @@ class _NarHash:
         self._sink = sink
         self._pending: list[Buffer] = []
         self._pending_size = 0
-        self._thread: _HashThread | None = None
+        self._thread: SideThread | None = None
 
     def add(self, piece: Buffer) -> None:
         if len(piece) >= _LARGE:
@@ -87,13 +87,13 @@ class _NarHash:
     def finish(self) -> tuple[Hash, int]:
         self._flush()
         if self._thread is not None:
-            self._thread.finish()
-            self._thread = None
+            thread, self._thread = self._thread, None
+            thread.finish()
         return Hash("sha256", self._hash.digest()), self.size
 
     def abort(self) -> None:
         if self._thread is not None:
-            self._thread.finish()
+            self._thread.abort()
             self._thread = None
 
     def _flush(self) -> None:
@@ -106,58 +106,17 @@ class _NarHash:
 
     def _feed(self, batch: Buffer) -> None:
         self.size += len(batch)
-        if self._sink is not None:
-            batch = bytes(batch)
-            self._sink(batch)
         if self._thread is None and self.size < _THREAD_PAYS:
-            self._hash.update(batch)
+            self._see(batch)
             return
         if self._thread is None:
-            self._thread = _HashThread(self._hash.update)
+            self._thread = SideThread(self._see)
         self._thread.put(_kept(batch))
 
-
-class _HashThread:
-    """Feeds batches to a function on another thread, in order, at most a few ahead."""
-
-    def __init__(self, update: Callable[[Buffer], None]) -> None:
-        self._update = update
-        self._batches: list[Buffer | None] = []
-        self._guard = allocate_lock()
-        self._available = allocate_lock()  # held while there is nothing to do
-        self._available.acquire()
-        self._room = allocate_lock()  # held while the queue is full
-        self._done = allocate_lock()
-        self._done.acquire()
-        start_new_thread(self._run, ())
-
-    def put(self, batch: Buffer | None) -> None:
-        with self._room:
-            pass
-        with self._guard:
-            self._batches.append(batch)
-            if len(self._batches) == 1:
-                self._available.release()
-            if len(self._batches) == _QUEUE_DEPTH:
-                self._room.acquire()
-
-    def finish(self) -> None:
-        self.put(None)
-        self._done.acquire()
-
-    def _run(self) -> None:
-        while True:
-            self._available.acquire()
-            with self._guard:
-                batches = self._batches
-                self._batches = []
-                if len(batches) >= _QUEUE_DEPTH:
-                    self._room.release()
-            for batch in batches:
-                if batch is None:
-                    self._done.release()
-                    return
-                self._update(batch)
+    def _see(self, batch: Buffer) -> None:
+        self._hash.update(batch)
+        if self._sink is not None:
+            self._sink(bytes(batch))
 
 
 def ingest_events(
@@ -173,14 +132,17 @@ def ingest_events(
 
     ``area`` gives the intake area and is asked only when something needs it.  ``make_room`` is called, with the
     directories that are not complete, the outermost first, when ``contents`` are more than their room.  With ``move``,
-    files of the host that are large and have one name may be renamed away.  Raises what the source raises, BlobError
-    where bytes can't be written, BadNarError for events that are no tree.
+    files of the host that are large and have one name may be renamed away.  ``nar_sink`` may be called on another
+    thread, in order, and not after this has ended.  Raises what the source and the sink raise, BlobError where bytes
+    can't be written, BadNarError for events that are no tree.
     """
     nar = _NarHash(nar_sink)
+    ingest = _Ingest(area, contents, make_room, move, nar)
     try:
-        root = _Ingest(area, contents, make_room, move, nar).run(events)
+        root = ingest.run(events)
         nar_hash, nar_size = nar.finish()
     finally:
+        ingest.abort()
         nar.abort()
     return IngestedTree(root, nar_hash, nar_size)
 
@@ -213,6 +175,12 @@ class _Ingest:
         self._make_room = make_room
         self._move = move
         self._nar = nar
+        self._storing: SideThread | None = None
+
+    def abort(self) -> None:
+        if self._storing is not None:
+            self._storing.abort()
+            self._storing = None
 
     def run(self, events: Iterable[Event]) -> FileNode | LinkNode | DirectoryNode:
         stream = iter(events)
@@ -233,7 +201,8 @@ class _Ingest:
                     node = FileNode(file_key(contents.add(content), executable), size)
                 else:
                     add(writer.regular(name, executable, size))
-                    node = FileNode(file_key(self._regular(event, stream), executable), size)
+                    node = FileNode(b"", size)
+                    self._regular(node, event, stream)
                     add(writer.end_regular(size))
             elif kind is EndDirectory:
                 add(writer.end_directory())
@@ -250,35 +219,63 @@ class _Ingest:
             else:
                 raise BadNarError("contents without a file")
             if stack:
-                stack[-1].entries.append((name, node))
+                stack[len(stack) - 1].entries.append((name, node))
             else:
                 root = node
             if type(node) is DirectoryNode:
                 stack.append(node)
             contents.weight += ENTRY_WEIGHT
             if contents.weight > contents.room:
+                self._settle()
                 self._make_room(stack)
         if root is None:
             raise BadNarError("it is empty")
+        self._settle()
         return root
 
-    def _regular(self, event: Regular, stream: Iterator[Event]) -> bytes:
-        """Consume the contents that follow ``event`` and return their digest."""
+    def _settle(self) -> None:
+        """Wait for what is being stored: every node has its key then, and the area is this thread's."""
+        if self._storing is not None:
+            self._storing.drain()
+
+    def _regular(self, node: FileNode, event: Regular, stream: Iterator[Event]) -> None:
+        """Consume the contents that follow ``event``, and give the node its key, now or soon."""
         size = event.size
         movable = self._move and isinstance(event, HostRegular) and event.links == 1
-        if size <= WHOLE_LIMIT and not (movable and not self._contents.is_inline(size)):
-            return self._contents.add(self._whole(size, stream))
+        is_inline = self._contents.is_inline(size)
+        if size > WHOLE_LIMIT or (movable and not is_inline):
+            self._settle()
+            digest = self._moved(event, stream) if movable else self._written(size, stream)
+            node.key = file_key(digest, event.executable)
+            return
+        job = (node, event.executable, self._whole(size, stream))
+        if is_inline or self._nar.size < _THREAD_PAYS:
+            self._store(job)
+            return
+        if self._storing is None:
+            self._storing = SideThread(self._store)
+        self._storing.put(job)
+
+    def _store(self, job: tuple[FileNode, bool, bytes]) -> None:
+        node, executable, content = job
+        node.key = file_key(self._contents.add(content), executable)
+
+    def _moved(self, event: Regular, stream: Iterator[Event]) -> bytes:
+        """Take in a file that need not be copied, and return its digest."""
+        assert isinstance(event, HostRegular)
         digester = Digester()
-        if movable:
-            assert isinstance(event, HostRegular)
-            for piece in self._pieces(size, stream):
-                digester.update(piece)
-            digest = digester.finish()
-            self._area().keep_moved(digest, os.fsdecode(event.path), size)
-            return digest
+        for piece in self._pieces(event.size, stream):
+            digester.update(piece)
+        digest = digester.finish()
+        self._area().keep_moved(digest, os.fsdecode(event.path), event.size)
+        return digest
+
+    def _written(self, size: int, stream: Iterator[Event]) -> bytes:
+        """Write contents as they come, and return their digest."""
+        digester = Digester()
         area = self._area()
         temporary = area.temporary_name()
-        hashing = _HashThread(digester.update) if size >= _THREAD_PAYS else None
+        hashing = SideThread(digester.update) if size >= _THREAD_PAYS else None
         unasked = 0
         try:
             fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, BLOB_MODE)
@@ -301,7 +298,7 @@ class _Ingest:
             raise write_error(temporary, error) from error
         finally:
             if hashing is not None:
-                hashing.finish()
+                hashing.abort()
         digest = digester.finish()
         area.keep_written(digest, temporary, size)
         return digest

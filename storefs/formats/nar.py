@@ -154,9 +154,10 @@ def parse_nar(reader: ByteReader) -> Iterator[Event]:
             raise BadNarError("a directory entry lacks its name")
         name = _parse_string(reader, MAX_NAME_LENGTH, "file name")
         check_entry_name(name)
-        if name <= previous[-1]:
+        innermost = len(previous) - 1
+        if name <= previous[innermost]:
             raise BadNarError(f"directory is not sorted at '{_show(name)}'")
-        previous[-1] = name
+        previous[innermost] = name
         if exact(len(_NODE)) != _NODE:
             raise BadNarError(f"the entry '{_show(name)}' lacks its node")
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import resource
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from storefs.castore.blobs import BlobError
 from storefs.castore.host_tree import HostTreeError, host_events
 from storefs.castore.restore import RestoreError, restore
 from storefs.formats.byte_reader import ByteReader
@@ -230,3 +232,64 @@ def test_names_in_events_are_checked(local_store: LocalStore) -> None:
     events: list[Event] = [Directory(b""), Regular(b"../x", False, 0), EndDirectory()]
     with local_store.intake() as intake, pytest.raises(BadNarError, match="invalid file name"):
         intake.add_events(events)
+
+
+def make_large_tree(top: Path) -> None:
+    """Of more than a thread is worth: inline files, and blobs of which some are equal, some are written in pieces."""
+    top.mkdir()
+    for number in range(300):
+        size = (100, 70_000, 300_000)[number % 3]
+        (top / f"file{number:03}").write_bytes(bytes([number // 6 % 256]) * size)
+
+
+@pytest.mark.slow
+def test_a_large_tree_is_stored_by_several_threads_and_complete(local_store: LocalStore, scratch: Path) -> None:
+    make_large_tree(scratch / "top")
+    seen: list[bytes] = []
+    with local_store.intake() as intake:
+        tree = intake.add_tree(str(scratch / "top"), nar_sink=seen.append)
+        intake.register([(tree, PathInfo(PATH, tree.nar_hash, tree.nar_size))])
+    nar = b"".join(write_nar(host_events(str(scratch / "top"))))
+    assert b"".join(seen) == nar == b"".join(local_store.nar(PATH))
+    assert tree.nar_hash.digest == hashlib.sha256(nar).digest()
+    check_invariants(local_store)
+
+
+@pytest.mark.slow
+def test_what_a_sink_raises_late_ends_the_addition(local_store: LocalStore, scratch: Path) -> None:
+    make_large_tree(scratch / "top")
+    seen = 0
+
+    def sink(piece: bytes) -> None:
+        nonlocal seen
+        seen += len(piece)
+        if seen > 25 << 20:
+            raise OSError("the sink is full")
+
+    with local_store.intake() as intake, pytest.raises(OSError, match="the sink is full"):
+        intake.add_tree(str(scratch / "top"), nar_sink=sink)
+    check_invariants(local_store)
+    assert not os.listdir(local_store.blobs.temporary)
+
+
+@pytest.mark.slow
+def test_a_blob_that_cannot_be_written_ends_the_addition(
+    local_store: LocalStore, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_large_tree(scratch / "top")
+    written = 0
+    real = os.write
+
+    def write(fd: int, data: bytes) -> int:
+        nonlocal written
+        written += len(data)
+        if written > 20 << 20:
+            raise OSError(errno.ENOSPC, "full")
+        return real(fd, data)
+
+    monkeypatch.setattr(os, "write", write)
+    with local_store.intake() as intake, pytest.raises(BlobError, match="no space left"):
+        intake.add_tree(str(scratch / "top"))
+    monkeypatch.undo()
+    check_invariants(local_store)
+    assert not os.listdir(local_store.blobs.temporary)

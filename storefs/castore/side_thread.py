@@ -1,0 +1,98 @@
+"""A thread beside the one that reads: hashing and writing release the interpreter lock, so both processors work.
+
+Knows nothing of contents.  For `castore.ingest`; each is used by one thread, and ends with `finish` or `abort`.
+"""
+
+from __future__ import annotations
+
+from _thread import allocate_lock, start_new_thread
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+_AHEAD = 8  # items that may wait: so much memory, and no more
+
+
+class SideThread:
+    """Gives items to a function on another thread, in order, at most a few ahead.
+
+    What the function raises is raised by the next `put`, `drain` or `finish`; it gets nothing more then.
+    """
+
+    __slots__ = ("_available", "_ended", "_error", "_guard", "_idle", "_items", "_left", "_room", "_work")
+
+    def __init__(self, work: Callable[[Any], object]) -> None:
+        self._work = work
+        self._items: list[Any] = []
+        self._left = 0  # items that are not done
+        self._error: BaseException | None = None
+        self._ended = False
+        self._guard = allocate_lock()
+        self._available = allocate_lock()  # held while there is nothing to do
+        self._available.acquire()
+        self._room = allocate_lock()  # held while the queue is full
+        self._idle = allocate_lock()  # held while something is not done
+        start_new_thread(self._run, ())
+
+    def put(self, item: Any) -> None:
+        """Have the function called with this, which is not None; waits while many do."""
+        if self._error is not None:
+            raise self._error
+        self._put(item)
+
+    def drain(self) -> None:
+        """Wait until nothing is left to do."""
+        self._idle.acquire()
+        self._idle.release()
+        if self._error is not None:
+            raise self._error
+
+    def finish(self) -> None:
+        """Like `drain`, and end the thread."""
+        self.abort()
+        if self._error is not None:
+            raise self._error
+
+    def abort(self) -> None:
+        """Wait until nothing is left to do, and end the thread, whatever happened; again, it does nothing."""
+        if not self._ended:
+            self._ended = True
+            self._put(None)
+            self._idle.acquire()
+
+    def _put(self, item: Any) -> None:
+        with self._room:
+            pass
+        with self._guard:
+            self._items.append(item)
+            self._left += 1
+            if self._left == 1:
+                self._idle.acquire()
+            if len(self._items) == 1:
+                self._available.release()
+            if len(self._items) == _AHEAD:
+                self._room.acquire()
+
+    def _run(self) -> None:
+        while True:
+            self._available.acquire()
+            with self._guard:
+                items = self._items
+                self._items = []
+                if len(items) >= _AHEAD:
+                    self._room.release()
+            for item in items:
+                if item is None:
+                    self._idle.release()
+                    return
+                if self._error is None:
+                    try:
+                        self._work(item)
+                    except BaseException as error:  # raised again where it is waited for
+                        self._error = error
+            with self._guard:
+                self._left -= len(items)
+                if not self._left:
+                    self._idle.release()

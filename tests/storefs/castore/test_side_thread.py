@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from storefs.castore.side_thread import SideThread
+
+
+def test_everything_is_done_in_order() -> None:
+    done: list[int] = []
+    thread = SideThread(done.append)
+    for number in range(1000):
+        thread.put(number)
+        if number % 100 == 99:
+            thread.drain()
+            assert len(done) == number + 1
+    thread.finish()
+    assert done == list(range(1000))
+
+
+def test_few_items_wait() -> None:
+    started, go_on = threading.Event(), threading.Event()
+    taken: list[int] = []
+
+    def work(number: int) -> None:
+        started.set()
+        go_on.wait()
+        taken.append(number)
+
+    thread = SideThread(work)
+    thread.put(0)
+    started.wait()
+    put: list[int] = []
+    full = threading.Thread(target=lambda: [(thread.put(number), put.append(number)) for number in range(1, 100)])
+    full.start()
+    while len(put) < 8:
+        pass
+    assert not taken
+    go_on.set()
+    full.join()
+    thread.finish()
+    assert taken == list(range(100))
+
+
+def test_an_error_is_raised_where_it_is_waited_for_and_ends_the_work() -> None:
+    done: list[int] = []
+
+    def work(number: int) -> None:
+        if number == 3:
+            raise OSError("full")
+        done.append(number)
+
+    for wait in (SideThread.drain, SideThread.finish, lambda thread: [thread.put(9) for _ in range(1000)]):
+        done.clear()
+        thread = SideThread(work)
+        for number in range(6):
+            thread.put(number)
+        with pytest.raises(OSError, match="full"):
+            wait(thread)
+        thread.abort()
+        assert done == [0, 1, 2]
+
+
+def test_abort_waits_and_does_not_raise() -> None:
+    done: list[int] = []
+    thread = SideThread(done.append)
+    thread.put(1)
+    thread.abort()
+    thread.abort()
+    assert done == [1]
