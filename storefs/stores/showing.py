@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from storefs.errors import StoreError
+from storefs.errors import StoreError, SystemRefusedError
 from storefs.logs import hint, info, warn
 
 TYPE_CHECKING = False
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from storefs.config import Config
     from storefs.formats.store_path import StorePath
+
+_CAP_SYS_ADMIN = 21  # linux/capability.h
 
 
 def show_paths(config: Config, store_uri: str, paths: Iterable[StorePath], *, first: bool = False) -> None:
@@ -48,9 +50,11 @@ def show_store(config: Config, *, first: bool = False) -> None:
     from storefs.stores.mountpoint import mount_for_everybody  # noqa: PLC0415  only what can't be seen pays for it
 
     try:
-        if not os.path.exists("/dev/fuse"):
-            raise StoreError("mounting it takes /dev/fuse, which is not there")
-        where = mount_for_everybody(config)
+        _require_means()
+        try:
+            where = mount_for_everybody(config)
+        except OSError as error:
+            raise SystemRefusedError("mounting it", error) from error
     except StoreError as error:
         # Of several lines, as fusermount3 writes them, the first one says it.
         reason = str(error).partition("\n")[0]
@@ -60,6 +64,17 @@ def show_store(config: Config, *, first: bool = False) -> None:
         place = f"their place is '{where}'" if where else "'verglas run' and 'verglas shell' show them"
         tell = info if first else hint
         tell(f"the files in '{config.physical_store_dir}' can't be seen there by everybody; {place}")
+
+
+def _require_means() -> None:
+    """Raise StoreError where no mount can succeed, as in most containers: to try would take a tenth of a second."""
+    if not os.path.exists("/dev/fuse"):
+        raise StoreError("mounting it takes /dev/fuse, which is not there")
+    if os.geteuid() == 0:
+        with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+            effective = next((line.split()[1] for line in file if line.startswith("CapEff:")), "")
+        if effective and not int(effective, 16) >> _CAP_SYS_ADMIN & 1:
+            raise StoreError("mounting it takes CAP_SYS_ADMIN, which root does not have here")
 
 
 def _is_inside_a_build(config: Config) -> bool:
