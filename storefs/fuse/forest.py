@@ -14,6 +14,7 @@ from itertools import islice
 
 from storefs.fuse.view import GoneError
 from storefs.metadata import path_infos, trees
+from storefs.metadata.entry_search import RecentDirectories, find_entry
 from storefs.metadata.records import path_of_key, root_of
 from storefs.metadata.schema import KEY
 
@@ -26,11 +27,8 @@ if TYPE_CHECKING:
 
 # A listing position is the first bits of the digest and which of the paths with these bits it is, counted from 1.
 _DIGEST_BITS, _INDEX_BITS = 55, 6
-# Look-ups come in bursts for one directory. A copy of a small one answers them without a snapshot, in half the time; an
-# index of it, which costs as much as a search for every tenth of its names, in a fifth.
+# Look-ups come in bursts for one directory: a copy of a small one answers them without a snapshot.
 _SMALL_DIRECTORY = 16 << 10  # bytes: about 90 entries
-_LONG_BURST = 8
-_MOST_RECENT = 64
 _SEARCH_SECONDS = 5.0  # for the name in a message; who waits for the control thread should not notice
 _SEARCH_PAGE = 20  # paths in one snapshot
 _ENTRY_HEAD = trees.ENTRY_SIZE - trees.ATTR_SIZE
@@ -53,9 +51,8 @@ class MetadataForest:
         self._dirs = environment.dirs
         self._nodes = environment.nodes
         self._txn: Transaction | None = None
-        self._recent: dict[Inode, bytes | dict[bytes, bytes]] = {}
         self._last = 0
-        self._burst = 0
+        self.recent = RecentDirectories()
         self.folder = folder
         self.blob_path = blob_path
 
@@ -90,23 +87,13 @@ class MetadataForest:
 
     def find_entry(self, directory: Inode, name: bytes) -> Record | None:
         """Return the entry record of a name in a directory."""
-        record = self._recent.get(directory)
-        if isinstance(record, dict):
-            return record.get(name)
-        if directory != self._last:
-            self._last = directory
-            self._burst = 0
-        self._burst += 1
+        record: Record | None = self.recent.get(directory)  # type: ignore[no-untyped-call]
         if record is None:
             record = self._directory(directory)
-            if self._burst > 1 and len(record) <= _SMALL_DIRECTORY:
-                if len(self._recent) >= _MOST_RECENT:
-                    self._recent.clear()
-                record = self._recent[directory] = bytes(record)
-        elif self._burst > _LONG_BURST:
-            index = self._recent[directory] = trees.entries_by_name(record)
-            return index.get(name)
-        position = trees.find_entry(record, name)
+            if directory == self._last and len(record) <= _SMALL_DIRECTORY:
+                self.recent.keep(directory, record)
+            self._last = directory
+        position = find_entry(record, name)
         return None if position is None else record[position : position + trees.ENTRY_SIZE]
 
     def entries(self, directory: Inode) -> tuple[Record, memoryview]:
@@ -133,7 +120,7 @@ class MetadataForest:
 
     def forget_directories(self) -> None:
         """Drop copies of directories."""
-        self._recent.clear()
+        self.recent.clear()
 
     def children(self, inode: Inode) -> list[tuple[Inode, bool]] | None:
         """Return (inode, whether it is a directory) of a directory's entries, None for anything else."""
@@ -166,7 +153,7 @@ class MetadataForest:
             for _, name, root in page:
                 if self._contains(root, inode):
                     return name
-            position = page[-1][0]
+            position = page[len(page) - 1][0]
             self.end()
         return None
 
@@ -189,7 +176,7 @@ class MetadataForest:
             txn = self._txn = self._begin(True)
         return txn
 
-    def _directory(self, inode: Inode) -> bytes:
+    def _directory(self, inode: Inode) -> Record:
         record = self._snapshot().get(KEY.pack(inode), db=self._dirs)
         if record is None:
             raise GoneError

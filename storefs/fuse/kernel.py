@@ -32,6 +32,7 @@ from queue import SimpleQueue
 
 from storefs.errors import StoreError
 from storefs.fuse import kernel_wire as wire
+from storefs.fuse.kernel_device import Device
 from storefs.fuse.view import ROOT, AbsentError, CorruptBlobError, GoneError
 from storefs.metadata.trees import MODE_DIRECTORY, encode_attr
 
@@ -39,7 +40,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from storefs.fuse.view import Inode, OpenBlob, Record, View
+    from storefs.fuse.view import Inode, OpenBlob, View
 
     Job = tuple[int, Inode, OpenBlob, int, int]  # unique, node, blob, offset, size
 
@@ -49,7 +50,6 @@ _MAX_READ = MAX_PAGES * 4096
 # that libfuse uses, freshly allocated, takes 29.
 _MAX_WRITE = 4096
 _REQUEST_BUFFER = 64 << 10
-_JOINED = 4096  # bytes: below, a copy costs less than the pages that the kernel looks up for each part of a write
 _HELPERS = 4
 _PASS_FROM = 256 << 10  # bytes: smaller files are read faster through the page cache of the mount
 _AFTER_PATHS = 1 << 62  # the root's listing position behind all paths
@@ -83,11 +83,14 @@ class KernelServer:
         self._opens = passthrough
         self._passthrough = passthrough
         self._backing: dict[Inode, tuple[int, int]] = {}  # inode -> backing id, opens
-        self._request = bytearray(_REQUEST_BUFFER)
+        self._device = Device(fd, _REQUEST_BUFFER)
+        self._request = self._device.request
+        self._send = self._device.send
+        self._send_error = self._device.send_error
         self._buffer = memoryview(bytearray(_MAX_READ))
         self._nowait = getattr(os, "RWF_NOWAIT", 0)
         self._jobs: SimpleQueue[Job | None] | None = None
-        self._counts = [0] * 64
+        self._counts = [0] * wire.OPCODES
         self._bytes_read = 0
         self._ready: Callable[[], None] | None = None
         handlers: dict[int, Callable[[int, int, int], None]] = {
@@ -107,7 +110,12 @@ class KernelServer:
         if passthrough:
             handlers |= {wire.OPEN: self._open, wire.RELEASE: self._release}
         handlers |= dict.fromkeys(wire.MUTATING, self._refuse)
-        self._handlers = handlers
+        self._handlers = [handlers.get(opcode, self._unknown) for opcode in range(wire.OPCODES)]
+        # What has no handler is not looked into.
+        read = handlers.keys() & wire.SMALLEST
+        self._smallest = [
+            wire.SMALLEST[opcode] if opcode in read else wire.REQUEST_SIZE for opcode in range(wire.OPCODES)
+        ]
 
     def serve(self, ready: Callable[[], None] | None = None) -> None:
         """Answer requests until the file system is unmounted everywhere.
@@ -119,42 +127,13 @@ class KernelServer:
         """
         self._ready = ready
         try:
-            self._answer_requests()
+            self._device.serve(
+                self._view.recent, self._handlers, self._smallest, self._counts, self._view.release, self._failed
+            )
         finally:
             if self._jobs is not None:
                 for _ in range(_HELPERS):
                     self._jobs.put(None)
-
-    def _answer_requests(self) -> None:
-        fd, request, readv, unpack = self._fd, self._request, os.readv, wire.REQUEST_HEADER.unpack_from
-        buffers = [request]
-        counts, handlers, release, unknown = self._counts, self._handlers, self._view.release, self._unknown
-        while True:
-            try:
-                if not readv(fd, buffers):
-                    break
-            except OSError as error:
-                if error.errno == errno.ENODEV:
-                    break
-                if error.errno in {errno.ENOENT, errno.EINTR, errno.EAGAIN}:
-                    continue  # the request was withdrawn before we took it
-                raise
-            length, opcode, unique, node = unpack(request)
-            counts[opcode & 63] += 1
-            try:
-                handlers.get(opcode, unknown)(unique, node, length)
-            except GoneError:
-                # Makes the kernel walk the path again from the root: after a repair the new tree is found, and a
-                # collected path is not.
-                self._send_error(unique, errno.ESTALE)
-            except AbsentError:
-                self._send_error(unique, errno.ENOENT)
-            except UnsupportedKernelError:
-                raise
-            except Exception as error:  # whatever it was: a reader without an answer hangs for ever
-                self._failed(opcode, unique, node, error)
-            finally:
-                release()
 
     # Requests. Each handler answers exactly once, with a single write, while the records are valid.
 
@@ -164,10 +143,12 @@ class KernelServer:
             self._send_error(unique, errno.ENAMETOOLONG)
             return
         entry = self._view.lookup(node, name)
-        if entry is None and node == ROOT:
-            os.write(self._fd, wire.error_reply(unique, errno.ENOENT))
+        if entry is not None:
+            self._send(unique, entry)
+        elif node == ROOT:
+            self._send_error(unique, errno.ENOENT)
         else:
-            os.write(self._fd, wire.REPLY_HEADER.pack(144, 0, unique) + (entry or wire.NO_SUCH_ENTRY))
+            self._send(unique, wire.NO_SUCH_ENTRY)
 
     def _getattr(self, unique: int, node: int, length: int) -> None:
         attributes = _ROOT_ATTRIBUTES if node == ROOT else self._view.attributes(node)
@@ -316,26 +297,17 @@ class KernelServer:
     def _done(self, unique: int, node: int, length: int) -> None:
         self._send(unique)
 
-    # Answers.
-
-    def _send(self, unique: int, *parts: Record) -> None:
-        length = wire.REPLY_SIZE
-        for part in parts:
-            length += len(part)
-        header = wire.REPLY_HEADER.pack(length, 0, unique)
-        if length <= _JOINED:
-            os.write(self._fd, b"".join((header, *parts)))
-        else:
-            os.writev(self._fd, (header, *parts))
-
-    def _send_error(self, unique: int, code: int) -> None:
-        try:
-            os.write(self._fd, wire.error_reply(unique, code))
-        except OSError as error:
-            if error.errno not in {errno.ENOENT, errno.ENODEV}:  # nobody waits for it any more
-                raise
-
     def _failed(self, opcode: int, unique: int, node: int, error: Exception) -> None:
+        if isinstance(error, UnsupportedKernelError):
+            raise error
+        if isinstance(error, GoneError):
+            # Makes the kernel walk the path again from the root: after a repair the new tree is found, and a
+            # collected path is not.
+            self._send_error(unique, errno.ESTALE)
+            return
+        if isinstance(error, AbsentError):
+            self._send_error(unique, errno.ENOENT)
+            return
         if isinstance(error, OSError) and error.errno == errno.ENOENT and error.filename is None:
             return  # our write: the caller was interrupted and waits no more
         if isinstance(error, CorruptBlobError):

@@ -1,13 +1,15 @@
 """The FUSE wire protocol as values: opcodes, flags, structures. Pure functions over bytes, no I/O.
 
-Used by `kernel.py` alone. Integers are native-endian on the wire; this project runs on little-endian machines only and
-`kernel.py` refuses others. Source: include/uapi/linux/fuse.h of Linux 6.18 (protocol 7.45); structure sizes are stable
-since 7.12, and everything newer is negotiated in INIT.
+Used by `kernel.py` and `kernel_device.py` alone. Integers are native-endian on the wire; this project runs on
+little-endian machines only and `kernel.py` refuses others. Source: include/uapi/linux/fuse.h of Linux 6.18 (protocol
+7.45); structure sizes are stable since 7.12, and everything newer is negotiated in INIT.
 """
 
 from __future__ import annotations
 
 import struct
+
+from storefs.metadata.trees import ATTR_SIZE, ENTRY_SIZE
 
 ROOT = 1
 
@@ -19,8 +21,10 @@ INTERRUPT, BMAP, DESTROY, IOCTL, POLL, NOTIFY_REPLY, BATCH_FORGET, FALLOCATE = 3
 READDIRPLUS, RENAME2, LSEEK, COPY_FILE_RANGE, SETUPMAPPING, REMOVEMAPPING, SYNCFS = 44, 45, 46, 47, 48, 49, 50
 TMPFILE, STATX = 51, 52
 
+OPCODES = 64  # what is beyond is unknown
+
 OPCODE_NAMES = {value: name.lower() for name, value in list(globals().items()) if name.isupper() and type(value) is int}
-OPCODE_NAMES[LOOKUP] = "lookup"  # which shares its number with ROOT
+OPCODE_NAMES |= {LOOKUP: "lookup", 0: "unknown"}  # the first one shares its number with ROOT
 
 # Every request that would change something. The kernel stops them at a read-only mount, unless root remounts it.
 MUTATING = frozenset({
@@ -63,6 +67,15 @@ OPEN_REQUEST = struct.Struct("<I")  # open(2) flags
 OPEN_REPLY = struct.Struct("<QIi")
 STATFS_REPLY = struct.Struct("<5Q4I24x")
 BACKING_MAP = struct.Struct("<iIQ")
+# What a request has at least: no handler looks behind the end of one.
+SMALLEST = {
+    LOOKUP: REQUEST_SIZE + 1,
+    READ: REQUEST_SIZE + READ_REQUEST.size,
+    READDIRPLUS: REQUEST_SIZE + READ_REQUEST.size,
+    OPEN: REQUEST_SIZE + OPEN_REQUEST.size,
+    INIT: REQUEST_SIZE + 20,
+    INTERRUPT: REQUEST_SIZE + 8,
+}
 _INIT_REQUEST = struct.Struct("<5I")
 _INIT_REPLY = struct.Struct("<4I2H2I2H2I24x")
 _DIRENT = struct.Struct("<QQII")
@@ -73,11 +86,9 @@ _INVAL_INODE = struct.Struct("<Qqq")
 
 # The kernel keeps times as jiffies; the largest that does not overflow there is "for ever".
 FOR_EVER = (1 << 40) - 1
-ATTR_REPLY_PREFIX = struct.pack("<QII", FOR_EVER, 0, 0)
-ATTR_SIZE = 88
-ENTRY_SIZE = 128
 # A negative entry with a validity: the kernel remembers that the name does not exist.
 NO_SUCH_ENTRY = struct.pack("<4QII", 0, 0, FOR_EVER, FOR_EVER, 0, 0) + bytes(ATTR_SIZE)
+ATTR_REPLY_PREFIX = struct.pack("<QII", FOR_EVER, 0, 0)
 
 _WANTED = (
     ASYNC_READ | EXPORT_SUPPORT | DO_READDIRPLUS | PARALLEL_DIROPS | ABORT_ERROR | MAX_PAGES | CACHE_SYMLINKS | INIT_EXT

@@ -9,6 +9,7 @@ from __future__ import annotations
 from storefs.formats.store_path import BadStorePath, StorePath
 from storefs.fuse.view import GoneError, NotHereYetError
 from storefs.metadata import trees
+from storefs.metadata.entry_search import find_entry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class LazyForest:
         self.end = base.end
         self.forget_directories = base.forget_directories
         self.names = base.names
+        self.recent = base.recent
 
     def find_path(self, name: bytes) -> Record | None:
         """Return the entry record of a store path, valid or known to a cache."""
@@ -63,7 +65,7 @@ class LazyForest:
         record = self._lazy.directory(directory)
         if record is None:
             return self._base.find_entry(directory, name)
-        position = trees.find_entry(record, name)
+        position = find_entry(record, name)
         return None if position is None else record[position : position + trees.ENTRY_SIZE]
 
     def entries(self, directory: Inode) -> tuple[Record, memoryview]:

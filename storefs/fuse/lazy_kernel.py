@@ -10,7 +10,7 @@ import struct
 
 from storefs.fuse import kernel_wire as wire
 from storefs.fuse.kernel import KernelServer
-from storefs.fuse.view import AbsentError, GoneError, NotHereYetError
+from storefs.fuse.view import NotHereYetError
 from storefs.fuse.waiting import WaitingRoom
 
 TYPE_CHECKING = False
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from storefs.fuse.view import Inode, View
 
+_LENGTH = struct.Struct("<I")  # the front of a fuse_in_header
 _INTERRUPTED = struct.Struct("<Q")  # fuse_interrupt_in: whose request is interrupted
 
 
@@ -46,7 +47,7 @@ class LazyKernelServer(KernelServer):
 
     def _failed(self, opcode: int, unique: int, node: int, error: Exception) -> None:
         if isinstance(error, NotHereYetError):
-            length = wire.REQUEST_HEADER.unpack_from(self._request)[0]
+            (length,) = _LENGTH.unpack_from(self._request)
             self._room.admit(unique, bytes(self._request[:length]), error.wait)
         else:
             super()._failed(opcode, unique, node, error)
@@ -66,13 +67,9 @@ class _KeptRequests(KernelServer):
         self._request[: len(request)] = request
         length, opcode, unique, node = wire.REQUEST_HEADER.unpack_from(request)
         try:
-            self._handlers.get(opcode, self._unknown)(unique, node, length)
+            self._handlers[opcode](unique, node, length)
         except NotHereYetError:
             raise
-        except GoneError:
-            self._send_error(unique, errno.ESTALE)
-        except AbsentError:
-            self._send_error(unique, errno.ENOENT)
         except Exception as error:  # whatever it was: a reader without an answer hangs for ever
             self._failed(opcode, unique, node, error)
         finally:

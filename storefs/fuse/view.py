@@ -23,6 +23,12 @@ if TYPE_CHECKING:
     Record = bytes | memoryview
     Inode = int
 
+    class Copies(Protocol):
+        """Of directories, by inode. Only the forest fills them and only a transport looks into them."""
+
+        def clear(self) -> None:
+            """Drop all copies. Any thread."""
+
     class Forest(Protocol):
         """Where trees come from.
 
@@ -33,6 +39,10 @@ if TYPE_CHECKING:
         @property
         def folder(self) -> str:
             """The host directory in which everything is kept."""
+
+        @property
+        def recent(self) -> Copies:
+            """Copies of directories, which `find_entry` looks into first: names may be looked up there without it."""
 
         def is_in_place(self) -> bool:
             """Whether the metadata still lies in `folder`, and not something else or nothing in its place."""
@@ -157,6 +167,7 @@ class View:
         self.blob_hits = 0
         self.blob_misses = 0
         self.release = forest.end
+        self.recent = forest.recent
 
     def lookup(self, parent: Inode, name: bytes) -> Record | None:
         """Return the entry record of `name`, None if there is none. Valid until `release`.
@@ -172,7 +183,10 @@ class View:
         if self._closed and parent in self._closed:
             names = self._closed.get(parent)
             raise GoneError if names is None or name in names else AbsentError
-        return self._forest.find_entry(parent, name)
+        entry = self._forest.find_entry(parent, name)
+        if self._closed and parent in self._closed:
+            self.recent.clear()  # it was closed, and copies were dropped, while this one was made
+        return entry
 
     def attributes(self, inode: Inode) -> Record:
         """Return the attribute record of any inode but the root. Valid until `release`.

@@ -7,6 +7,7 @@ with wrong bytes.  For the stores and the commands that read through them; the m
 from __future__ import annotations
 
 from storefs.metadata import trees
+from storefs.metadata.entry_search import find_entry
 from storefs.metadata.schema import KEY
 from storefs.metadata.trees import TreeDamagedError
 
@@ -71,7 +72,7 @@ class TreeReader:
             if not entry.is_directory:
                 return None
             record = self._directory(entry.inode)
-            position = trees.find_entry(record, name)
+            position = find_entry(record, name)
             if position is None:
                 return None
             entry = TreeEntry(*trees.entry_at(record, position))

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from typing import TypeVar
 
     Record = bytes | memoryview
-    R = TypeVar("R", bytes, memoryview)
+    R = TypeVar("R", bytes, memoryview, bytes | memoryview)
 
 Inode = int
 
@@ -146,40 +146,6 @@ def entry_offsets(record: Record) -> memoryview:
     """The offsets of the entries, as native unsigned ints (little-endian machines only, as the whole layout)."""
     end = DIRECTORY_OFFSETS + 4 * entry_count(record)
     return memoryview(record)[DIRECTORY_OFFSETS:end].cast("I")
-
-
-def find_entry(record: Record, name: bytes) -> int | None:
-    """The position in ``record`` of the entry called ``name``, or None. Binary search: no index is built."""
-    count = int.from_bytes(record[:4], "little")
-    start = DIRECTORY_OFFSETS + ((4 * count + 7) & ~7)
-    offsets = memoryview(record)[DIRECTORY_OFFSETS : DIRECTORY_OFFSETS + 4 * count].cast("I")
-    low = 0
-    high = count
-    while low < high:
-        middle = (low + high) >> 1
-        position = start + offsets[middle]
-        at = position + DIRENT_NAME
-        # The lowest byte of the length is all of it: names have 255 bytes at most.
-        found = record[at : at + record[position + NAME_LENGTH]]
-        if found == name:
-            return position
-        if bytes(found) < name:
-            low = middle + 1
-        else:
-            high = middle
-    return None
-
-
-def entries_by_name(record: bytes) -> dict[bytes, bytes]:
-    """The replies to look-ups of every name in a directory record."""
-    start = entries_start(record)
-    name, length = start + DIRENT_NAME, start + NAME_LENGTH
-    return {
-        record[name + offset : name + offset + record[length + offset]]: record[
-            start + offset : start + offset + ENTRY_SIZE
-        ]
-        for offset in entry_offsets(record)
-    }
 
 
 def entry_at(record: Record, position: int) -> tuple[bytes, Inode, int, int]:

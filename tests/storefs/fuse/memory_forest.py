@@ -9,6 +9,7 @@ from typing import Union
 
 from storefs.fuse.view import GoneError
 from storefs.metadata import trees
+from storefs.metadata.entry_search import RecentDirectories, find_entry
 
 Tree = Union[bytes, str, dict[bytes, "Tree"]]  # contents, symbolic link target, directory
 
@@ -23,6 +24,7 @@ class MemoryForest:
         self._paths: dict[bytes, int] = {}
         self._dirs: dict[int, bytes] = {}
         self._nodes: dict[int, bytes] = {}
+        self.recent = RecentDirectories()  # which stays empty
         self.snapshots = 0
         self._open = False
 
@@ -90,7 +92,7 @@ class MemoryForest:
 
     def find_entry(self, directory: int, name: bytes) -> bytes | None:
         record = self._directory(directory)
-        position = trees.find_entry(record, name)
+        position = find_entry(record, name)
         return None if position is None else record[position : position + trees.ENTRY_SIZE]
 
     def entries(self, directory: int) -> tuple[bytes, memoryview]:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storefs.fuse import kernel_wire as wire
+from storefs.metadata import trees
 from storefs.metadata.trees import MODE_DIRECTORY, encode_dirent, encode_entry
 
 
@@ -17,10 +18,10 @@ def init_request(*, major: int = 7, minor: int = 45, flags: int = 0xFFFFFFFF, fl
 
 def test_the_structures_have_the_kernels_sizes() -> None:
     assert wire.REPLY_HEADER.size == wire.REPLY_SIZE == 16
-    assert len(wire.NO_SUCH_ENTRY) == wire.ENTRY_SIZE == 128
+    assert len(wire.NO_SUCH_ENTRY) == trees.ENTRY_SIZE == 128
     assert wire.STATFS_REPLY.size == 80
     assert wire.OPEN_REPLY.size == 16
-    assert len(wire.ATTR_REPLY_PREFIX) + wire.ATTR_SIZE == 104
+    assert len(wire.ATTR_REPLY_PREFIX) + trees.ATTR_SIZE == 104
     assert len(wire.InitRequest(init_request()).reply(opens=False, max_write=4096, max_pages=256)) == 64
 
 

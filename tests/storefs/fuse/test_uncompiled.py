@@ -1,0 +1,38 @@
+"""What is compiled for the mount gives the same answers as plain Python: its tests once more, from source."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+TESTS = (
+    "tests/storefs/metadata/test_entry_search.py",
+    "tests/storefs/fuse/test_kernel.py",
+    "tests/storefs/fuse/test_kernel_wire.py",
+    "tests/storefs/fuse/test_forest.py",
+    "tests/storefs/fuse/test_view.py",
+    "tests/contracts/test_forest.py",
+    "tests/fuzz/test_kernel_requests.py",
+)
+PROGRAM = """
+import sys
+from tests.lang import uncompiled
+uncompiled.install()
+from storefs.metadata import entry_search
+from storefs.fuse import kernel_device
+assert entry_search.__file__.endswith(".py") and kernel_device.__file__.endswith(".py")
+import pytest
+sys.exit(pytest.main(["-q", "-p", "no:xdist", *sys.argv[1:]]))
+"""
+
+
+@pytest.mark.slow
+def test_the_tests_pass_uncompiled() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *TESTS], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
