@@ -13,6 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from storefs.config import Config
     from storefs.fuse.manner import Manner
     from storefs.options import Invocation
 
@@ -61,14 +62,14 @@ command line gave (`--option`), if no way to serve it is named: `--transport aut
 )
 
 _MANNER = ("--transport", "--passthrough", "--lazy")
-_DEAD = "dead: its process has ended, or its state was replaced; the next command that needs the store mounts it again"
+_DEAD = "dead: its process has ended, or its state was replaced; "
 
 
 def run(invocation: Invocation) -> int:
     """Mount, or show the mounts."""
     config = invocation.config
     if invocation.flag("--status"):
-        return _show_status(config.verglas_dir, as_json=invocation.flag("--json"))
+        return _show_status(config, as_json=invocation.flag("--json"))
     if "" in invocation.operands:
         raise UsageError("a directory without a name was given")  # a variable that is not set; it would be this one
     if len(invocation.operands) > 1:
@@ -183,22 +184,32 @@ def _install_units(invocation: Invocation, target: str, folder: str) -> int:
     return 0
 
 
-def _show_status(verglas_dir: str, *, as_json: bool) -> int:
+def _show_status(config: Config, *, as_json: bool) -> int:
+    from shlex import quote
+
     from storefs.stores.mount_control import ask_all
     from storefs.stores.mount_table import is_alive, store_mounts
+    from storefs.stores.mountpoint import find_repairable
 
-    answers = ask_all(verglas_dir, {"op": "status"})
-    dead = [mount.target for mount in store_mounts(verglas_dir) if not is_alive(mount.target)]
+    answers = ask_all(config.verglas_dir, {"op": "status"})
+    dead = {mount.target: _DEAD for mount in store_mounts(config.verglas_dir) if not is_alive(mount.target)}
+    repairable = os.path.realpath(find_repairable(config) or "/") if dead else "/"
+    for target in dead:
+        if target == repairable:
+            dead[target] += "the next command that needs the store mounts it again"
+        else:
+            name = quote(target)
+            dead[target] += f"'verglas mount {name}' mounts it again, 'verglas umount {name}' removes it"
     if as_json:
         import json
 
-        answers += [{"ok": False, "target": target, "error": _DEAD} for target in dead]
+        answers += [{"ok": False, "target": target, "error": error} for target, error in dead.items()]
         sys.stdout.write(json.dumps(answers, indent=2) + "\n")
         return 0
     if not answers and not dead:
         sys.stdout.write("not mounted\n")
-    for target in dead:
-        sys.stdout.write(f"{target}\n  {_DEAD}\n")
+    for target, error in dead.items():
+        sys.stdout.write(f"{target}\n  {error}\n")
     for answer in answers:
         counters = answer.pop("counters")
         assert isinstance(counters, dict)

@@ -5,6 +5,7 @@ run somebody's program with the store at its real place. Both start a `verglas m
 one. The rules:
 
 - A living mount of this state directory is used, the one at the store directory itself first.
+- Where there is none, but a dead one that this user may replace, it is mounted again where it was.
 - Root mounts on the store directory, unless something that is not ours lies there (another Nix's store): then on
   `<verglas_dir>/mnt`.
 - An ordinary user to whom the store directory belongs, or who can make it, mounts there too, through fusermount3:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from storefs.config import Config
+    from storefs.stores.mount_table import Mount
 
 # Starts the program by module rather than by the name of a script, which need not be on anybody's PATH.
 _LAUNCH = "import sys; sys.argv[0] = 'verglas'; from storefs.cli import main; main()"
@@ -72,6 +74,14 @@ def mount_for_everybody(config: Config) -> str | None:
     if found is not None:
         return found
     make_directories(config.verglas_dir, mode=0o700)
+    dead = find_repairable(config)
+    if dead is not None:
+        try:
+            _start(config, ["--if-needed", dead])
+        except MountFailedError:
+            pass  # what it is on has changed, too: as if it was not there
+        else:
+            return find_mount(config)
     if os.geteuid() == 0:
         return _mount_for_all(config)
     target = config.physical_store_dir
@@ -87,10 +97,31 @@ def mount_for_everybody(config: Config) -> str | None:
 def find_mount(config: Config) -> str | None:
     """Return where a living mount of this store is visible, None if there is none. Starts nothing."""
     living = [mount.target for mount in store_mounts(config.verglas_dir) if is_alive(mount.target)]
+    return _best_of(config, living)
+
+
+def find_repairable(config: Config) -> str | None:
+    """Return which dead mount of this store the next command that needs the store mounts again, None for none of them.
+
+    None as well while another mount of it is alive, which is used then. Starts nothing.
+    """
+    present = store_mounts(config.verglas_dir)
+    if any(is_alive(mount.target) for mount in present):
+        return None
+    user = os.geteuid()
+    own = [mount.target for mount in present if user == 0 or _was_mounted_by(mount, user)]
+    return _best_of(config, own)
+
+
+def _best_of(config: Config, targets: list[str]) -> str | None:
     for wanted in (config.physical_store_dir, config.store_dir):
-        if os.path.realpath(wanted) in living:
+        if os.path.realpath(wanted) in targets:
             return wanted
-    return living[0] if living else None
+    return targets[0] if targets else None
+
+
+def _was_mounted_by(mount: Mount, user: int) -> bool:
+    return f"user_id={user}" in mount.super_options.split(",")
 
 
 def enter_store(config: Config) -> None:
@@ -155,7 +186,7 @@ def _is_own(directory: str, verglas_dir: str) -> bool:
     """
     mount = mount_at(directory)
     if mount is not None and mount.source == source_of(verglas_dir):
-        return f"user_id={os.geteuid()}" in mount.super_options.split(",")
+        return _was_mounted_by(mount, os.geteuid())
     try:
         os.makedirs(directory, exist_ok=True)
         return os.stat(directory).st_uid == os.geteuid()

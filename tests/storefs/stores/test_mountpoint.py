@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
+import select
 import shutil
 import signal
 import stat
@@ -91,6 +93,14 @@ print(where, open(where + "/" + sys.argv[1]).read().strip(), ensure_mounted(conf
 """
 
 
+def kill(store: MountedStore) -> None:
+    """End the process of the only living mount, and wait until its mount is dead."""
+    watcher = os.pidfd_open(int(str(store.status()["pid"])))
+    signal.pidfd_send_signal(watcher, signal.SIGKILL)
+    select.select([watcher], [], [])
+    os.close(watcher)
+
+
 class TestRoot:
     def test_mounts_on_the_store_directory(self, store: MountedStore, hello: str) -> None:
         config = load_config(store.environ)
@@ -117,6 +127,57 @@ class TestRoot:
         assert find_mount(config) is None
         assert ensure_mounted(config) == str(store.root)
         assert (store.root / hello).read_text() == "hello\n"
+
+    def test_repairs_a_dead_mount_where_it_was(self, store: MountedStore, scratch: Path, hello: str) -> None:
+        config = load_config(store.environ)
+        elsewhere = str(scratch / "else where")
+        store.verglas("mount", "--background", "--passthrough", elsewhere)
+        kill(store)
+        assert f"{elsewhere}\n  dead: " in (text := store.verglas("mount", "--status", status=1))
+        assert "the next command that needs the store mounts it again" in text
+        assert ensure_mounted(config) == elsewhere
+        assert Path(elsewhere, hello).read_text() == "hello\n"
+        assert [mount.target for mount in store_mounts(store.verglas_dir)] == [elsewhere]
+        assert store.status()["options"] == ["--passthrough"]
+
+    def test_of_two_dead_mounts_the_one_on_the_store_directory_is_repaired(
+        self, store: MountedStore, scratch: Path, hello: str
+    ) -> None:
+        config = load_config(store.environ)
+        elsewhere = str(scratch / "else where")
+        store.verglas("mount", "--background", elsewhere)
+        kill(store)
+        store.verglas("mount", "--background")
+        kill(store)
+        by_target = {
+            answer["target"]: answer["error"] for answer in json.loads(store.verglas("mount", "--status", "--json"))
+        }
+        assert "the next command" in by_target[str(store.root)]
+        assert f"'verglas mount '{elsewhere}'' mounts it again" in by_target[elsewhere]
+        assert ensure_mounted(config) == str(store.root)
+        # A living mount is enough for everybody: what status says of the other one stays true.
+        (dead,) = (answer for answer in json.loads(store.verglas("mount", "--status", "--json")) if not answer["ok"])
+        assert (dead["target"], dead["error"]) == (elsewhere, by_target[elsewhere])
+        assert ensure_mounted(config) == str(store.root)
+        assert sorted(mount.target for mount in store_mounts(store.verglas_dir)) == [elsewhere, str(store.root)]
+        store.verglas("mount", "--background", elsewhere)
+        assert Path(elsewhere, hello).read_text() == "hello\n"
+
+    def test_repairs_a_dead_mount_in_a_place_that_is_read_only_now(
+        self, store: MountedStore, scratch: Path, hello: str
+    ) -> None:
+        place = scratch / "place"
+        place.mkdir()
+        subprocess.run(["mount", "--bind", place, place], check=True)
+        try:
+            store.verglas("mount", "--background", place / "view")
+            kill(store)
+            subprocess.run(["mount", "-o", "remount,bind,ro", place], check=True)
+            assert ensure_mounted(load_config(store.environ)) == str(place / "view")
+            assert (place / "view" / hello).read_text() == "hello\n"
+        finally:
+            store.verglas("umount")
+            subprocess.run(["umount", place], check=True)
 
     def test_replaces_the_mount_of_a_state_that_was_deleted(self, store: MountedStore, scratch: Path) -> None:
         config = load_config(store.environ)
@@ -176,6 +237,24 @@ class TestUser:
         environ = user_store.environ | {"NIX_STORE_DIR": str(own)}
         done = as_user("sh", "-c", script, environ=environ, scratch=scratch)
         assert done.stdout.split() == [str(own), "hello", "True", "hello"] * 2, done.stdout + done.stderr
+
+    def test_repairs_his_dead_mount_where_it_was(self, user_store: MountedStore, scratch: Path, hello: str) -> None:
+        if not Path("/usr/bin/fusermount3").exists():
+            pytest.skip("no fusermount3")
+        view = scratch / "view"
+        view.mkdir()
+        os.chown(view, USER, USER)
+        script = f"""
+            {BIN / "verglas"} mount --background {view}
+            kill -9 $({BIN / "verglas"} mount --status | sed -n 's/^  pid *//p')
+            while stat -f {view} >{view}.out 2>&1; do :; done
+            {BIN / "verglas"} mount --status | grep -c 'the next command'
+            {sys.executable} -c '{ENSURE}' {hello}
+            {BIN / "verglas"} umount
+            ls {view}
+        """
+        done = as_user("sh", "-c", script, environ=user_store.environ, scratch=scratch)
+        assert done.stdout.split() == ["1", str(view), "hello", "True"], done.stdout + done.stderr
 
     def test_makes_a_store_directory_that_is_missing_for_the_first_command_as_for_later_ones(
         self, user_store: MountedStore, scratch: Path, hello: str
