@@ -1,7 +1,10 @@
 """Blob files: contents too large for the database, one read-only file each, named by their BLAKE3.
 
-    <verglas_dir>/blobs/ab/cdef...      mode 0444; complete from the moment the name exists
+    <verglas_dir>/blobs/a/bcdef...      mode 0444; complete from the moment the name exists
     <verglas_dir>/tmp/<pid>-<n>/        an intake area, see castore/intake_area.py
+
+A folder for each first digit: the 256 for two digits, which stores of older releases have and keep, take a megabyte
+before there is anything in them, and an addition has that many more to sync.
 
 Reading them, and telling what is there: what writes is in `intake_area`. Knows nothing of trees, paths or the database.
 For castore, the stores and gc/sweep.py; imports little, because queries read manifests and derivations through it.
@@ -31,17 +34,18 @@ class BlobStore:
     Who adds to them waits until the disk has them, unless ``synced`` is False (the setting `fsync-store-paths`).
     """
 
-    __slots__ = ("directory", "synced", "temporary")
+    __slots__ = ("_digits", "directory", "synced", "temporary")
 
     def __init__(self, verglas_dir: str, *, synced: bool = True) -> None:
         self.directory = f"{verglas_dir}/blobs"
         self.temporary = f"{verglas_dir}/tmp"
         self.synced = synced
+        self._digits = _digits_of_folders(self.directory)
 
     def path(self, digest: bytes) -> str:
         """Where the blob with this digest is, or would be."""
         text = digest.hex()
-        return f"{self.directory}/{text[:2]}/{text[2:]}"
+        return f"{self.directory}/{text[: self._digits]}/{text[self._digits :]}"
 
     def open(self, digest: bytes) -> int:
         """A descriptor to read the blob; raises BlobError where it is missing."""
@@ -129,3 +133,12 @@ class BlobStore:
                     yield path, alive
             finally:
                 os.close(fd)
+
+
+def _digits_of_folders(directory: str) -> int:
+    """How many digits the names of folders have: two where there are such folders and no others."""
+    try:
+        lengths = set(map(len, os.listdir(directory)))
+    except OSError:
+        return 1  # there are none, or what asks for them says why they can't be read
+    return 2 if 2 in lengths and 1 not in lengths else 1

@@ -43,6 +43,30 @@ def test_contents_are_named_when_they_are_published(blobs: BlobStore) -> None:
     assert list(blobs.all_digests()) == [DIGEST]
 
 
+def test_folders_have_one_digit_and_two_where_an_older_release_began(scratch: Path) -> None:
+    publish(BlobStore(str(scratch)))
+    digits = DIGEST.hex()
+    assert os.listdir(scratch / "blobs") == [digits[:1]]
+    old = scratch / "old"
+    folder = old / "blobs" / digits[:2]
+    folder.mkdir(parents=True)
+    os.rename(scratch / "blobs" / digits[:1] / digits[1:], folder / digits[2:])
+    blobs = BlobStore(str(old))
+    other = b"other" * 100
+    publish(blobs, other)
+    assert os.path.dirname(blobs.path(digest_bytes(other))) == f"{old}/blobs/{digest_bytes(other).hex()[:2]}"
+    assert b"".join(blobs.read(DIGEST)) == CONTENT
+    assert set(blobs.all_digests()) == {DIGEST, digest_bytes(other)}
+    (old / "blobs" / "README").write_text("")
+    assert BlobStore(str(old)).path(DIGEST) == blobs.path(DIGEST)
+
+
+def test_a_folder_of_somebody_else_does_not_change_where_blobs_are(scratch: Path) -> None:
+    publish(BlobStore(str(scratch)))
+    (scratch / "blobs" / "ff").mkdir()
+    assert BlobStore(str(scratch)).is_intact(DIGEST)
+
+
 def test_equal_contents_are_kept_once(blobs: BlobStore) -> None:
     publish(blobs)
     inode = os.stat(blobs.path(DIGEST)).st_ino

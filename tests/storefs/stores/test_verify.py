@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -18,6 +19,9 @@ from storefs.stores.readings import Readings
 from storefs.stores.verify import is_intact, verify_paths, verify_store
 from tests.conftest import BIN
 from tests.store_invariants import check_invariants, check_nothing_is_left
+
+if TYPE_CHECKING:
+    from storefs.config import Config
 
 
 def add(store: LocalStore, name: str, content: bytes, references: tuple[StorePath, ...] = ()) -> StorePath:
@@ -317,3 +321,25 @@ def test_mounts_forget_what_is_no_longer_valid(environ: dict[str, str], local_st
     collector.collect()
     collector.close()
     check_nothing_is_left(local_store)
+
+
+def test_a_store_of_an_older_release_keeps_its_folders(config: Config) -> None:
+    """Its blobs lie in folders of two digits, those that are added do too, and all are checked and collected."""
+    with LocalStore(config, map_size=1 << 20, inline_limit=64) as store:
+        add(store, "first", os.urandom(500))
+        for blob in list(Path(store.blobs.directory).glob("*/*")):
+            folder = blob.parent.parent / (blob.parent.name + blob.name[0])
+            folder.mkdir()
+            blob.rename(folder / blob.name[1:])
+            blob.parent.rmdir()
+    with LocalStore(config, map_size=1 << 20, inline_limit=64) as store:
+        for number in range(5):
+            add(store, f"second{number}", os.urandom(500))
+        assert {len(folder.name) for folder in Path(store.blobs.directory).iterdir()} == {2}
+        check_invariants(store)
+        for check_contents in (False, True):
+            assert verify_store(store, check_contents=check_contents).unfixed == []
+        collector = store.collector()
+        assert len(collector.collect().paths) == 6
+        collector.close()
+        check_nothing_is_left(store)
