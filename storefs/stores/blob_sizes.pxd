@@ -20,7 +20,7 @@ cdef extern from *:
     }
 
     /* The rows of one folder; 0 or an errno. Closes fd. */
-    static int verglas_list_folder(int fd, unsigned char digest[32], int digits, verglas_rows *rows) {
+    static int verglas_list_folder(int fd, unsigned char digest[32], int digits, int sizes, verglas_rows *rows) {
         DIR *folder = fdopendir(fd);
         struct dirent *entry;
         struct stat about;
@@ -31,12 +31,15 @@ cdef extern from *:
             return error;
         }
         while (errno = 0, (entry = readdir(folder)) != NULL) {
-            unsigned long long size;
+            unsigned long long size = 0;
             int i;
             if (verglas_digits(digest, digits, entry->d_name) != 64) continue;
-            if (fstatat(fd, entry->d_name, &about, AT_SYMLINK_NOFOLLOW)) {
-                if (errno == ENOENT) continue;  /* removed meanwhile */
-                break;
+            if (sizes) {
+                if (fstatat(fd, entry->d_name, &about, AT_SYMLINK_NOFOLLOW)) {
+                    if (errno == ENOENT) continue;  /* removed meanwhile */
+                    break;
+                }
+                size = S_ISREG(about.st_mode) ? (unsigned long long)about.st_size : ~0ULL;
             }
             if (rows->used + 40 > rows->room) {
                 size_t room = rows->room * 2 + 65536;
@@ -49,7 +52,6 @@ cdef extern from *:
                 rows->room = room;
             }
             memcpy(rows->data + rows->used, digest, 32);
-            size = S_ISREG(about.st_mode) ? (unsigned long long)about.st_size : ~0ULL;
             for (i = 0; i < 8; i++) rows->data[rows->used + 32 + i] = (unsigned char)(size >> 8 * i);
             rows->used += 40;
         }
@@ -58,7 +60,7 @@ cdef extern from *:
         return error;
     }
 
-    static int verglas_list_folders(const char *directory, verglas_rows *rows) {
+    static int verglas_list_folders(const char *directory, int sizes, verglas_rows *rows) {
         DIR *top = opendir(directory);
         struct dirent *entry;
         unsigned char digest[32];
@@ -73,7 +75,7 @@ cdef extern from *:
                 if (errno == ENOENT || errno == ENOTDIR) continue;
                 break;
             }
-            errno = verglas_list_folder(fd, digest, digits, rows);
+            errno = verglas_list_folder(fd, digest, digits, sizes, rows);
             if (errno) break;
         }
         error = errno;
@@ -81,14 +83,14 @@ cdef extern from *:
         return error;
     }
 
-    static PyObject *verglas_list_blobs(PyObject *directory) {
+    static PyObject *verglas_list_blobs(PyObject *directory, int sizes) {
         verglas_rows rows = {NULL, 0, 0};
         const char *name = PyBytes_AsString(directory);
         PyObject *result = NULL;
         int error;
         if (name == NULL) return NULL;
         Py_BEGIN_ALLOW_THREADS
-        error = verglas_list_folders(name, &rows);
+        error = verglas_list_folders(name, sizes, &rows);
         Py_END_ALLOW_THREADS
         if (error) {
             errno = error;
@@ -100,4 +102,4 @@ cdef extern from *:
         return result;
     }
     """
-    object verglas_list_blobs(object directory)
+    object verglas_list_blobs(object directory, bint sizes)

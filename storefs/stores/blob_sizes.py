@@ -24,23 +24,24 @@ ROW_SIZE = DIGEST_SIZE + 8
 _IMPOSSIBLE = 2**64 - 1  # the size of what is no regular file
 
 
-def list_blobs(directory: str) -> bytes:
+def list_blobs(directory: str, sizes: bool = True) -> bytes:
     """A row for every blob below ``directory``, in no particular order; foreign files are skipped.
 
-    That is its digest, and its size as eight bytes, little-endian.  Raises OSError.
+    That is its digest, and its size as eight bytes, little-endian; zero where ``sizes`` are not asked for, which takes
+    a third of the time.  Raises OSError.
     """
     if cython.compiled:
-        return verglas_list_blobs(os.fsencode(directory))  # type: ignore[no-any-return]
+        return verglas_list_blobs(os.fsencode(directory), sizes)  # type: ignore[no-any-return]
     found = []
     for folder in _names(directory):
         for name in _names(f"{directory}/{folder}"):
             try:
                 digest = bytes.fromhex(folder + name)
-                about = os.lstat(f"{directory}/{folder}/{name}")
+                about = os.lstat(f"{directory}/{folder}/{name}") if sizes else None
             except (FileNotFoundError, ValueError):
                 continue  # removed meanwhile, or not named as a blob is
             if len(digest) == DIGEST_SIZE and digest.hex() == folder + name:
-                size = about.st_size if S_ISREG(about.st_mode) else _IMPOSSIBLE
+                size = 0 if about is None else about.st_size if S_ISREG(about.st_mode) else _IMPOSSIBLE
                 found.append(digest + size.to_bytes(8, "little"))
     return b"".join(found)
 
@@ -55,8 +56,9 @@ def _names(directory: str) -> list[str]:
 class BlobSizes:
     """The answer of `list_blobs`, which a thread works out meanwhile.  A context manager, which waits for its end."""
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, sizes: bool = True) -> None:
         self._directory = directory
+        self._sizes = sizes
         self._rows = b""
         self._error: OSError | None = None
         self._ended = allocate_lock()
@@ -82,7 +84,7 @@ class BlobSizes:
 
     def _list(self) -> None:
         try:
-            self._rows = list_blobs(self._directory)
+            self._rows = list_blobs(self._directory, self._sizes)
         except OSError as error:
             self._error = error
         finally:

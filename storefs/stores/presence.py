@@ -57,7 +57,7 @@ def check_presence(env: Environment, blobs: BlobStore, *, sizes: bool = True) ->
     Without ``sizes`` those of blobs are left to whoever reads them.
     """
     wrong: set[int] = set()
-    with BlobSizes(blobs.directory) as listing:
+    with BlobSizes(blobs.directory, sizes) as listing:
         with env.snapshot(buffers=True) as txn:
             # The files are looked at after the snapshot: what a row names was there before it.
             listing.start()
@@ -75,7 +75,8 @@ def check_presence(env: Environment, blobs: BlobStore, *, sizes: bool = True) ->
         named = [each[:DIGEST_SIZE] for each in named]
     if not found.issuperset(named):
         wrong.update([inode for each, inode in zip(named, inodes, strict=True) if each not in found])
-    digests = {each[:DIGEST_SIZE] for each in found.difference(named)}
+    found.difference_update(named)
+    digests = {each[:DIGEST_SIZE] for each in found}
     if digests:
         digests.difference_update([each[:DIGEST_SIZE] for each in named])
     return Presence(wrong, sorted(digests))

@@ -36,6 +36,12 @@ def test_rows_are_digests_and_sizes(blob_sizes: ModuleType, scratch: Path) -> No
     assert {rows[start : start + size] for start in range(0, len(rows), size)} == expected
 
 
+def test_sizes_need_not_be_asked_for(blob_sizes: ModuleType, scratch: Path) -> None:
+    (scratch / "ab").mkdir()
+    (scratch / "ab" / ("c" * 62)).write_bytes(b"12")
+    assert blob_sizes.list_blobs(str(scratch), sizes=False) == row("ab" + "c" * 62, 0)
+
+
 def test_folders_of_one_digit_are_listed_too(blob_sizes: ModuleType, scratch: Path) -> None:
     digests = ["0123456789abcdef" * 4, "0f" * 32, "00" * 32]
     (scratch / "0").mkdir()
