@@ -45,6 +45,8 @@ MODULES = (
     "storefs/fuse/kernel.py",
     "storefs/fuse/kernel_device.py",
     "storefs/fuse/kernel_wire.py",
+    "storefs/fuse/operations.py",
+    "storefs/fuse/synchronous.py",
     "storefs/fuse/view.py",
     "storefs/metadata/entry_search.py",
     "storefs/metadata/nar_reader.py",

@@ -102,9 +102,12 @@ class Trees:
         self._run(BIN / "verglas", "umount", "--lazy")
         self._run(BIN / "verglas", "mount", "--background", *options)
 
-    def mount_peer(self) -> None:
+    def mount_peer(self) -> int:
+        """Mount the image; return the number of the process that serves it."""
         self._run("umount", "-l", self.squash, status=None)
-        self._run(self._squashfuse, "-o", "ro", self.image, self.squash)
+        command = [str(word) for word in (self._squashfuse, "-o", "ro", self.image, self.squash)]
+        self._run(*command)
+        return max(process for process, words in processes() if words[: len(command)] == command)
 
     def unmount(self) -> None:
         self._run(BIN / "verglas", "umount", "--lazy")
@@ -140,6 +143,15 @@ class Trees:
         counters = self.status()["counters"]
         assert isinstance(counters, dict)
         return counters
+
+
+def processes() -> Iterator[tuple[int, list[str]]]:
+    """Yield the number and the command line of every process."""
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            yield int(file.parent.name), os.fsdecode(file.read_bytes()).split("\0")
+        except OSError:
+            continue  # it has ended
 
 
 def drop_caches() -> None:

@@ -14,6 +14,7 @@ import stat
 import struct
 from typing import TYPE_CHECKING
 
+import cython
 import pyfuse3
 from pyfuse3 import EntryAttributes, FileInfo, FUSEError, ReaddirToken, StatvfsData
 
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 _AFTER_PATHS = 1 << 62  # the root's listing position behind all paths
 _MAX_READ = 1 << 20
-_MOST_CACHED = 50_000  # entry attributes kept as Python objects: 300 bytes each
 # libfuse turns seconds into what the kernel wants; this many fit in every step.
 _FOR_EVER = float(0xFFFFFFFF)
 _ATTRIBUTES = struct.Struct("<3Q36xI")  # inode, size, blocks, ..., mode: the front of a fuse_attr
@@ -40,42 +40,60 @@ _NAME_LENGTH = struct.Struct("<I")
 _ENTRY_HEAD, _NAME_LENGTH_AT, _NAME_AT = 40, 144, 152
 
 
+@cython.final
+@cython.cclass
+class Answer:
+    """An awaitable that is done. One is used again and again: what awaits an answer takes it at once."""
+
+    value: object
+
+    def give(self, value: object) -> Answer:
+        """Become the answer `value`."""
+        self.value = value
+        return self
+
+    def __await__(self) -> Answer:
+        return self
+
+    def __next__(self) -> NoReturn:
+        raise StopIteration(self.value)
+
+
 def request(handler: Callable[..., T]) -> Callable[..., Coroutine[object, None, T]]:
     """Make a handler of a method: count it, and turn whatever goes wrong into an errno. Nothing may escape.
 
-    An exception that reached pyfuse3 would end the mount.
+    An exception that reached pyfuse3 would end the mount. No coroutine is made where nothing has to be waited for.
     """
     name = handler.__name__
 
-    async def answer(self: Operations, *arguments: object) -> T:
+    @cython.binding(True)  # type: ignore[untyped-decorator]  # a method, and not a function that is found in a class
+    def answer(self: Operations, *arguments: object) -> Coroutine[object, None, T]:
         counts = self.counts
         counts[name] = counts.get(name, 0) + 1
         try:
+            result = handler(self, *arguments)
+        except NotHereYetError as missing:
+            return answer_later(self, missing.wait, arguments)
+        except Exception as error:
+            raise self.refusal(name, arguments, error) from None
+        finally:
+            self.view.release()
+        return self.answer.give(result)  # type: ignore[return-value]  # it is one for whoever awaits it
+
+    async def answer_later(self: Operations, wait: Callable[[], None], arguments: tuple[object, ...]) -> T:
+        try:
             while True:
+                await self.wait_for(wait, getattr(arguments[len(arguments) - 1], "pid", 0))
                 try:
                     return handler(self, *arguments)
                 except NotHereYetError as missing:
                     wait = missing.wait
                 finally:
                     self.view.release()
-                await self.wait_for(wait, getattr(arguments[-1], "pid", 0))
-        except FUSEError:
-            raise
-        except GoneError:
-            raise FUSEError(errno.ESTALE) from None
-        except AbsentError:
-            raise FUSEError(errno.ENOENT) from None
-        except InterruptedError:
-            raise FUSEError(errno.EINTR) from None
-        except CorruptBlobError as error:
-            self.report(str(error), error.inode)
-        except StoreError as error:
-            self.report(str(error), arguments[0] if isinstance(arguments[0], int) and arguments[0] != ROOT else None)
         except Exception as error:
-            self.report(f"request {name} failed: {type(error).__name__}: {error}", None)
-        raise FUSEError(errno.EIO)
+            raise self.refusal(name, arguments, error) from None
 
-    return answer
+    return answer  # type: ignore[no-any-return]
 
 
 class Operations(pyfuse3.Operations):
@@ -100,7 +118,9 @@ class Operations(pyfuse3.Operations):
         self.bytes_read = 0
         self.ready: Callable[[], None] = lambda: None
         self._buffer = memoryview(bytearray(_MAX_READ))
-        self._cached: dict[Inode, EntryAttributes] = {}
+        self.answer = Answer()
+        # Changed for each answer: pyfuse3 has copied it before the next request is taken.
+        self._entry = _make_attributes(ROOT, 0, 0, MODE_DIRECTORY)
         self._root = _make_attributes(ROOT, 0, 0, MODE_DIRECTORY)
         self._negative = _make_attributes(0, 0, 0, 0)
 
@@ -116,9 +136,24 @@ class Operations(pyfuse3.Operations):
         """Called by pyfuse3 when the kernel has said hello."""
         self.ready()
 
-    def forget_attributes(self) -> None:
-        """Drop the cache of attributes: inodes may have been collected."""
-        self._cached.clear()
+    def refusal(self, name: str, arguments: tuple[object, ...], error: Exception) -> FUSEError:
+        """Return what a request is refused with because of `error`; report what a person should know."""
+        if isinstance(error, FUSEError):
+            return error
+        if isinstance(error, GoneError):
+            return FUSEError(errno.ESTALE)
+        if isinstance(error, AbsentError):
+            return FUSEError(errno.ENOENT)
+        if isinstance(error, InterruptedError):
+            return FUSEError(errno.EINTR)
+        if isinstance(error, CorruptBlobError):
+            self.report(str(error), error.inode)
+        elif isinstance(error, StoreError):
+            inode = arguments[0]
+            self.report(str(error), inode if isinstance(inode, int) and inode != ROOT else None)
+        else:
+            self.report(f"request {name} failed: {type(error).__name__}: {error}", None)
+        return FUSEError(errno.EIO)
 
     @request
     def lookup(self, parent: Inode, name: bytes, ctx: object = None) -> EntryAttributes:
@@ -152,7 +187,7 @@ class Operations(pyfuse3.Operations):
         return FileInfo(inode, False, True)
 
     @request
-    def read(self, inode: Inode, offset: int, size: int) -> bytes:
+    def read(self, inode: Inode, offset: int, size: int) -> Record:  # type: ignore[override]  # any buffer will do
         """Read a range of bytes; less of them only at the end."""
         content, blob = self.view.content(inode)
         if content is not None:
@@ -169,7 +204,7 @@ class Operations(pyfuse3.Operations):
                 raise CorruptBlobError(inode, f"its blob ends at byte {offset + done} of {blob.size}")
             done += count
         self.bytes_read += size
-        return target  # type: ignore[return-value]  # any buffer will do, and a copy of 1 MiB costs
+        return target  # a copy of 1 MiB costs
 
     @request
     def opendir(self, inode: Inode, ctx: object = None) -> Inode:
@@ -208,7 +243,7 @@ class Operations(pyfuse3.Operations):
         answer.f_namemax = 255
         return answer
 
-    async def forget(self, inodes: Sequence[tuple[Inode, int]]) -> None:
+    def forget(self, inodes: Sequence[tuple[Inode, int]]) -> None:  # type: ignore[override]  # and nothing to wait for
         """Nothing to do: what is in use is asked of the kernel when it matters."""
 
     async def _refuse(self, *arguments: object) -> NoReturn:
@@ -224,12 +259,10 @@ class Operations(pyfuse3.Operations):
                 pyfuse3.readdir_reply(token, name, _make_attributes(inode, 0, 0, MODE_DIRECTORY), end + step + 1)
 
     def _attributes_of(self, record: Record, at: int) -> EntryAttributes:
-        inode, size, blocks, mode = _ATTRIBUTES.unpack_from(record, at)
-        attributes = self._cached.get(inode)
-        if attributes is None:
-            if len(self._cached) >= _MOST_CACHED:
-                self._cached.clear()
-            attributes = self._cached[inode] = _make_attributes(inode, size, blocks, mode)
+        attributes = self._entry
+        attributes.st_ino, attributes.st_size, attributes.st_blocks, attributes.st_mode = _ATTRIBUTES.unpack_from(
+            record, at
+        )
         return attributes
 
 
@@ -274,7 +307,6 @@ class Pyfuse3Server:
 
     def invalidate_entry(self, directory: Inode, name: bytes) -> None:
         """Make the kernel forget a name and everything unused beneath it; see `invalidation.Notifier`."""
-        self._operations.forget_attributes()
         pyfuse3.invalidate_entry(directory, name)
 
     def invalidate_bytes(self, inode: Inode) -> None:

@@ -13,19 +13,34 @@ import select
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
+import cython
+
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine, Iterator
     from types import ModuleType
+
+
+@cython.final
+@cython.cclass
+class _Nothing:
+    """An awaitable that is done, without the frame of a coroutine."""
+
+    def __await__(self) -> Iterator[None]:
+        return _ENDED
+
+
+_ENDED: Iterator[None] = iter(())
+_NOTHING = _Nothing()
 
 
 class _Lock:
     """A lock that nobody else can ever hold."""
 
-    async def __aenter__(self) -> None:
-        pass
+    def __aenter__(self) -> _Nothing:
+        return _NOTHING
 
-    async def __aexit__(self, *error: object) -> None:
-        pass
+    def __aexit__(self, *error: object) -> _Nothing:
+        return _NOTHING
 
 
 class _Nursery:
@@ -54,12 +69,15 @@ def install(pyfuse3: ModuleType) -> None:
     poll = select.poll()
     registered = False
 
-    async def wait_readable(fd: int) -> None:
+    wait = poll.poll
+
+    def wait_readable(fd: int) -> _Nothing:
         nonlocal registered
         if not registered:
             poll.register(fd, select.POLLIN)
             registered = True
-        poll.poll()
+        wait()
+        return _NOTHING
 
     pyfuse3.trio = SimpleNamespace(  # type: ignore[attr-defined]
         Lock=_Lock,

@@ -339,9 +339,11 @@ class TestChanges:
         """Whatever the kernel remembers of names that were not there, and of files that are gone."""
 
         def program(*words: str | Path) -> str:
-            return subprocess.run(
-                [BIN / words[0], *words[1:]], env=store.environ, capture_output=True, text=True, check=True
-            ).stdout.strip()
+            done = subprocess.run(
+                [BIN / words[0], *words[1:]], env=store.environ, capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0, done.stderr
+            return done.stdout.strip()
 
         planned = Path(program("nix-store", "--add", source / "bin"))
         for _ in range(3):

@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[3]
 TESTS = (
     "tests/storefs/metadata/test_entry_search.py",
     "tests/storefs/fuse/test_kernel.py",
+    "tests/storefs/fuse/test_operations.py",
     "tests/storefs/fuse/test_kernel_wire.py",
     "tests/storefs/fuse/test_forest.py",
     "tests/storefs/fuse/test_view.py",
@@ -23,8 +24,8 @@ import sys
 from tests.lang import uncompiled
 uncompiled.install()
 from storefs.metadata import entry_search
-from storefs.fuse import kernel_device
-assert entry_search.__file__.endswith(".py") and kernel_device.__file__.endswith(".py")
+from storefs.fuse import kernel_device, operations
+assert all(module.__file__.endswith(".py") for module in (entry_search, kernel_device, operations))
 import pytest
 sys.exit(pytest.main(["-q", "-p", "no:xdist", *sys.argv[1:]]))
 """
