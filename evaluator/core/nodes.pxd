@@ -4,7 +4,7 @@ from evaluator.core.calls cimport (
     force_string_no_context, less, type_error,
 )
 from evaluator.core.values cimport (
-    Attrs, BLACKHOLE, ContextString, Counters, Frame, Frame2, FrameN, Func, Lambda, Lazy, Node, NULL, Path, PrimOp, Thunk,
+    Attrs, BLACKHOLE, ContextString, Counters, Frame, Func, Lambda, Lazy, Node, NULL, Path, PrimOp, Thunk,
     check_stack, counters, empty_frame, force_thunk, make_path, make_string, merged_positions, new_attrs, new_frame,
     new_frame2, new_func, new_thunk, position_of,
     run_body, show_type,

@@ -20,7 +20,8 @@ from evaluator.errors import (
 from evaluator.names import show_name
 
 if cython.compiled:
-    from cython.cimports.cpython.dict import PyDict_Update
+    from cython.cimports.cpython.dict import PyDict_Merge, PyDict_Update
+    from cython.cimports.evaluator.core.frames import verglas_held, verglas_hold, verglas_place
 else:
     PyDict_Update = dict.update
 
@@ -43,8 +44,6 @@ else:
         Attrs,
         ContextString,
         Frame,
-        Frame2,
-        FrameN,
         Func,
         Lambda,
         Lazy,
@@ -70,33 +69,37 @@ else:
 
 @cython.cfunc
 @cython.inline
-def slot(frame: Frame, index: cython.Py_ssize_t) -> object:
+@cython.exceptval(check=False)
+def place(index: cython.Py_ssize_t) -> cython.Py_ssize_t:
+    """What `slot` and `set_slot` call the slot of this number: where it is in an environment."""
+    return verglas_place(index) if cython.compiled else index
+
+
+@cython.cfunc
+@cython.inline
+def slot(frame: Frame, at: cython.Py_ssize_t) -> object:
     """What a slot of an environment holds; None while the environment is being filled."""
-    if index == 0:
-        return frame.first
-    if not cython.compiled:
-        return frame.second if index == 1 else frame.rest[index - 2]
-    if index == 1:
-        return cython.cast(Frame2, frame).second
-    return cython.cast(FrameN, frame).rest[index - 2]
+    if cython.compiled:
+        return verglas_held(frame, at)
+    else:
+        if at == 0:
+            return frame.first
+        return frame.second if at == 1 else frame.rest[at - 2]
 
 
 @cython.cfunc
 @cython.inline
 @cython.exceptval(check=False)
-def set_slot(frame: Frame, index: cython.Py_ssize_t, value: object) -> cython.void:
+def set_slot(frame: Frame, at: cython.Py_ssize_t, value: object) -> cython.void:
     """Put a value into a slot of an environment."""
-    if index == 0:
+    if cython.compiled:
+        verglas_hold(frame, at, value)
+    elif at == 0:
         frame.first = value
-    elif not cython.compiled:
-        if index == 1:
-            frame.second = value
-        else:
-            frame.rest[index - 2] = value
-    elif index == 1:
-        cython.cast(Frame2, frame).second = value
+    elif at == 1:
+        frame.second = value
     else:
-        cython.cast(FrameN, frame).rest[index - 2] = value
+        frame.rest[at - 2] = value
 
 
 @cython.cfunc
@@ -116,7 +119,7 @@ def evaluate(node: Node, values: list):
     frame: Frame = empty_frame(None, len(values))
     i: cython.Py_ssize_t
     for i in range(len(values)):
-        set_slot(frame, i, values[i])
+        set_slot(frame, place(i), values[i])
     return node.eval(frame)
 
 
@@ -214,23 +217,23 @@ class Traced(Node):
 class Var0(Node):
     """A variable of the innermost environment."""
 
-    index: cython.Py_ssize_t
+    at: cython.Py_ssize_t
     pos: cython.longlong
 
     @cython.cfunc
     def eval(self, env: Frame) -> object:
-        x: object = slot(env, self.index)
+        x: object = slot(env, self.at)
         if type(x) is Thunk:
             if cython.cast(Thunk, x).node is None and cython.cast(Thunk, x).payload is not BLACKHOLE:
                 x = cython.cast(Thunk, x).payload
             else:
                 x = force_thunk(cython.cast(Thunk, x), self.pos)
-            set_slot(env, self.index, x)
+            set_slot(env, self.at, x)
         return x
 
     @cython.cfunc
     def delay(self, env: Frame) -> object:
-        x: object = slot(env, self.index)
+        x: object = slot(env, self.at)
         if x is None:  # the scope is being filled
             return new_thunk(self, env)
         counters.avoided += 1
@@ -238,12 +241,12 @@ class Var0(Node):
 
     @cython.cfunc
     def peek(self, env: Frame) -> object:
-        x: object = slot(env, self.index)
+        x: object = slot(env, self.at)
         if type(x) is Thunk:
             if cython.cast(Thunk, x).node is not None or cython.cast(Thunk, x).payload is BLACKHOLE:
                 return None
             x = cython.cast(Thunk, x).payload
-            set_slot(env, self.index, x)
+            set_slot(env, self.at, x)
         return x
 
 
@@ -254,24 +257,24 @@ class Var(Node):
     """A variable `level` environments further out."""
 
     level: cython.int
-    index: cython.Py_ssize_t
+    at: cython.Py_ssize_t
     pos: cython.longlong
 
     @cython.cfunc
     def eval(self, env: Frame) -> object:
         env = outer(env, self.level)
-        x: object = slot(env, self.index)
+        x: object = slot(env, self.at)
         if type(x) is Thunk:
             if cython.cast(Thunk, x).node is None and cython.cast(Thunk, x).payload is not BLACKHOLE:
                 x = cython.cast(Thunk, x).payload
             else:
                 x = force_thunk(cython.cast(Thunk, x), self.pos)
-            set_slot(env, self.index, x)
+            set_slot(env, self.at, x)
         return x
 
     @cython.cfunc
     def delay(self, env: Frame) -> object:
-        x: object = slot(outer(env, self.level), self.index)
+        x: object = slot(outer(env, self.level), self.at)
         if x is None:
             return new_thunk(self, env)
         counters.avoided += 1
@@ -280,12 +283,12 @@ class Var(Node):
     @cython.cfunc
     def peek(self, env: Frame) -> object:
         env = outer(env, self.level)
-        x: object = slot(env, self.index)
+        x: object = slot(env, self.at)
         if type(x) is Thunk:
             if cython.cast(Thunk, x).node is not None or cython.cast(Thunk, x).payload is BLACKHOLE:
                 return None
             x = cython.cast(Thunk, x).payload
-            set_slot(env, self.index, x)
+            set_slot(env, self.at, x)
         return x
 
 
@@ -721,7 +724,7 @@ class AttrsNode(SetNode):
         else:
             frame = empty_frame(env, len(self.froms))
             for i in range(len(self.froms)):
-                set_slot(frame, i, member(self.froms, i).delay(env))
+                set_slot(frame, place(i), member(self.froms, i).delay(env))
             for i in range(n):
                 cython.cast(dict, d)[self.names[i]] = member(self.nodes, i).delay(
                     frame if self.from_outer[i] is True else env
@@ -740,7 +743,7 @@ def fill(nodes: list, from_outer: list, env: Frame) -> Frame:
     counters.environments += 1
     counters.environment_slots += n
     for i in range(n):
-        set_slot(slots, i, member(nodes, i).delay(env if from_outer[i] is True else slots))
+        set_slot(slots, place(i), member(nodes, i).delay(env if from_outer[i] is True else slots))
     return slots
 
 
@@ -763,7 +766,7 @@ class RecAttrsNode(SetNode):
         else:
             slots = fill(self.nodes, self.from_outer, env)
         for i in range(n):
-            cython.cast(dict, d)[self.names[i]] = slot(slots, i)
+            cython.cast(dict, d)[self.names[i]] = slot(slots, place(i))
         if "__overrides" in d:
             self.override(d, slots)
         if self.dynamic is not None:
@@ -778,9 +781,9 @@ class RecAttrsNode(SetNode):
         slots: Frame = empty_frame(env, n)
         for i in range(n):
             if self.from_outer[i] is True:
-                set_slot(slots, i, member(self.nodes, i).delay(env))
+                set_slot(slots, place(i), member(self.nodes, i).delay(env))
             else:
-                set_slot(slots, i, new_thunk(self.nodes[i], slots))
+                set_slot(slots, place(i), new_thunk(self.nodes[i], slots))
         return slots
 
     @cython.cfunc
@@ -791,7 +794,7 @@ class RecAttrsNode(SetNode):
         )
         for name, value in overrides.items():
             if name in self.names:
-                set_slot(slots, self.names.index(name), value)
+                set_slot(slots, place(self.names.index(name)), value)
             d[name] = value
         d.positions = (
             d.positions,
@@ -1064,7 +1067,7 @@ class FunctionSet(FunctionNode):
         missing_one: cython.bint = False
         slots: Frame = empty_frame(f.env, n + 1)
         v: object
-        slots.first = s
+        set_slot(slots, 0, s)
         counters.environments += 1
         counters.environment_slots += n + 1
         for i in range(n):
@@ -1075,11 +1078,11 @@ class FunctionSet(FunctionNode):
                 missing_one = True
             else:
                 used += 1
-                set_slot(slots, i + 1, v)
+                set_slot(slots, place(i + 1), v)
         if missing_one:
             for i in range(n):
-                if slot(slots, i + 1) is None:
-                    set_slot(slots, i + 1, cython.cast(Node, self.defaults[i]).delay(slots))
+                if slot(slots, place(i + 1)) is None:
+                    set_slot(slots, place(i + 1), cython.cast(Node, self.defaults[i]).delay(slots))
         if not self.ellipsis and used != len(s):
             raise self.unexpected(s, pos)
         return run_body(self, slots, pos)
@@ -1874,12 +1877,12 @@ def variable(level, index, pos):
     """Return the node of a variable: slot `index` of the environment `level` environments further out."""
     if level == 0:
         near: Var0 = Var0.__new__(Var0)
-        near.index = index
+        near.at = place(index)
         near.pos = pos
         return near
     far: Var = Var.__new__(Var)
     far.level = level
-    far.index = index
+    far.at = place(index)
     far.pos = pos
     return far
 

@@ -43,12 +43,11 @@ cdef class Frame2:
 
 @cython.final
 @cython.no_gc
-@cython.freelist(512)
-cdef class FrameN:
+cdef class FrameN:  # more slots lie behind it: frames.pxd
     cdef Frame up
     cdef object first
     cdef object second
-    cdef list rest
+    cdef Py_ssize_t more
 
 
 cdef class Node:

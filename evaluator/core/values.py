@@ -34,6 +34,7 @@ if cython.compiled:
     from cython.cimports.cpython.exc import PyErr_CheckSignals
     from cython.cimports.evaluator.core.arenas import verglas_use_huge_pages
     from cython.cimports.evaluator.core.cells import verglas_cell2, verglas_cell3, verglas_live_in_cells
+    from cython.cimports.evaluator.core.frames import verglas_frames_are_one_piece, verglas_new_frame
 
 
 @cython.final
@@ -42,9 +43,10 @@ if cython.compiled:
 class Frame:
     """An environment of one slot: `up` is the environment outside of it, `first` a value or thunk.
 
-    The number of a slot says where it is: in `first`, in `second`, or in `rest`. The three classes are laid out alike,
-    so that compiled code that knows there is a second slot may take any of them for a `Frame2`; none derives from
-    another, because a cell is of one size (cells.pxd). nodes.py reads and writes slots (`slot`, `set_slot`).
+    The number of a slot says where it is: in `first`, in `second`, or behind them (uncompiled: in the list `rest`). The
+    three classes are laid out alike, so that compiled code finds a slot without asking which of them it has; none
+    derives from another, because a cell is of one size (cells.pxd). nodes.py reads and writes slots (`slot`,
+    `set_slot`).
     """
 
 
@@ -57,7 +59,6 @@ class Frame2:
 
 @cython.final
 @cython.no_gc
-@cython.freelist(512)
 @cython.cclass
 class FrameN:
     """An environment of more slots."""
@@ -297,11 +298,14 @@ def empty_frame(up, slots):
         return new_frame(up, None)
     if slots == 2:
         return new_frame2(up, None, None)
-    frame: FrameN = FrameN.__new__(FrameN)
-    frame.up = up
-    frame.first = frame.second = None
-    frame.rest = [None] * (slots - 2)
-    return cython.cast(Frame, frame) if cython.compiled else frame
+    if cython.compiled:
+        return cython.cast(Frame, verglas_new_frame(FrameN, up, slots))
+    else:
+        frame: FrameN = FrameN.__new__(FrameN)
+        frame.up = up
+        frame.first = frame.second = None
+        frame.rest = [None] * (slots - 2)
+        return frame
 
 
 def new_func(code, env):
@@ -631,6 +635,7 @@ def show_type(v):
 
 if cython.compiled:
     verglas_live_in_cells(Thunk, Func, Frame, Frame2)
+    verglas_frames_are_one_piece(FrameN)
     verglas_use_huge_pages()
 # Names with C types are invisible to Python code unless they are entered here.
 globals()["NULL"] = NULL
