@@ -1693,7 +1693,9 @@ class Not(Node):
 @cython.no_gc
 @cython.cclass
 class Update(Binary):
-    """`a // b`"""
+    """`a // b`; `merged` is what the last result has for positions, and often what the next one needs."""
+
+    merged: tuple
 
     @cython.cfunc
     def eval(self, env: Frame) -> object:
@@ -1718,7 +1720,14 @@ class Update(Binary):
             )
         ):
             # The usual case of merged_positions: a literal knows its own names.
-            positions = (cython.cast(Attrs, x).positions, cython.cast(Attrs, y).positions, None)
+            merged: tuple = self.merged
+            if (
+                merged is None
+                or merged[0] is not cython.cast(Attrs, x).positions
+                or merged[1] is not cython.cast(Attrs, y).positions
+            ):
+                merged = self.merged = (cython.cast(Attrs, x).positions, cython.cast(Attrs, y).positions, None)
+            positions = merged
         else:
             positions = merged_positions(x, y)
         counters.sets += 1
@@ -1729,8 +1738,13 @@ class Update(Binary):
             return d
         r: Attrs = Attrs.__new__(Attrs)
         r.positions = positions
-        PyDict_Update(r, x)
-        PyDict_Update(r, y)
+        if cython.compiled and len(cython.cast(dict, y)) > len(cython.cast(dict, x)):
+            # What comes first is copied in one piece, so let that be the larger one.
+            PyDict_Update(r, y)
+            PyDict_Merge(r, x, False)
+        else:
+            PyDict_Update(r, x)
+            PyDict_Update(r, y)
         counters.update_values_copied += len(cython.cast(dict, r))
         counters.set_elements += len(cython.cast(dict, r))
         return r
@@ -1964,6 +1978,8 @@ def call_of(f, args, pos):
     """Return the node of the call of `f` with these arguments."""
     if len(args) == 1:
         one: Call1 = Call1.__new__(Call1)
+    if not cython.compiled and kind is Update:
+        node.merged = None
         one.f = f
         one.a = args[0]
         one.pos = pos
