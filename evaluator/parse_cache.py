@@ -1,8 +1,9 @@
 """The parse cache: syntax trees of large files, found by the hash of the file's text, loaded piece by piece.
 
 One file per text in a directory of the user's. It begins with a checksum of the rest, so that damage means a miss; then
-come the length of the head, the head (the tree, with the larger bindings replaced by BLOBs) and the blobs. Most of a
-package set's bindings are never looked at, and so never loaded.
+come the length of the head, the head (the tree, with the larger bindings of sets packed) and the blobs, a marshalled
+tree for each of those. Most of a package set's bindings are never looked at, and so never loaded: of each there is a
+name, a number and four bytes.
 
 Trees are only written after the evaluation, by `flush`, in a child process that nobody waits for. Nothing here raises:
 a cache that cannot be read or written is no cache.
@@ -23,14 +24,14 @@ from evaluator.errors import StackOverflow
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     Tree = tuple[object, ...] | list[object]
-    Parsed = tuple[Tree, dict[str, int], bool, bytes | None]
+    Parsed = tuple[Tree, dict[str, int], bool, bytes | memoryview | None]
 
 #: Changes whenever the trees of parser.py do. marshal's format belongs to the Python release.
-FORMAT = f"verglas 3 {sys.implementation.cache_tag}".encode()
+FORMAT = f"verglas 4 {sys.implementation.cache_tag}".encode()
 #: Smaller files are parsed faster than they are found.
 SMALLEST = 3000
-#: Marshalled bindings from this size on are blobs of their own.
-_BLOB_SIZE = 100
+#: Marshalled bindings from this size on are packed.
+_BLOB_SIZE = 60
 #: How much of its stack the child may use: of 8 MiB in general.
 _CHILD_STACK = 4 << 20
 _SUM_SIZE = 4
@@ -75,7 +76,7 @@ class ParseCache:
             return None
         size = int.from_bytes(data[_SUM_SIZE:_HEAD], "little")
         head: tuple[Tree, dict[str, int], bool] = marshal.loads(memoryview(data)[_HEAD : _HEAD + size])
-        return *head, data[_HEAD + size :]
+        return *head, memoryview(data)[_HEAD + size :]
 
     def flush(self) -> None:
         """Write what was parsed, in a child process. To be called once the evaluation is over; returns at once."""
@@ -105,8 +106,8 @@ class ParseCache:
             for key, text in new.items():
                 try:
                     data = encode(*parser.parse(text)[:3])
-                except (ValueError, RecursionError, StackOverflow):
-                    continue  # nested too deeply for marshal, or for this stack
+                except (ValueError, RecursionError, StackOverflow, OverflowError):
+                    continue  # nested too deeply for marshal or for this stack, or too long
                 _replace(f"{self._directory}/{key}", data)
             self._make_room()
         except OSError:
@@ -125,7 +126,7 @@ class ParseCache:
 def encode(tree: Tree, free: dict[str, int], redefined: bool) -> bytes:
     """Return the contents of the cache file for a parsed text. ValueError if it is nested too deeply."""
     blobs = bytearray()
-    head = marshal.dumps((_with_blobs(tree, blobs), free, redefined))  # type: ignore[arg-type]
+    head = marshal.dumps((_packed(tree, blobs), free, redefined))  # type: ignore[arg-type]
     rest = len(head).to_bytes(8, "little") + head + blobs
     return _checksum(rest) + rest
 
@@ -142,24 +143,28 @@ def _replace(path: str, data: bytes) -> None:
     os.rename(temporary, path)
 
 
-def _with_blobs(tree: object, blobs: bytearray) -> object:
-    """Return `tree` with the larger bindings of its sets moved to `blobs`, those of the innermost sets first."""
+def _packed(tree: object, blobs: bytearray) -> object:
+    """Return `tree` with the larger bindings of its sets packed and their trees in `blobs`, innermost sets first."""
     if type(tree) is tuple:
-        return tuple([_with_blobs(item, blobs) if type(item) in (tuple, list) else item for item in tree])
+        return tuple([_packed(item, blobs) if type(item) in (tuple, list) else item for item in tree])
     if type(tree) is not list:
         return tree
     if tree[0] != parser.ATTRS:
-        return [_with_blobs(item, blobs) if type(item) in (tuple, list) else item for item in tree]
+        return [_packed(item, blobs) if type(item) in (tuple, list) else item for item in tree]
     bindings = {}
+    names: list[str] = []
+    starts: list[int] = []
+    places = bytearray()
     for name, (kind, value, pos) in tree[3].items():
+        packed = _packed(value, blobs) if kind == 0 else value
         if kind == 0:
-            smaller = _with_blobs(value, blobs)
-            data = marshal.dumps(smaller)  # type: ignore[arg-type]
+            data = marshal.dumps(packed)  # type: ignore[arg-type]
             if len(data) >= _BLOB_SIZE:
-                start = len(blobs)
+                names.append(name)
+                starts.append(len(blobs))
+                places += pos.to_bytes(4, "little")
                 blobs += data
-                smaller = (parser.BLOB, start, len(blobs))
-            bindings[name] = (kind, smaller, pos)
-        else:
-            bindings[name] = (kind, value, pos)
-    return [*tree[:3], bindings, _with_blobs(tree[4], blobs), _with_blobs(tree[5], blobs)]
+                continue
+        bindings[name] = (kind, packed, pos)
+    attrs = [*tree[:3], bindings, _packed(tree[4], blobs), _packed(tree[5], blobs)]
+    return [*attrs, (tuple(names), tuple(starts), bytes(places))] if names else attrs

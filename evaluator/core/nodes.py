@@ -595,6 +595,8 @@ class ListNode(Node):
 
 #: How many attributes a dict has room for at first.
 _SMALL = 5
+#: After so many questions for positions a set has a table of them.
+_FEW = 4
 
 
 @cython.cclass
@@ -602,20 +604,21 @@ class SetNode(Node):
     """What the two kinds of set expressions share: names in the order of the text, their nodes and positions.
 
     `from_outer[i]` tells that node i belongs to the other environment: for a recursive set the one outside of it, for a
-    plain set the frame that holds what `inherit (from)` inherits from. `dynamic` has (name node, node, pos). `empty` is
-    the one value of `{ }`. `shape` is a dict of the names, which a set that is made a second time begins with: copying
-    it is one piece of memory, and filling it never makes it grow.
+    plain set the frame that holds what `inherit (from)` inherits from. `where` gives their positions one by one.
+    `dynamic` has (name node, node, pos). `empty` is the one value of `{ }`. `shape` is a dict of the names, which a set
+    that is made a second time begins with: copying it is one piece of memory, and filling it never makes it grow.
     """
 
     names: list
     nodes: list
     from_outer: list
-    where: list
+    where: object
     froms: list
     dynamic: list
     pos: cython.longlong
     state: object
     table: dict
+    asked: cython.int
     empty: Attrs
     shape: dict
     evaluated: cython.bint
@@ -630,6 +633,7 @@ class SetNode(Node):
         self.pos = pos
         self.state = state
         self.table = None
+        self.asked = 0
         self.empty = None
         self.shape = None
         self.evaluated = False
@@ -641,6 +645,9 @@ class SetNode(Node):
     def position(self, name):
         """Return where attribute `name` is defined in this expression, 0 if it is not."""
         if self.table is None:
+            if self.asked < _FEW:  # a table of thousands of names takes longer than looking through them
+                self.asked += 1
+                return self.where[self.names.index(name)] if name in self.names else 0
             self.table = dict(zip(self.names, self.where, strict=True))
         return self.table.get(name, 0)
 
@@ -1971,6 +1978,8 @@ def operation(kind, a, b, pos, pos2, state):
     node.pos = pos
     node.pos2 = pos2
     node.state = state
+    if not cython.compiled and kind is Update:
+        node.merged = None
     return node
 
 
@@ -1978,8 +1987,6 @@ def call_of(f, args, pos):
     """Return the node of the call of `f` with these arguments."""
     if len(args) == 1:
         one: Call1 = Call1.__new__(Call1)
-    if not cython.compiled and kind is Update:
-        node.merged = None
         one.f = f
         one.a = args[0]
         one.pos = pos

@@ -7,7 +7,7 @@ from evaluator.core.lexer cimport (
 from evaluator.core.values cimport check_stack
 
 cdef int INT_N, FLOAT_N, STRING, VAR, PATH_N, HPATH_N, CUR_POS, INTERPOLATION, PATH_PARTS, SELECT, HAS
-cdef int LIST, ATTRS, LET_N, WITH_N, ASSERT_N, IF_N, LAMBDA, CALL, OPERATOR, NOT, NEGATE, BLOB, SKIMMED
+cdef int LIST, ATTRS, LET_N, WITH_N, ASSERT_N, IF_N, LAMBDA, CALL, OPERATOR, NOT, NEGATE, SKIMMED
 cdef const unsigned char *_precedence
 cdef int _ABOVE_NOT, _HAS_PRECEDENCE, _ABOVE_ALL, LONG, _FIRST_BINDINGS
 cdef object _NOTHING

@@ -11,14 +11,16 @@ is turned into nodes piece by piece when first evaluated (scope.py). Positions a
     (LIST, (tree ...))
     [ATTRS, pos, recursive, {name: (kind, tree, pos)}, [(name tree, tree, pos) ...] or None, [tree ...] or None]
                                          kind 0 `name = tree`, 1 `inherit name`, 2 `inherit (from) name`, for which
-                                         `tree` is (index in the last list, pos)
+                                         `tree` is (index in the last list, pos). A seventh element: see below
     (LET_N, attrs, tree)  (WITH_N, pos, tree, tree)  (ASSERT_N, pos, tree, tree)  (IF_N, pos, tree, tree, tree)
     (LAMBDA, pos, argument or None, formals or None, ellipsis, tree)      formals: tuple of (name, default or None, pos)
     [CALL, pos, tree, [tree ...]]
     (OPERATOR, operator, pos of the first operand, tree, tree, pos of the second, pos of the operator)
     (NOT, tree)  (NEGATE, pos, tree)
-    (BLOB, start, end)                   a tree in the parse cache that was not loaded yet; the parser makes none
     (SKIMMED, start, end)                a tree that was not made yet, see `parse_skimmed`
+
+In the parse cache, a set's larger bindings `name = tree` are packed: (names, where their trees begin, their positions),
+a tuple of str, a tuple of int and bytes, four for each position. What begins there is a marshalled tree.
 
 Raises `SyntaxProblem`.
 """
@@ -91,7 +93,6 @@ if not cython.compiled:
     OPERATOR,
     NOT,
     NEGATE,
-    BLOB,
     SKIMMED,
 ) = range(24)
 
@@ -960,7 +961,6 @@ globals().update(
     OPERATOR=OPERATOR,
     NOT=NOT,
     NEGATE=NEGATE,
-    BLOB=BLOB,
     SKIMMED=SKIMMED,
     LONG=LONG,
 )

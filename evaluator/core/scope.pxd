@@ -1,6 +1,6 @@
 # C-level shape of scope.py.
 from evaluator.core.parser cimport (
-    ASSERT_N, ATTRS, BLOB, CALL, CUR_POS, FLOAT_N, HAS, HPATH_N, IF_N, INT_N, INTERPOLATION, LAMBDA, LET_N, LIST, NEGATE, NOT,
+    ASSERT_N, ATTRS, CALL, CUR_POS, FLOAT_N, HAS, HPATH_N, IF_N, INT_N, INTERPOLATION, LAMBDA, LET_N, LIST, NEGATE, NOT,
     OPERATOR, PATH_N, PATH_PARTS, SELECT, SKIMMED, STRING, VAR, WITH_N,
 )
 from evaluator.core.nodes cimport (
@@ -46,6 +46,7 @@ cdef class Builder:
     cdef object dynamic(self, list entries, Scope scope)
     cdef Node recursive_attrs(self, object tree, Scope scope)
     cdef object bindings(self, object tree, Scope scope)
+    cdef list unpacked(self, tuple names, tuple starts, Scope scope)
     cdef Node let(self, object tree, Scope scope)
     cdef Node interpolation(self, object tree, Scope scope)
     cdef Node path_parts(self, object tree, Scope scope)

@@ -29,7 +29,6 @@ if not cython.compiled:
     from evaluator.core.parser import (
         ASSERT_N,
         ATTRS,
-        BLOB,
         CALL,
         CUR_POS,
         FLOAT_N,
@@ -142,8 +141,6 @@ class Builder:
         if kind == STRING or kind == INT_N or kind == FLOAT_N:
             return constant(tree[1])
         check_stack()
-        if kind == BLOB:
-            return self.build(loads(self.blobs[tree[1] : tree[2]]), scope, name)
         if kind == SKIMMED:
             return self.build(parse_skimmed(self.blobs, tree[1], tree[2]), scope, name)
         if kind == SELECT:
@@ -229,7 +226,7 @@ class Builder:
 
     def build_later(self, tree, scope, name):
         """As `build`; what a `Lazy` calls when its time has come."""
-        return self.build(tree, scope, name)
+        return self.build(loads(self.blobs[tree:]) if type(tree) is int else tree, scope, name)
 
     def is_local(self, name: str, scope: Scope):
         """Whether something in the text, and not the global scope, defines `name`."""
@@ -384,9 +381,16 @@ class Builder:
         froms: list = tree[5]
         if tree[2]:
             return self.recursive_attrs(tree, scope)
+        all_names: list = list(names)
         built: list = []
         flags: list = []
         where: list = []
+        places: object = where
+        if len(tree) > 6:
+            all_names = [*tree[6][0], *names]
+            built = self.unpacked(tree[6][0], tree[6][1], scope)
+            flags = [False] * len(built)
+            places = PackedPositions(tree[6][2], self.base, where)
         for name, (kind, value, pos) in names.items():
             where.append(self.at(pos))
             flags.append(kind == 2)
@@ -397,10 +401,10 @@ class Builder:
             else:
                 built.append(selection(variable(0, value[0], self.at(value[1])), name, self.at(value[1])))
         return nodes.AttrsNode(
-            list(names),
+            all_names,
             built,
             flags,
-            where,
+            places,
             [self.lazy(x, scope, None) for x in froms] if froms else None,
             self.dynamic(tree[4], scope),
             self.at(tree[1]),
@@ -413,20 +417,27 @@ class Builder:
         return [(self.build(a, scope, None), self.lazy(b, scope, None), self.at(pos)) for a, b, pos in entries]
 
     def recursive_attrs(self, tree, scope):
+        inner: Scope
         inner, built, outer, where = self.bindings(tree, scope)
         return nodes.RecAttrsNode(
-            list(tree[3]), built, outer, where, None, self.dynamic(tree[4], inner), self.at(tree[1]), self.state
+            list(inner.names), built, outer, where, None, self.dynamic(tree[4], inner), self.at(tree[1]), self.state
         )
 
     def bindings(self, tree, scope):
         """The slots of a recursive scope: the attributes, then what `inherit (from)` inherits from."""
         names: dict = tree[3]
         froms: list = tree[5]
-        inner: Scope = Scope({name: i for i, name in enumerate(names)}, scope)
+        all_names: object = [*tree[6][0], *names] if len(tree) > 6 else names
+        inner: Scope = Scope({name: i for i, name in enumerate(all_names)}, scope)
         built: list = []
         outer: list = []
         where: list = []
-        n: cython.int = len(names)
+        places: object = where
+        n: cython.int = len(all_names)
+        if len(tree) > 6:
+            built = self.unpacked(tree[6][0], tree[6][1], inner)
+            outer = [False] * len(built)
+            places = PackedPositions(tree[6][2], self.base, where)
         for name, (kind, value, pos) in names.items():
             where.append(self.at(pos))
             outer.append(kind == 1)
@@ -440,7 +451,24 @@ class Builder:
             for x in froms:
                 built.append(self.later(x, inner, None))
                 outer.append(False)
-        return inner, built, outer, where
+        return inner, built, outer, places
+
+    def unpacked(self, names: tuple, starts: tuple, scope):
+        """The nodes of packed bindings: nothing of them is looked at before it is needed."""
+        n: cython.Py_ssize_t = len(names)
+        i: cython.Py_ssize_t
+        built: list = [None] * n
+        for i in range(n):
+            node: Lazy = Lazy.__new__(Lazy)
+            node.tree = starts[i]
+            node.scope = scope
+            node.builder = self
+            node.name = names[i]
+            node.node = None
+            node.delayed = False
+            node.always_thunk = True
+            built[i] = node
+        return built
 
     def let(self, tree, scope):
         inner, built, outer, _ = self.bindings(tree[1], scope)
@@ -478,6 +506,28 @@ class Builder:
                 parts.append(self.build(p[1], scope, None))
                 where.append(self.at(p[0]))
         return nodes.PathInterpolation(start, parts, where, self.at(tree[1]), self.state)
+
+
+class PackedPositions:
+    """Where the attributes of a set are defined: the packed ones, then `rest`. Seldom asked, so only then read."""
+
+    __slots__ = ("base", "packed", "rest")
+
+    def __init__(self, packed, base, rest):
+        self.packed = packed
+        self.base = base
+        self.rest = rest
+
+    def __getitem__(self, index):
+        at = 4 * index
+        if at < len(self.packed):
+            return self.base + int.from_bytes(self.packed[at : at + 4], "little")
+        return self.rest[index - len(self.packed) // 4]
+
+    def __iter__(self):
+        for at in range(0, len(self.packed), 4):
+            yield self.base + int.from_bytes(self.packed[at : at + 4], "little")
+        yield from self.rest
 
 
 class Shown:

@@ -1,6 +1,6 @@
 # C-level shape of show.py.
 from evaluator.core.parser cimport (
-    ASSERT_N, BLOB, CALL, CUR_POS, FLOAT_N, HAS, HPATH_N, IF_N, INT_N, INTERPOLATION, LAMBDA, LET_N, LIST, NEGATE, NOT,
+    ASSERT_N, CALL, CUR_POS, FLOAT_N, HAS, HPATH_N, IF_N, INT_N, INTERPOLATION, LAMBDA, LET_N, LIST, NEGATE, NOT,
     PATH_N, PATH_PARTS, SELECT, SKIMMED, STRING, VAR, WITH_N,
 )
 from evaluator.core.text_buffer cimport TextBuffer

@@ -13,7 +13,6 @@ if cython.compiled:
 else:
     from evaluator.core.parser import (
         ASSERT_N,
-        BLOB,
         CALL,
         CUR_POS,
         FLOAT_N,
@@ -83,7 +82,10 @@ def show_path(path, base_path: str = "/", home=None) -> str:
 
 
 def show(tree, base_path: str = "/", home=None, blobs=None) -> str:
-    """Return `tree` as text. `home` is a function that gives the home directory, for `~/` paths; `blobs` has BLOBs."""
+    """Return `tree` as text.
+
+    `home` is a function that gives the home directory, for `~/` paths; `blobs` has what is packed or skimmed.
+    """
     printer: _Printer = _Printer(base_path, home, blobs)
     printer.put(tree)
     return printer.out.text()
@@ -134,8 +136,6 @@ class _Printer:
         if kind == CUR_POS:
             return out.put("__curPos")
         check_stack()
-        if kind == BLOB:
-            return self.put(loads(self.blobs[t[1] : t[2]]))
         if kind == SKIMMED:
             return self.put(parse_skimmed(self.blobs, t[1], t[2]))
         if kind == SELECT:
@@ -295,6 +295,10 @@ class _Printer:
             kind: cython.int = binding[0]
             if kind == 1:
                 out.put(" " if inherited else "inherit ")
+        if len(attrs) > 6:  # from the parse cache
+            names, starts, _ = attrs[6]
+            trees: list = [(0, loads(self.blobs[start:]), 0) for start in starts]
+            known = {**known, **dict(zip(names, trees, strict=True))}
                 inherited = True
                 self.name(name)
             elif kind == 2:

@@ -7,9 +7,14 @@ import os
 import pytest
 
 from evaluator.core import parser
+from evaluator.core.calls import force_deep
 from evaluator.core.lexer import SyntaxProblem
 from evaluator.core.show import show
+from evaluator.core.values import force
+from evaluator.errors import NixError
 from evaluator.parse_cache import SMALLEST, ParseCache
+from evaluator.print_value import show_value
+from tests.evaluator.evaluating import new_state
 from tests.lang.programs import on_deep_stack
 
 TEXT = (
@@ -44,6 +49,46 @@ def test_a_tree_from_the_cache_is_the_one_that_was_parsed(directory):
     assert len(blobs) > 1000
     assert show(tree, "/base", None, blobs) == show(parsed[0], "/base")
     assert (free, redefined) == parsed[1:3]
+
+
+PACKED = (
+    b'let long = rec { a.b = f { x = 1; y = [ 2 3 ]; z = throw "a message of some length"; };\n'
+    b"  f = x: x; inherit (pkgs) one; };\n"
+    b"pkgs = rec {\n"
+    + b"".join(
+        b'  package-%d = call { n = %d; inherit one; } "a text that is long enough";\n' % (n, n) for n in range(60)
+    )
+    + b"  one = 1; call = set: text: { inherit set text; }; inherit (set) two; set = { two = one + one; };\n};\n"
+    b"where = set: map (n: (builtins.unsafeGetAttrPos n set).line) (builtins.attrNames set);\n"
+    b"in { inherit pkgs; places = [ (where pkgs) (where long) (where pkgs.set) ]; n = pkgs.package-7.set.n;\n"
+    b'failing = assert { a = { b = [ 1 2 3 "and so on and so forth" ]; }; } == 1; 2; again = long.a.b.z; }\n'
+)
+
+
+def answers(directory: str, path: str, *, warm: bool) -> list[str]:
+    """What the attributes of PACKED are, the messages of those that fail included."""
+    state = new_state(show_trace=True)
+    state.parse_cache = cache = ParseCache(directory)
+    found = []
+    for name in ("pkgs", "places", "n", "failing", "again"):
+        try:
+            found.append(show_value(force_deep(force(state.evaluate_file(path)[name]))))
+        except NixError as error:
+            error.positions = state.positions
+            found.append(error.report(show_trace=True))
+    assert (cache.parse(PACKED)[3] is not None) == warm
+    cache.write()
+    return found
+
+
+def test_an_evaluation_from_the_cache_is_the_same_to_the_last_position(directory, scratch):
+    (scratch / "packed.nix").write_bytes(PACKED)
+    path = str(scratch / "packed.nix")
+    cold = answers(directory, path, warm=False)
+    assert answers(directory, path, warm=True) == cold
+    assert "package-59 = { set = { n = 59; one = 1; }; text =" in cold[0]
+    assert '({ a = { b = [ (1) (2) (3) ("and so on and so forth") ]; }; } == 1)' in cold[3]
+    assert "packed.nix:68:" in cold[3]
 
 
 def test_a_hit_does_not_write_again(directory):
