@@ -10,7 +10,11 @@ import cython
 
 from evaluator.errors import EvalError, NixError, NixTypeError, Shown, StackOverflow
 
-if not cython.compiled:
+if cython.compiled:
+    from cython.cimports.evaluator.core.ascii import is_ascii
+else:
+    is_ascii = str.isascii
+
     from evaluator.core.values import (
         NULL,
         ContextString,
@@ -493,7 +497,7 @@ def values_equal(x, y):
 def text_less(x, y):
     """Whether the bytes of `x` sort before those of `y`."""
     # Code points sort like UTF-8 except for the surrogates that stand for bytes that are not UTF-8.
-    if not x.isascii() and not y.isascii():
+    if not is_ascii(x) and not is_ascii(y):
         return x.encode("utf-8", "surrogateescape") < y.encode("utf-8", "surrogateescape")
     return x < y
 

@@ -17,7 +17,11 @@ from storefs.formats.hashes import SIZES, Hash, parse_hash
 from storefs.formats.store_path import BadStorePath, check_name
 from storefs.logs import warn
 
-if not cython.compiled:
+if cython.compiled:
+    from cython.cimports.evaluator.core.ascii import is_ascii
+else:
+    is_ascii = str.isascii
+
     from evaluator.core.calls import (
         coerce,
         force_attrs,
@@ -254,7 +258,7 @@ def _in_order(names: object) -> list:
     """The names sorted by their bytes, which for anything but ASCII is not the order of Python's strings."""
     ordered: list = sorted(names)
     for name in ordered:
-        if not name.isascii():
+        if not is_ascii(name):
             return sorted(ordered, key=lambda each: each.encode("utf-8", "surrogateescape"))
     return ordered
 

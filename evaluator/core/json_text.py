@@ -11,6 +11,7 @@ from evaluator.errors import CALL_SITE, NO_POS, EvalError, NixError, NixTypeErro
 
 if cython.compiled:
     from cython.cimports.cpython.unicode import PyUnicode_1BYTE_DATA
+    from cython.cimports.evaluator.core.ascii import is_ascii
 else:
     from evaluator.core.calls import call1, coerce
     from evaluator.core.values import (
@@ -57,7 +58,7 @@ def put_string(out, text):
     i: cython.Py_ssize_t
     done: cython.Py_ssize_t = 0
     letter: cython.int
-    if cython.compiled and text.isascii():
+    if cython.compiled and is_ascii(text):
         s = PyUnicode_1BYTE_DATA(text)
         n = len(text)
     else:

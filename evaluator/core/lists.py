@@ -5,7 +5,11 @@ import cython
 from evaluator.errors import EvalError, NixError, NixTypeError, Shown
 from evaluator.names import show_name
 
-if not cython.compiled:
+if cython.compiled:
+    from cython.cimports.evaluator.core.ascii import is_ascii
+else:
+    is_ascii = str.isascii
+
     from evaluator.core.calls import (
         call1,
         call2,
@@ -293,7 +297,7 @@ def all_plain(values: list) -> cython.bint:
     if kind is not int and kind is not str:
         return False
     for x in values:
-        if type(x) is not kind or (kind is str and not cython.cast(str, x).isascii()):
+        if type(x) is not kind or (kind is str and not is_ascii(x)):
             return False
     return True
 

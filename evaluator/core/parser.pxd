@@ -10,7 +10,7 @@ cdef int INT_N, FLOAT_N, STRING, VAR, PATH_N, HPATH_N, CUR_POS, INTERPOLATION, P
 cdef int LIST, ATTRS, LET_N, WITH_N, ASSERT_N, IF_N, LAMBDA, CALL, OPERATOR, NOT, NEGATE, SKIMMED
 cdef const unsigned char *_precedence
 cdef int _ABOVE_NOT, _HAS_PRECEDENCE, _ABOVE_ALL, LONG, _FIRST_BINDINGS
-cdef object _NOTHING
+cdef object _NOTHING, _CUR_POS_NAME
 
 cdef class Parser:
     cdef Lexer lx

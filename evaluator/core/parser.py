@@ -25,6 +25,8 @@ a tuple of str, a tuple of int and bytes, four for each position. What begins th
 Raises `SyntaxProblem`.
 """
 
+from sys import intern
+
 import cython
 
 from evaluator.core.lexer import AlreadyDefined, SyntaxProblem, token_name
@@ -94,7 +96,7 @@ if not cython.compiled:
     NOT,
     NEGATE,
     SKIMMED,
-) = range(24)
+) = range(23)
 
 #: Binary operators: token -> (precedence, 0 left 1 right 2 none, spelling). `?` and `!` and `-x` are in the code.
 _OPERATORS = {
@@ -124,6 +126,8 @@ _REDEFINABLE = frozenset(("__sub", "__mul", "__div", "__lessThan"))
 LONG = 20_000
 #: The bindings of a set that are read in full all the same. What contains the long sets is itself in short ones.
 _FIRST_BINDINGS = 8
+#: As the lexer has it: a name is one object.
+_CUR_POS_NAME = intern("__curPos")
 #: What skimming returns in place of a tree.
 _NOTHING = (STRING, "")
 
@@ -633,19 +637,20 @@ class Parser:
         lx: Lexer = self.lx
         pos: cython.Py_ssize_t = lx.start
         tree: object = self.selection()
-        call: list = None
+        call: list
         if self.skimming and self.at_operand():
             while self.at_operand():
                 self.selection()
             return _NOTHING
+        if not self.at_operand():
+            return tree
+        if type(tree) is list and tree[0] == CALL:
+            call = tree
+        else:
+            call = [CALL, pos, tree, [self.selection()]]
         while self.at_operand():
-            if call is None:
-                if type(tree) is list and tree[0] == CALL:
-                    call = tree
-                else:
-                    call = [CALL, pos, tree, []]
             cython.cast(list, call[3]).append(self.selection())
-        return tree if call is None else call
+        return call
 
     def at_operand(self):
         """Whether the current token can start an expr_simple."""
@@ -699,7 +704,7 @@ class Parser:
         outer: dict
         if kind == T_ID:
             lx.next()
-            if value == "__curPos":
+            if value is _CUR_POS_NAME:
                 return (CUR_POS, pos)
             return self.variable(value, pos)
         if kind == T_QUOTE:
@@ -762,11 +767,18 @@ class Parser:
         lx: Lexer = self.lx
         pos: cython.Py_ssize_t = lx.start
         at: cython.Py_ssize_t
-        parts: list = []
-        value: object
+        parts: list
+        value: object = None
         interpolated: cython.bint = False
-        while True:
+        lx.string_part()
+        if lx.kind == T_STR:
+            value = lx.value
             lx.string_part()
+        if lx.kind == T_STRING_END:  # nearly always
+            lx.next()
+            return (STRING, "" if value is None else value)
+        parts = [] if value is None else [value]
+        while True:
             if lx.kind == T_STR:
                 parts.append(lx.value)
             elif lx.kind == T_DOLLAR_CURLY:
@@ -782,6 +794,7 @@ class Parser:
             else:
                 only_text: cython.bint = len(parts) == 1 and not interpolated
                 raise self.unexpected("'\"'" if only_text else "string or '${' or '\"'")
+            lx.string_part()
         lx.next()
         if interpolated:
             return (INTERPOLATION, pos, tuple(parts))

@@ -10,7 +10,10 @@ from evaluator.core.text_buffer import TextBuffer
 
 if cython.compiled:
     from cython.cimports.cpython.unicode import PyUnicode_1BYTE_DATA
+    from cython.cimports.evaluator.core.ascii import is_ascii
 else:
+    is_ascii = str.isascii
+
     from evaluator.core.parser import (
         ASSERT_N,
         CALL,
@@ -192,7 +195,7 @@ class _Printer:
         i: cython.Py_ssize_t
         n: cython.Py_ssize_t = len(text)
         s: cython.p_const_uchar
-        plain: cython.bint = n > 0 and text.isascii() and text != "if"
+        plain: cython.bint = n > 0 and is_ascii(text)
         if plain:
             if cython.compiled:
                 s = PyUnicode_1BYTE_DATA(text)
@@ -202,6 +205,8 @@ class _Printer:
             for i in range(n):
                 if not _kind_of[s[i]] & _PART:
                     plain = False
+            if n == 2 and s[0] == 105 and s[1] == 102:  # `if`, the one keyword that 2.8 quotes
+                plain = False
         return out.put(text) if plain else self.string(text)
 
     def string(self, text):
@@ -213,7 +218,7 @@ class _Printer:
         i: cython.Py_ssize_t
         done: cython.Py_ssize_t = 0
         byte: cython.int
-        if cython.compiled and text.isascii():
+        if cython.compiled and is_ascii(text):
             s = PyUnicode_1BYTE_DATA(text)
             n = len(text)
         else:
@@ -290,15 +295,15 @@ class _Printer:
         values: list = []
         known: dict = attrs[3]
         i: cython.Py_ssize_t
+        if len(attrs) > 6:  # from the parse cache
+            names, starts, _ = attrs[6]
+            trees: list = [(0, loads(self.blobs[start:]), 0) for start in starts]
+            known = {**known, **dict(zip(names, trees, strict=True))}
         for name in sorted(known):
             binding: tuple = known[name]
             kind: cython.int = binding[0]
             if kind == 1:
                 out.put(" " if inherited else "inherit ")
-        if len(attrs) > 6:  # from the parse cache
-            names, starts, _ = attrs[6]
-            trees: list = [(0, loads(self.blobs[start:]), 0) for start in starts]
-            known = {**known, **dict(zip(names, trees, strict=True))}
                 inherited = True
                 self.name(name)
             elif kind == 2:

@@ -7,8 +7,11 @@ from evaluator.errors import EvalError
 
 if cython.compiled:
     from cython.cimports.cpython.unicode import PyUnicode_1BYTE_DATA
+    from cython.cimports.evaluator.core.ascii import is_ascii
     from cython.cimports.libc.string import memcmp
 else:
+    is_ascii = str.isascii
+
     from evaluator.core.calls import (
         coerce,
         force_int,
@@ -46,7 +49,7 @@ def prim_stringLength(state, x):
         x = force_thunk(cython.cast(Thunk, x), -1)
     if type(x) is not str:
         x = coerce(state, x, set(), False, True, "while evaluating the argument passed to builtins.stringLength")
-    if cython.cast(str, x).isascii():
+    if is_ascii(x):
         return len(cython.cast(str, x))
     return len(x.encode("utf-8", "surrogateescape"))
 
@@ -73,7 +76,7 @@ def prim_substring(state, start, length, s):
         context = set()
         doing: str = "while evaluating the third argument (the string) passed to builtins.substring"
         text = coerce(state, s, context, False, True, doing)
-    if text.isascii():
+    if is_ascii(text):
         size = len(text)
         a = min(a, size)
         if n < 0 or n > size - a:
@@ -131,7 +134,7 @@ def replace(text: str, patterns: list, news: list, context: set) -> str:
     contexts count, too.
     """
     if "" in patterns:
-        if not text.isascii():
+        if not is_ascii(text):
             # An empty pattern matches between any two bytes.
             as_bytes: list = [latin(x) for x in patterns]
             made: list = [NeededReplacement(x) for x in news]
@@ -142,7 +145,7 @@ def replace(text: str, patterns: list, news: list, context: set) -> str:
         if cython.cast(str, patterns[0]) in text:
             return text.replace(patterns[0], replacement(news[0], context))
         return text
-    if text.isascii():
+    if is_ascii(text):
         return replace_ascii(text, patterns, news, context)
     return replace_found(text, patterns, news, context)
 
@@ -181,7 +184,7 @@ def replace_ascii(text: str, patterns: list, news: list, context: set) -> str:
                 pattern = patterns[k]
                 if cython.compiled:
                     if (
-                        pattern.isascii()
+                        is_ascii(pattern)
                         and len(pattern) <= n - at
                         and memcmp(s + at, PyUnicode_1BYTE_DATA(pattern), len(pattern)) == 0
                     ):

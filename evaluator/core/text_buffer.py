@@ -9,6 +9,7 @@ if cython.compiled:
     from cython.cimports.cpython.conversion import PyOS_double_to_string
     from cython.cimports.cpython.mem import PyMem_Free
     from cython.cimports.cpython.unicode import PyUnicode_1BYTE_DATA
+    from cython.cimports.evaluator.core.ascii import is_ascii
     from cython.cimports.libc.stdlib import free, realloc
     from cython.cimports.libc.string import memcpy, memset
 
@@ -45,7 +46,7 @@ class TextBuffer:
         raw: bytes
         n: cython.Py_ssize_t
         if cython.compiled:
-            if text.isascii():
+            if is_ascii(text):
                 n = len(text)
                 if self.used + n > self.room:
                     self.reserve(n)
