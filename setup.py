@@ -39,6 +39,7 @@ COMMANDS = (
 MODULES = (
     "storefs/castore/host_tree.py",
     "storefs/castore/ingest.py",
+    "storefs/castore/whole_files.py",
     "storefs/formats/hash_part_search.py",
     "storefs/formats/nar.py",
     "storefs/fuse/forest.py",

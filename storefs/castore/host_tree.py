@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 
+from storefs.castore.whole_files import read_whole
 from storefs.errors import StoreError
 from storefs.formats.nar import Directory, EndDirectory, Regular, Symlink
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     Keep = Callable[[bytes, str], bool]
 
+WHOLE_LIMIT = 256 << 10  # bytes: files up to this size are one piece, read with one call
 PIECE_SIZE = 1 << 20
 _LONGEST_PATH = 1500  # bytes; a longer one is continued relative to an open directory, which is also faster
 
@@ -64,8 +66,17 @@ def host_events(path: str, keep: Keep | None = None, order: Callable[[bytes], by
     try:
         while True:
             if is_regular:
-                # The usual case: opened without another look, and its one piece given out from here.
-                yield from _regular(kernel_path, shown, name)
+                # The usual case: opened without another look.
+                whole = _read_whole(kernel_path, shown)
+                if whole is None:
+                    yield from _regular(kernel_path, shown, name)
+                else:
+                    mode, links, size, content = whole
+                    yield HostRegular(name, bool(mode & stat.S_IXUSR), size, kernel_path, links)
+                    if len(content) < size:
+                        raise HostTreeError(f"file '{os.fsdecode(shown)}' became shorter while it was read")
+                    if size:
+                        yield content
             else:
                 event = _visit(kernel_path, shown, name, stack, order)
                 if event is None:
@@ -121,6 +132,13 @@ def _visit(
     entries.sort(key=None if order is None else lambda entry: order(entry[0]), reverse=True)
     stack.append(_Frame(path, shown, entries, anchor))
     return Directory(name)
+
+
+def _read_whole(path: bytes, shown: bytes) -> tuple[int, int, int, bytes] | None:
+    try:
+        return read_whole(path, WHOLE_LIMIT)
+    except OSError as error:
+        raise HostTreeError(f"cannot read '{os.fsdecode(shown)}': {error.strerror}") from error
 
 
 def _regular(path: bytes, shown: bytes, name: bytes) -> Iterator[Event]:

@@ -12,7 +12,7 @@ from itertools import chain
 
 from storefs.castore.contents import ENTRY_WEIGHT
 from storefs.castore.digest import Digester
-from storefs.castore.host_tree import HostRegular
+from storefs.castore.host_tree import WHOLE_LIMIT, HostRegular
 from storefs.castore.intake_area import BLOB_MODE, write_error
 from storefs.castore.side_thread import SideThread
 from storefs.castore.trees import DirectoryNode, FileNode, IngestedTree, LinkNode, file_key
@@ -41,9 +41,8 @@ if TYPE_CHECKING:
 
     Buffer = bytes | bytearray | memoryview
 
-# Bytes. Files up to this size are held in memory once. Larger ones go to disk piece by piece, each hashed and written
-# while it is in the processor's cache: twice as fast as doing one after the other with megabytes.
-WHOLE_LIMIT = 256 << 10
+# Files up to WHOLE_LIMIT are held in memory once. Larger ones go to disk piece by piece, each hashed and written while
+# it is in the processor's cache: twice as fast as doing one after the other with megabytes.
 _BATCH = 256 << 10  # bytes: pieces of the NAR are joined to this size, so that hashing releases the interpreter lock
 _LARGE = 64 << 10  # bytes: such a piece is hashed and written as it is
 _AROUND_FILE = 176  # bytes of NAR for each file of a directory, besides its name and its contents

@@ -19,6 +19,7 @@ import os
 from storefs.castore.blobs import BlobError
 from storefs.castore.left_overs import remove_area
 from storefs.castore.taking_over import take_over
+from storefs.castore.whole_files import write_new
 from storefs.castore.write_behind import WriteBehind
 from storefs.durable import sync_directory, sync_file, sync_file_system
 from storefs.placement import spread_folders
@@ -283,13 +284,7 @@ class IntakeArea:
 
     def _write(self, path: str, content: Buffer) -> None:
         try:
-            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, BLOB_MODE)
-            try:
-                view = memoryview(content)
-                while view:
-                    view = view[os.write(fd, view) :]
-            finally:
-                os.close(fd)
+            write_new(os.fsencode(path), content, BLOB_MODE)
         except OSError as error:
             raise write_error(path, error) from error
 

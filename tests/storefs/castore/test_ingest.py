@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import resource
@@ -273,23 +272,18 @@ def test_what_a_sink_raises_late_ends_the_addition(local_store: LocalStore, scra
 
 
 @pytest.mark.slow
-def test_a_blob_that_cannot_be_written_ends_the_addition(
-    local_store: LocalStore, scratch: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    make_large_tree(scratch / "top")
-    written = 0
-    real = os.write
-
-    def write(fd: int, data: bytes) -> int:
-        nonlocal written
-        written += len(data)
-        if written > 20 << 20:
-            raise OSError(errno.ENOSPC, "full")
-        return real(fd, data)
-
-    monkeypatch.setattr(os, "write", write)
-    with local_store.intake() as intake, pytest.raises(BlobError, match="no space left"):
-        intake.add_tree(str(scratch / "top"))
-    monkeypatch.undo()
+def test_a_blob_that_cannot_be_written_ends_the_addition(local_store: LocalStore, scratch: Path) -> None:
+    top = scratch / "top"
+    top.mkdir()
+    for number in range(300):  # more than another thread is worth
+        (top / f"file{number:03}").write_bytes(bytes([number % 256, number // 256]) * 30_000)
+    (top / "last").write_bytes(bytes(70_000))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with local_store.intake() as intake, pytest.raises(BlobError, match="can't be written: File too large"):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (65_000, limits[1]))
+        try:
+            intake.add_tree(str(top))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     check_invariants(local_store)
     assert not os.listdir(local_store.blobs.temporary)
