@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-_AHEAD = 8  # items that may wait: so much memory, and no more
+_AHEAD = 4  # items that may wait, and as many that were taken: so much memory, and no more
 
 
 class SideThread:

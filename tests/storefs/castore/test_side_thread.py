@@ -34,7 +34,7 @@ def test_few_items_wait() -> None:
     put: list[int] = []
     full = threading.Thread(target=lambda: [(thread.put(number), put.append(number)) for number in range(1, 100)])
     full.start()
-    while len(put) < 8:
+    while len(put) < 4:
         pass
     assert not taken
     go_on.set()
@@ -54,9 +54,9 @@ def test_an_error_is_raised_where_it_is_waited_for_and_ends_the_work() -> None:
     for wait in (SideThread.drain, SideThread.finish, lambda thread: [thread.put(9) for _ in range(1000)]):
         done.clear()
         thread = SideThread(work)
-        for number in range(6):
-            thread.put(number)
-        with pytest.raises(OSError, match="full"):
+        with pytest.raises(OSError, match="full"):  # by a later `put` at the earliest
+            for number in range(6):
+                thread.put(number)
             wait(thread)
         thread.abort()
         assert done == [0, 1, 2]
