@@ -19,13 +19,16 @@ class Residency:
 
     __slots__ = ("_every", "_ranges", "_ticks", "_unmap")
 
-    def __init__(self, database: str, every: int = 50_000) -> None:
-        """``database`` is the environment's directory; ``every`` so many rows the pages are given up."""
+    def __init__(self, database: str, every: int = 50_000, worth: int = _WORTH_IT) -> None:
+        """``database`` is the environment's directory; ``every`` so many rows the pages are given up.
+
+        A file of fewer bytes than ``worth`` may stay resident.
+        """
         file = os.path.realpath(f"{database}/data.mdb")
         self._every = every
         self._ticks = 0
         self._ranges: list[tuple[int, int]] = []
-        if os.stat(file).st_size >= _WORTH_IT:
+        if os.stat(file).st_size >= worth:
             self._ranges = _mappings(file)
         if self._ranges:
             import ctypes  # noqa: PLC0415  4 ms, for large databases only

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from storefs.castore.trees import DirectoryNode, IngestedTree
     from storefs.metadata.environment import Environment, Transaction
 
+_RESIDENT = 16 << 20  # bytes: a smaller database may stay in memory as a whole
+
 
 class Staging:
     """See the module.  ``trees`` are those that were taken in and not registered yet."""
@@ -149,7 +151,8 @@ class _Batch:
         try:
             sync()
             self._env.update(self._write)()
-            Residency(self._env.path, every=1).tick()  # the index that new files were looked for in
+            # The index that new files were looked for in, and what was written: the map grows with the addition.
+            Residency(self._env.path, every=1, worth=_RESIDENT).tick()
         except BaseException as error:  # raised again where it is waited for
             self._error = error
         finally:
