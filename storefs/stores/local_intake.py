@@ -156,6 +156,8 @@ class LocalIntake:
         if area is not None:
             self._staging.wait()
             area.publish()
+            if not self._blobs.synced:
+                return  # and need not know which would have to be waited for
             fresh = area.published.union(unnamed(self._env, area.digests)) - self._durable
             area.sync(list(fresh))
             self._durable |= fresh

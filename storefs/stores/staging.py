@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from storefs.castore.contents import Contents
     from storefs.castore.intake_area import IntakeArea
     from storefs.castore.trees import DirectoryNode, IngestedTree
+    from storefs.castore.write_behind import WriteBehind
     from storefs.metadata.environment import Environment, Transaction
 
 _RESIDENT = 16 << 20  # bytes: a smaller database may stay in memory as a whole
@@ -65,7 +66,7 @@ class Staging:
         batch.trees = self.trees[self._written :]
         self._written = len(self.trees)
         self._batch = batch
-        batch.start(lambda: area.sync(_to_sync(self._env, area, digests), behind))
+        batch.start((lambda: _sync(self._env, area, digests, behind)) if self._blobs.synced else None)
 
     def wait(self) -> None:
         """Wait for what is being written; raises what that met."""
@@ -138,7 +139,7 @@ class _Batch:
         if stop > directory.stored:
             self._directories.append((directory, stop))
 
-    def start(self, sync: Callable[[], None]) -> None:
+    def start(self, sync: Callable[[], None] | None) -> None:
         self._done.acquire()
         start_new_thread(self._run, (sync,))
 
@@ -147,9 +148,10 @@ class _Batch:
         self._done.acquire()
         return self._error
 
-    def _run(self, sync: Callable[[], None]) -> None:
+    def _run(self, sync: Callable[[], None] | None) -> None:
         try:
-            sync()
+            if sync is not None:
+                sync()
             self._env.update(self._write)()
             # The index that new files were looked for in, and what was written: the map grows with the addition.
             Residency(self._env.path, every=1, worth=_RESIDENT).tick()
@@ -188,5 +190,5 @@ class _Batch:
         return committed
 
 
-def _to_sync(env: Environment, area: IntakeArea, digests: list[bytes]) -> list[bytes]:
-    return list(area.published.union(unnamed(env, digests)))
+def _sync(env: Environment, area: IntakeArea, digests: list[bytes], behind: WriteBehind) -> None:
+    area.sync(list(area.published.union(unnamed(env, digests))), behind)
