@@ -104,8 +104,16 @@ class Bench:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.unmount()
         for each in [self.scratch / "rounds"] if self.keeps else [self.scratch]:
             remove_tree(str(each))
+
+    def unmount(self) -> None:
+        """Unmount what commands have mounted in the background; their processes end with that."""
+        lines = Path("/proc/self/mounts").read_text().splitlines()
+        for point in reversed([line.split()[1] for line in lines]):
+            if Path(point).is_relative_to(self.scratch.resolve()):
+                subprocess.run(["umount", "--lazy", point], check=False, capture_output=True)
 
     def wants(self, *names: str) -> bool:
         """Whether any of these is to be measured: for what has to be done before, and takes long."""
