@@ -195,7 +195,7 @@ def _first_output(bench: Bench) -> None:
 def _use(bench: Bench, url: str) -> None:
     bench.environ["NIX_CONFIG"] = (
         f"substituters = {url}\nrequire-sigs = false\nbuild-users-group =\nsubstitute = true\n"
-        "http-connections = 150\nsandbox = false\n"
+        "http-connections = 150\nsandbox = false\nauto-mount = false\n"
     )
 
 

@@ -106,7 +106,7 @@ def binary_cache(images: Path) -> Path:
     files.mkdir()
     for number in range(40):
         (files / f"file-{number}").write_bytes(CHOICE.randbytes(200_000))
-    environ = {"PATH": os.environ["PATH"], "HOME": str(images)}
+    environ = {"PATH": os.environ["PATH"], "HOME": str(images), "NIX_CONFIG": "auto-mount = false"}
     added = [BIN / "nix-store", "--store", root, "--add", *sorted(files.iterdir())]
     paths = subprocess.run(added, env=environ, check=True, capture_output=True, text=True).stdout
     pushed = [BIN / "verglas", "push", "--store", root, f"file://{cache}", *paths.split()]
