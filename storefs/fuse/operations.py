@@ -182,7 +182,9 @@ class Operations(pyfuse3.Operations):
     @request
     def open(self, inode: Inode, flags: int, ctx: object = None) -> FileInfo:
         """Open a file; its bytes may stay in the kernel's cache."""
-        if flags & os.O_ACCMODE != os.O_RDONLY:
+        # libfuse leaves truncating to us. Saying yes would empty the file in the kernel's eyes, for root in the moment
+        # between a remount and our undoing it.
+        if flags & (os.O_ACCMODE | os.O_TRUNC) != os.O_RDONLY:
             raise FUSEError(errno.EROFS)
         return FileInfo(inode, False, True)
 

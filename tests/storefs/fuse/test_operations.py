@@ -97,7 +97,8 @@ def test_reads(handlers: Handlers) -> None:
 def test_opens_for_reading_only(handlers: Handlers) -> None:
     small = handlers.walk(b"p", b"small")
     assert answer(handlers.call.open(small, os.O_RDONLY)).keep_cache
-    assert refusal(handlers.call.open, small, os.O_RDWR) == errno.EROFS
+    for flags in (os.O_RDWR, os.O_WRONLY, os.O_RDONLY | os.O_TRUNC):
+        assert refusal(handlers.call.open, small, flags) == errno.EROFS
 
 
 def test_every_change_is_refused(handlers: Handlers) -> None:
