@@ -316,6 +316,13 @@ class TestReadOnly:
         assert os.stat(tree).st_mtime == 1
 
 
+def _why_alive(store: MountedStore, path: str | Path) -> str:
+    done = subprocess.run(
+        [BIN / "verglas", "why-alive", path], env=store.environ, capture_output=True, text=True, check=False
+    )
+    return done.stdout + done.stderr
+
+
 def wait_until(condition: Callable[[], bool], seconds: float = 5) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
@@ -342,7 +349,7 @@ class TestChanges:
             done = subprocess.run(
                 [BIN / words[0], *words[1:]], env=store.environ, capture_output=True, text=True, check=False
             )
-            assert done.returncode == 0, done.stderr
+            assert done.returncode == 0, done.stderr + _why_alive(store, words[-1])
             return done.stdout.strip()
 
         planned = Path(program("nix-store", "--add", source / "bin"))
