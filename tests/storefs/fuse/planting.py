@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from itertools import count
 
 from storefs.castore.blobs import BlobStore
 from storefs.castore.digest import digest_bytes
@@ -24,7 +25,8 @@ class Garden:
         os.makedirs(verglas_dir, exist_ok=True)
         self.environment = open_environment(f"{verglas_dir}/db", sync=sync)
         self.blobs = BlobStore(verglas_dir)
-        self._next_id = 1
+        # Beyond those that a store gives: a planted path that is in use keeps no path alive that a program added.
+        self._ids = count(1 << 40)
 
     def close(self) -> None:
         self.environment.close()
@@ -43,7 +45,7 @@ class Garden:
             planter = _Planter(env, txn, self.blobs, 16 if value is None else NUMBER.unpack(value)[0])
             root, _, _ = planter.add(os.fsencode(tree))
             txn.put(KEY_NEXT_INODE, NUMBER.pack(planter.next), db=env.meta)
-            record = PathRecord(1, root, 0, 1, bytes(32), False, "", "", ())
+            record = PathRecord(next(self._ids), root, 0, 1, bytes(32), False, "", "", ())
             txn.put(path_key(StorePath(base)), record.encode(), db=env.paths)
 
         env.update(work)
