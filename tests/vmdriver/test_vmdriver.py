@@ -91,6 +91,27 @@ def test_a_switch_learns_where_machines_are(scratch: Path) -> None:
     assert not (scratch / "switch").exists()
 
 
+def test_the_end_of_a_console_is_what_led_to_a_panic() -> None:
+    console = Console(lambda line: None)
+
+    def follow(lines: list[str]) -> None:
+        ours, theirs = socket.socketpair()
+        thread = console.follow(ours)
+        theirs.sendall("".join(line + "\n" for line in lines).encode())
+        theirs.close()
+        thread.join()
+        ours.close()
+
+    booting = [f"booting {step}" for step in range(50)]
+    trace = [f"[5.1] frame {depth}" for depth in range(100)]
+    panic = "[5.0] Kernel panic - not syncing: Attempted to kill init!"
+    follow([*booting, "giving up", panic, *trace, f"---[ end {panic[6:]} ]---"])
+    tail = console.tail(40)
+    assert len(tail) == 40 and tail[18:21] == ["giving up", panic, trace[0]]
+    follow(booting)
+    assert console.tail(40) == booting[-40:], "a panic of an earlier life says nothing about this one"
+
+
 def test_a_console_is_waited_for_line_by_line() -> None:
     shown: list[str] = []
     console = Console(shown.append)

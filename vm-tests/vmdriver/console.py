@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _CONTROL = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][A-Z0-9]|[\x00-\x08\x0b-\x1f]")
+_PANIC = "Kernel panic - "
 
 
 class Console:
@@ -25,6 +26,7 @@ class Console:
         self._show = show
         self._lines: list[str] = []
         self._partial = b""
+        self._life = 0  # the first line since it was followed last
         self._searched = 0
         self._changed = threading.Condition()
         self._ended = False
@@ -32,14 +34,23 @@ class Console:
     def follow(self, stream: socket.socket) -> threading.Thread:
         """Read `stream` to its end in a thread of its own."""
         self._ended = False
+        self._life = len(self._lines)
         thread = threading.Thread(target=self._read, args=(stream,), name="console", daemon=True)
         thread.start()
         return thread
 
     def tail(self, count: int = 40) -> list[str]:
-        """Return the last lines."""
+        """Return the last lines since it was followed last; where the kernel has panicked, those around its saying so.
+
+        A trace follows a panic, and is longer at times than `count`: its end says nothing about what led to it.
+        """
         with self._changed:
-            return self._lines[-count:]
+            lines = self._lines[self._life :]
+        panic = next((index for index, line in enumerate(lines) if _PANIC in line), None)
+        if panic is None:
+            return lines[-count:]
+        first = max(0, panic + 1 - count // 2)
+        return lines[first : first + count]
 
     def text(self) -> str:
         """Return everything so far."""
