@@ -29,7 +29,7 @@ def run(bench: Bench) -> None:
         "NIX_CONF_DIR": f"{bench.scratch}/peer/etc",
     }
     for name in ("home", "peer"):
-        (bench.scratch / name).mkdir()
+        (bench.scratch / name).mkdir(exist_ok=True)
     sides = {"nix-env": bench.environ, real: {**bench.environ, **peer}}
     profiles = {"nix-env": f"{bench.scratch}/profile", real: f"{bench.scratch}/peer/profile"}
     folders = _lay_out(bench)
