@@ -159,12 +159,18 @@ def _manner(invocation: Invocation, before: Manner | None) -> Manner:
 
 
 def _spare_what_is_there(target: str, verglas_dir: str) -> None:
-    """Refuse to hide another Nix's store from its programs where nobody has named the directory to mount on."""
+    """Refuse to hide another Nix's store from its programs where nobody has named the directory to mount on.
+
+    Whoever can't mount there at all hears that instead.
+    """
     from storefs.fuse.attach import OccupiedError
     from storefs.stores.mount_table import mount_at
     from storefs.stores.mountpoint import may_be_covered
 
-    if mount_at(target) is None and os.path.isdir(target) and not may_be_covered(target, verglas_dir):
+    if mount_at(target) is not None or not os.path.isdir(target):
+        return
+    may_mount = os.geteuid() == 0 or os.access(target, os.W_OK)
+    if may_mount and not may_be_covered(target, verglas_dir):
         raise OccupiedError(
             f"'{target}' is not empty: mounting on it would hide what is there, perhaps another Nix's store; "
             f"choose another directory, or do it with 'verglas mount {target}'"

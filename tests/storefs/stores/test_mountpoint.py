@@ -329,6 +329,12 @@ class TestUser:
         done = as_user(*command, environ=user_store.environ, scratch=scratch)
         assert done.returncode == 1
         assert f"can't mount on '{scratch}/of-root', which is not his own; choose another" in done.stderr
+        (scratch / "of-root/other").touch()
+        done = as_user(
+            *command[:-1], environ={**user_store.environ, "NIX_STORE_DIR": f"{scratch}/of-root"}, scratch=scratch
+        )
+        assert done.returncode == 1
+        assert f"can't mount on '{scratch}/of-root', which is not his own; choose another" in done.stderr
 
     def test_without_a_usable_device_the_error_says_what_to_do(self, user_store: MountedStore) -> None:
         script = f'chmod 600 /dev/fuse; exec setpriv --reuid {USER} --regid {USER} --clear-groups "$@"'
