@@ -221,7 +221,8 @@ class Device:
             header.length, header.code, header.unique = length, 0, unique
             memcpy(out, cython.address(header), REPLY_SIZE)
             while write(self.fd, out, length) < 0:
-                if last_error != errno.EINTR:
-                    raise OSError(last_error, os.strerror(last_error))
+                code: cython.int = last_error  # before any call into Python, which may set another one
+                if code != errno.EINTR:
+                    raise OSError(code, os.strerror(code))
                 PyErr_CheckSignals()
         return 0

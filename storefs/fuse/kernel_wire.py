@@ -73,10 +73,11 @@ SMALLEST = {
     READ: REQUEST_SIZE + READ_REQUEST.size,
     READDIRPLUS: REQUEST_SIZE + READ_REQUEST.size,
     OPEN: REQUEST_SIZE + OPEN_REQUEST.size,
-    INIT: REQUEST_SIZE + 20,
+    INIT: REQUEST_SIZE + 16,
     INTERRUPT: REQUEST_SIZE + 8,
 }
-_INIT_REQUEST = struct.Struct("<5I")
+_INIT_REQUEST = struct.Struct("<4I")  # major, minor, max_readahead, flags
+_MORE_FLAGS = struct.Struct("<I")  # behind it since 7.36 (Linux 5.17)
 _INIT_REPLY = struct.Struct("<4I2H2I2H2I24x")
 _DIRENT = struct.Struct("<QQII")
 _DT_DIR = 4
@@ -102,7 +103,10 @@ class InitRequest:
     __slots__ = ("flags", "flags2", "major", "max_readahead", "minor")
 
     def __init__(self, body: bytes | bytearray | memoryview) -> None:
-        self.major, self.minor, self.max_readahead, self.flags, self.flags2 = _INIT_REQUEST.unpack_from(body)
+        self.major, self.minor, self.max_readahead, self.flags = _INIT_REQUEST.unpack_from(body)
+        self.flags2 = 0
+        if len(body) >= _INIT_REQUEST.size + _MORE_FLAGS.size:
+            (self.flags2,) = _MORE_FLAGS.unpack_from(body, _INIT_REQUEST.size)
 
     @property
     def is_new_enough(self) -> bool:

@@ -242,6 +242,20 @@ def test_agrees_with_the_kernel_first(forest: MemoryForest) -> None:
     assert kernel.failure is None
 
 
+def test_agrees_with_kernels_whose_offer_is_shorter(forest: MemoryForest) -> None:
+    # Up to 7.35 (Linux 5.16) it has 16 bytes: there are no further flags behind the first ones.
+    kernel = Kernel(forest, passthrough=True)
+    try:
+        error, reply = kernel.ask(wire.INIT, 0, init_request(minor=31)[:16])
+        assert error == 0
+        assert len(reply) == 64
+        assert kernel.walk(b"p") > ROOT
+    finally:
+        kernel.close()
+    assert kernel.failure is None
+    assert not kernel.reports
+
+
 def test_refuses_an_old_kernel(forest: MemoryForest) -> None:
     kernel = Kernel(forest)
     try:
