@@ -293,6 +293,8 @@ class _Ingest:
                         unasked = 0
             finally:
                 os.close(fd)
+            if hashing is not None:
+                hashing.finish()
         except OSError as error:
             raise write_error(temporary, error) from error
         finally:

@@ -60,13 +60,17 @@ class BlobSizes:
         self._directory = directory
         self._sizes = sizes
         self._rows = b""
-        self._error: OSError | None = None
+        self._error: BaseException | None = None
         self._ended = allocate_lock()
 
     def start(self) -> None:
         """Begin; once."""
         self._ended.acquire()
-        start_new_thread(self._list, ())
+        try:
+            start_new_thread(self._list, ())
+        except BaseException:  # there can be no thread, and so nobody who says that it has ended
+            self._ended.release()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -76,7 +80,7 @@ class BlobSizes:
         self._ended.release()
 
     def wait(self) -> bytes:
-        """The rows of every blob; raises OSError."""
+        """The rows of every blob; raises what `list_blobs` raised."""
         with self._ended:
             if self._error is not None:
                 raise self._error
@@ -85,7 +89,7 @@ class BlobSizes:
     def _list(self) -> None:
         try:
             self._rows = list_blobs(self._directory, self._sizes)
-        except OSError as error:
+        except BaseException as error:  # raised again where it is waited for: without rows all blobs would be missing
             self._error = error
         finally:
             self._ended.release()

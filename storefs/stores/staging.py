@@ -141,7 +141,12 @@ class _Batch:
 
     def start(self, sync: Callable[[], None] | None) -> None:
         self._done.acquire()
-        start_new_thread(self._run, (sync,))
+        try:
+            start_new_thread(self._run, (sync,))
+        except BaseException as error:  # there can be no thread, and so nobody who says that it has ended
+            self._error = error
+            self._done.release()
+            raise
 
     def wait(self) -> BaseException | None:
         """Wait for the end, and return what went wrong."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.threads import no_new_threads
 from tests.variants import VARIANTS, variant
 
 if TYPE_CHECKING:
@@ -78,6 +79,19 @@ def test_a_directory_that_cannot_be_read_is_an_error(blob_sizes: ModuleType, scr
         sizes.start()
         with pytest.raises(OSError, match="loop"):
             sizes.wait()
+
+
+def test_whatever_goes_wrong_is_raised_and_no_listing_of_nothing(blob_sizes: ModuleType) -> None:
+    # No name of the file system, and no OSError.
+    with blob_sizes.BlobSizes("\ud800") as sizes:
+        sizes.start()
+        with pytest.raises(UnicodeEncodeError):
+            sizes.wait()
+
+
+def test_where_no_thread_can_be_made_nobody_waits_for_it(blob_sizes: ModuleType, scratch: Path) -> None:
+    with no_new_threads(), pytest.raises(RuntimeError, match="thread"), blob_sizes.BlobSizes(str(scratch)) as sizes:
+        sizes.start()
 
 
 def test_a_thread_lists_meanwhile(blob_sizes: ModuleType, scratch: Path) -> None:

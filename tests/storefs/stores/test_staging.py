@@ -18,6 +18,7 @@ from storefs.formats.path_info import PathInfo
 from storefs.formats.store_path import StorePath
 from storefs.stores.local import LocalStore
 from tests.store_invariants import check_invariants, check_nothing_is_left
+from tests.threads import no_new_threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -221,4 +222,11 @@ def test_an_error_while_writing_ahead_ends_the_addition(
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     collect(local_store)
     check_invariants(local_store)
+    check_nothing_is_left(local_store)
+
+
+@pytest.mark.usefixtures("_little_room")
+def test_where_no_thread_can_be_made_nobody_waits_for_it(local_store: LocalStore, tree: Path) -> None:
+    with no_new_threads(), pytest.raises(RuntimeError, match="thread"), local_store.intake() as intake:
+        intake.add_tree(str(tree))
     check_nothing_is_left(local_store)
