@@ -62,13 +62,15 @@ def continue_release(
     result = Released()
     cursor = txn.cursor(env.dying)
     todo: list[bytes] = []
+    are_all = True
     if cursor.first():
         for key, value in cursor.iternext():
             if not may_go(key, _is_root(value)):
                 continue
-            todo.append(key)
             if len(todo) > budget:
+                are_all = False
                 break
+            todo.append(key)
     cursor.close()
     while todo:
         counts: dict[int, int] = {}
@@ -78,8 +80,8 @@ def continue_release(
         for inode in sorted(counts):
             _drop_uses(env, txn, inode, counts[inode], result)
         if todo and (result.entries >= budget or time.monotonic() >= end):
-            result.more = True
             break
+    result.more = bool(todo) or not are_all
     return result
 
 

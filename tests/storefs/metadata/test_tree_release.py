@@ -68,6 +68,27 @@ def test_a_transaction_is_bounded_by_entries_too(local_store: LocalStore, scratc
     assert (released.entries, released.more) == (50, True)
 
 
+def test_more_dying_directories_than_are_looked_at_are_not_forgotten_for_having_nothing_in_them(
+    local_store: LocalStore, scratch: Path
+) -> None:
+    env = local_store.environment
+    for number in range(5):
+        empty = scratch / f"empty{number}"
+        empty.mkdir()
+        path = add_host_path(local_store, str(empty), empty.name)
+
+        def remove(txn: Transaction, path: StorePath = path) -> None:
+            record = path_infos.find(env, txn, path)
+            assert record is not None
+            path_infos.remove(env, txn, path, record)
+            begin_release(env, txn, record.root, path.base_name)
+
+        env.update(remove)
+    while env.update(lambda txn: continue_release(env, txn, lambda *_: True, budget=1)).more:
+        pass
+    check_nothing_is_left(local_store)
+
+
 def test_the_last_entry_leaves_nothing_to_go_on_with(local_store: LocalStore) -> None:
     path = StorePath.from_digest(hash_bytes("sha1", b"").digest, "file")
     with local_store.intake() as intake:
