@@ -1,34 +1,25 @@
 from __future__ import annotations
 
 import errno
-import importlib.util
 import os
+import shutil
 import stat
-from pathlib import Path
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
-from storefs.castore import whole_files
+from tests.variants import VARIANTS, variant
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from types import ModuleType
 
 
-def uncompiled() -> ModuleType:
-    spec = importlib.util.spec_from_file_location(
-        "uncompiled_whole_files", Path(whole_files.__file__).with_name("whole_files.py")
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(params=["as it is", "uncompiled"])
+@pytest.fixture(params=VARIANTS)
 def files(request: pytest.FixtureRequest) -> ModuleType:
-    return whole_files if request.param == "as it is" else uncompiled()
+    return variant("storefs.castore.whole_files", request.param)
 
 
 @pytest.mark.parametrize("size", [0, 1, 16384, 16385, 100_000])
@@ -71,6 +62,37 @@ def test_errors_are_those_of_the_system(files: ModuleType, scratch: Path) -> Non
 
 def test_a_file_that_is_cut_short_gives_what_there_is(files: ModuleType) -> None:
     # A file of the kernel says a page and has less.
-    mode, _, size, content = files.read_whole(b"/sys/kernel/mm/transparent_hugepage/enabled", 1 << 20)
+    mode, _, size, content = files.read_whole(b"/sys/kernel/uevent_seqnum", 1 << 20)
     assert stat.S_ISREG(mode)
     assert len(content) < size
+
+
+INTERRUPTED = """
+import os, sys
+from storefs.castore.whole_files import read_whole, write_new
+path = os.fsencode(sys.argv[1])
+write_new(path, bytes(100_000), 0o444)
+assert len(read_whole(path, 1 << 20)[3]) == 100_000
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed (apt-get install strace)")
+@pytest.mark.parametrize("call", ["openat", "read", "write"])
+def test_a_call_that_a_signal_ended_is_made_again(scratch: Path, call: str) -> None:
+    """As Python does it since PEP 475. Servers of file systems, ours among them, answer so."""
+    path = str(scratch / "file")
+    tracer = [
+        "strace",
+        "-f",
+        "-qq",
+        "-o",
+        "/dev/null",
+        "-P",
+        path,
+        "-e",
+        f"trace={call}",
+        "-e",
+        f"inject={call}:error=EINTR:when=1+2",
+    ]
+    subprocess.run([*tracer, sys.executable, "-c", INTERRUPTED, path], check=True)
