@@ -42,6 +42,7 @@ MODULES = (
     "storefs/castore/whole_files.py",
     "storefs/formats/hash_part_search.py",
     "storefs/formats/nar.py",
+    "storefs/fuse/at_once.py",
     "storefs/fuse/forest.py",
     "storefs/fuse/kernel.py",
     "storefs/fuse/kernel_device.py",

@@ -70,7 +70,7 @@ class LazyPyfuse3Server(Pyfuse3Server):
         """Return handlers that can wait."""
         return _LazyOperations(view, report)
 
-    def prepare_loop(self) -> None:
+    def prepare_loop(self, fd: int) -> None:
         """Leave pyfuse3 with the loop that it was made for."""
 
     def drive(self, main: Callable[[int, int], Coroutine[object, None, None]]) -> None:

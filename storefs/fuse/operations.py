@@ -20,11 +20,12 @@ from pyfuse3 import EntryAttributes, FileInfo, FUSEError, ReaddirToken, StatvfsD
 
 from storefs.errors import StoreError
 from storefs.fuse import synchronous
+from storefs.fuse.at_once import ATTRIBUTES, Answer, LookUps
 from storefs.fuse.view import ROOT, AbsentError, CorruptBlobError, GoneError, NotHereYetError
-from storefs.metadata.trees import MODE_DIRECTORY
+from storefs.metadata.trees import ATTR_SIZE, ENTRY_SIZE, MODE_DIRECTORY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
     from typing import NoReturn, TypeVar
 
     from storefs.fuse.view import Inode, Record, View
@@ -35,28 +36,8 @@ _AFTER_PATHS = 1 << 62  # the root's listing position behind all paths
 _MAX_READ = 1 << 20
 # libfuse turns seconds into what the kernel wants; this many fit in every step.
 _FOR_EVER = float(0xFFFFFFFF)
-_ATTRIBUTES = struct.Struct("<3Q36xI")  # inode, size, blocks, ..., mode: the front of a fuse_attr
 _NAME_LENGTH = struct.Struct("<I")
-_ENTRY_HEAD, _NAME_LENGTH_AT, _NAME_AT = 40, 144, 152
-
-
-@cython.final
-@cython.cclass
-class Answer:
-    """An awaitable that is done. One is used again and again: what awaits an answer takes it at once."""
-
-    value: object
-
-    def give(self, value: object) -> Answer:
-        """Become the answer `value`."""
-        self.value = value
-        return self
-
-    def __await__(self) -> Answer:
-        return self
-
-    def __next__(self) -> NoReturn:
-        raise StopIteration(self.value)
+_ENTRY_HEAD, _NAME_LENGTH_AT, _NAME_AT = ENTRY_SIZE - ATTR_SIZE, 144, 152
 
 
 def request(handler: Callable[..., T]) -> Callable[..., Coroutine[object, None, T]]:
@@ -64,7 +45,7 @@ def request(handler: Callable[..., T]) -> Callable[..., Coroutine[object, None, 
 
     An exception that reached pyfuse3 would end the mount. No coroutine is made where nothing has to be waited for.
     """
-    name = handler.__name__
+    name = handler.__name__.replace("_", "")  # as pyfuse3 calls it
 
     @cython.binding(True)  # type: ignore[untyped-decorator]  # a method, and not a function that is found in a class
     def answer(self: Operations, *arguments: object) -> Coroutine[object, None, T]:
@@ -123,6 +104,8 @@ class Operations(pyfuse3.Operations):
         self._entry = _make_attributes(ROOT, 0, 0, MODE_DIRECTORY)
         self._root = _make_attributes(ROOT, 0, 0, MODE_DIRECTORY)
         self._negative = _make_attributes(0, 0, 0, 0)
+        self._look_ups = LookUps(view.recent, self.look_up, self.answer, self._entry, self._negative)
+        self.lookup: Callable[..., Awaitable[EntryAttributes]] = self._look_ups.lookup  # type: ignore[assignment]
 
     async def wait_for(self, wait: Callable[[], None], thread: int) -> None:
         """Wait for what a lazy mount has to fetch first; other mounts have everything.
@@ -156,8 +139,8 @@ class Operations(pyfuse3.Operations):
         return FUSEError(errno.EIO)
 
     @request
-    def lookup(self, parent: Inode, name: bytes, ctx: object = None) -> EntryAttributes:
-        """Find a name in a directory."""
+    def look_up(self, parent: Inode, name: bytes, ctx: object = None) -> EntryAttributes:
+        """Find a name in a directory, whichever it is; `lookup` asks only if no copy of it is at hand."""
         if len(name) > 255:
             raise FUSEError(errno.ENAMETOOLONG)
         entry = self.view.lookup(parent, name)
@@ -255,6 +238,12 @@ class Operations(pyfuse3.Operations):
     setattr = mknod = mkdir = unlink = rmdir = symlink = rename = link = write = create = _refuse  # type: ignore[assignment]
     setxattr = removexattr = _refuse  # type: ignore[assignment]
 
+    def statistics(self) -> dict[str, int]:
+        """Return the number of requests by kind, and the bytes read through this process."""
+        counts = {f"requests {name}": count for name, count in self.counts.items()}
+        counts["requests lookup"] = counts.get("requests lookup", 0) + self._look_ups.found
+        return counts | {"bytes read": self.bytes_read}
+
     def _list_dots(self, inode: Inode, token: ReaddirToken, end: int, offset: int) -> None:
         for step, name in enumerate((b".", b"..")):
             if offset <= end + step:
@@ -262,7 +251,7 @@ class Operations(pyfuse3.Operations):
 
     def _attributes_of(self, record: Record, at: int) -> EntryAttributes:
         attributes = self._entry
-        attributes.st_ino, attributes.st_size, attributes.st_blocks, attributes.st_mode = _ATTRIBUTES.unpack_from(
+        attributes.st_ino, attributes.st_size, attributes.st_blocks, attributes.st_mode = ATTRIBUTES.unpack_from(
             record, at
         )
         return attributes
@@ -291,17 +280,17 @@ class Pyfuse3Server:
         """Answer requests until the file system is unmounted everywhere. Blocks."""
         if ready is not None:
             self._operations.ready = ready
-        self.prepare_loop()
-        # libfuse closes what it is given.
-        pyfuse3.init(self._operations, f"/dev/fd/{os.dup(self._fd)}", set())
+        fd = os.dup(self._fd)  # libfuse closes what it is given
+        self.prepare_loop(fd)
+        pyfuse3.init(self._operations, f"/dev/fd/{fd}", set())
         try:
             self.drive(pyfuse3.main)
         finally:
             pyfuse3.close(unmount=False)
 
-    def prepare_loop(self) -> None:
-        """Decide what drives the handlers, before pyfuse3 is initialised."""
-        synchronous.install(pyfuse3)
+    def prepare_loop(self, fd: int) -> None:
+        """Decide what drives the handlers of the requests that come from `fd`, before pyfuse3 is initialised."""
+        synchronous.install(pyfuse3, fd)
 
     def drive(self, main: Callable[[int, int], Coroutine[object, None, None]]) -> None:
         """Run pyfuse3's main coroutine (of at least and at most so many tasks) until the file system is unmounted."""
@@ -325,8 +314,7 @@ class Pyfuse3Server:
 
     def statistics(self) -> dict[str, int]:
         """Return the number of requests by kind, and the bytes read through this process."""
-        counts = {f"requests {name}": count for name, count in self._operations.counts.items()}
-        return counts | {"bytes read": self._operations.bytes_read}
+        return self._operations.statistics()
 
 
 def _make_attributes(inode: Inode, size: int, blocks: int, mode: int) -> EntryAttributes:

@@ -85,6 +85,18 @@ def test_a_missing_name_is_remembered_except_in_the_root(handlers: Handlers) -> 
     assert refusal(handlers.call.lookup, handlers.walk(b"p"), b"x" * 256) == errno.ENAMETOOLONG
 
 
+def test_names_in_the_copy_of_a_directory_are_the_same_answers_and_are_counted(
+    handlers: Handlers, forest: MemoryForest
+) -> None:
+    root = handlers.walk(b"p")
+    before = handlers.server.statistics()["requests lookup"]
+    plain = [answer(handlers.call.lookup(root, name)).__getstate__() for name in (b"run", b"big", b"nothing")]
+    forest.recent.keep(root, forest._dirs[root])
+    copied = [answer(handlers.call.lookup(root, name)).__getstate__() for name in (b"run", b"big", b"nothing")]
+    assert copied == plain
+    assert handlers.server.statistics()["requests lookup"] == before + 6
+
+
 def test_reads(handlers: Handlers) -> None:
     big = handlers.walk(b"p", b"big")
     assert bytes(answer(handlers.call.read(big, 1000, 5000))) == BIG[1000:6000]

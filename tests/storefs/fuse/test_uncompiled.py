@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[3]
 TESTS = (
     "tests/storefs/metadata/test_entry_search.py",
+    "tests/storefs/fuse/test_at_once.py",
     "tests/storefs/fuse/test_kernel.py",
     "tests/storefs/fuse/test_operations.py",
     "tests/storefs/fuse/test_kernel_wire.py",
@@ -24,8 +25,8 @@ import sys
 from tests.lang import uncompiled
 uncompiled.install()
 from storefs.metadata import entry_search
-from storefs.fuse import kernel_device, operations
-assert all(module.__file__.endswith(".py") for module in (entry_search, kernel_device, operations))
+from storefs.fuse import at_once, kernel_device, operations
+assert all(module.__file__.endswith(".py") for module in (entry_search, at_once, kernel_device, operations))
 import pytest
 sys.exit(pytest.main(["-q", "-p", "no:xdist", *sys.argv[1:]]))
 """
