@@ -32,14 +32,18 @@ class BlobStore:
     """The blob files below one directory; usable from any thread.
 
     Who adds to them waits until the disk has them, unless ``synced`` is False (the setting `fsync-store-paths`).
+
+    Attributes:
+        cached: bytes on their way to the disk that may be in its own cache only; for castore/write_behind.py.
     """
 
-    __slots__ = ("_digits", "directory", "synced", "temporary")
+    __slots__ = ("_digits", "cached", "directory", "synced", "temporary")
 
     def __init__(self, verglas_dir: str, *, synced: bool = True) -> None:
         self.directory = f"{verglas_dir}/blobs"
         self.temporary = f"{verglas_dir}/tmp"
         self.synced = synced
+        self.cached = 0
         self._digits = _digits_of_folders(self.directory)
 
     def path(self, digest: bytes) -> str:

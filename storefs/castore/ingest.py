@@ -289,7 +289,7 @@ class _Ingest:
                         view = view[os.write(fd, view) :]
                     unasked += len(piece)
                     if unasked >= _WRITE_BEHIND:
-                        area.behind.growing(temporary)
+                        area.behind.growing(temporary, unasked)
                         unasked = 0
             finally:
                 os.close(fd)

@@ -81,7 +81,7 @@ class IntakeArea:
         self.published: set[bytes] = set()  # digests that got their names, which no committed row may name yet
         self.path = path
         self._fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        self.behind = WriteBehind(path, wanted=store.synced)
+        self.behind = WriteBehind(store, path)
         fcntl.flock(self._fd, fcntl.LOCK_EX)
 
     def is_ours(self) -> bool:
@@ -160,7 +160,7 @@ class IntakeArea:
         For `sync`, which another thread may call while this one goes on; then `let_go`.
         """
         self.publish()
-        behind, self.behind = self.behind, WriteBehind(self.path, wanted=self._store.synced)
+        behind, self.behind = self.behind, WriteBehind(self._store, self.path)
         return list(self._links), behind
 
     def let_go(self, digests: list[bytes]) -> None:

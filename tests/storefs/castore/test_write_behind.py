@@ -1,6 +1,7 @@
 """What is on its way to the disk before anybody waits for it, as the kernel is asked."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -8,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from storefs.castore.blobs import BlobStore
 from storefs.castore.write_behind import WriteBehind
 
 PROGRAM = """
 import sys
+from storefs.castore.blobs import BlobStore
 from storefs.castore.write_behind import WriteBehind
-behind = WriteBehind(sys.argv[1])
+behind = WriteBehind(BlobStore(sys.argv[1]), sys.argv[1])
 for path, size in zip(sys.argv[2::2], sys.argv[3::2]):
     behind.wrote(path, int(size))
 assert behind.finish() is None
@@ -29,7 +32,18 @@ needs_strace = pytest.mark.skipif(
 def system_calls(scratch: Path, *arguments: str) -> str:
     log = scratch / "log"
     subprocess.run(
-        ["strace", "-f", "-o", log, "-e", "trace=syncfs,sync_file_range", sys.executable, "-c", PROGRAM, *arguments],
+        [
+            "strace",
+            "-f",
+            "-o",
+            log,
+            "-e",
+            "trace=fsync,syncfs,sync_file_range",
+            sys.executable,
+            "-c",
+            PROGRAM,
+            *arguments,
+        ],
         check=True,
     )
     return log.read_text()
@@ -45,6 +59,14 @@ def test_large_files_are_asked_for_one_by_one(scratch: Path) -> None:
 
 
 @needs_strace
+def test_the_disk_empties_its_cache_now_and_then(scratch: Path) -> None:
+    file = scratch / "large"
+    file.write_bytes(bytes(1 << 20))
+    log = system_calls(scratch, str(scratch), *[str(file), str(16 << 20)] * 9)
+    assert re.findall("fsync|sync_file_range", log) == [*["sync_file_range"] * 3, "fsync"] * 2 + ["sync_file_range"]
+
+
+@needs_strace
 def test_many_small_files_are_asked_for_together(scratch: Path) -> None:
     small = [word for _ in range(129 * 2) for word in (str(scratch / "small"), str(1 << 19))]
     log = system_calls(scratch, str(scratch), *small)
@@ -53,7 +75,7 @@ def test_many_small_files_are_asked_for_together(scratch: Path) -> None:
 
 
 def test_a_failure_is_told_at_the_end(scratch: Path) -> None:
-    behind = WriteBehind(str(scratch))
+    behind = WriteBehind(BlobStore(str(scratch)), str(scratch))
     behind.wrote(str(scratch / "gone"), 1 << 20)
     error = behind.finish()
     assert isinstance(error, FileNotFoundError)
@@ -61,20 +83,21 @@ def test_a_failure_is_told_at_the_end(scratch: Path) -> None:
 
 def test_nothing_runs_for_a_small_addition(scratch: Path) -> None:
     tasks = os.listdir("/proc/self/task")
-    behind = WriteBehind(str(scratch))
+    behind = WriteBehind(BlobStore(str(scratch)), str(scratch))
     behind.wrote(str(scratch / "small"), 100)
     assert os.listdir("/proc/self/task") == tasks
     assert behind.finish() is None
 
 
 def test_nothing_is_asked_for_where_nobody_will_wait(scratch: Path) -> None:
-    behind = WriteBehind(str(scratch), wanted=False)
+    behind = WriteBehind(BlobStore(str(scratch), synced=False), str(scratch))
     behind.wrote(str(scratch / "gone"), 1 << 20)
-    behind.growing(str(scratch / "gone"))
+    behind.growing(str(scratch / "gone"), 32 << 20)
     assert behind.finish() is None
 
 
 def test_a_file_that_grew_and_got_its_name_is_no_error(scratch: Path) -> None:
-    behind = WriteBehind(str(scratch))
-    behind.growing(str(scratch / "renamed meanwhile"))
+    behind = WriteBehind(BlobStore(str(scratch)), str(scratch))
+    behind.growing(str(scratch / "renamed meanwhile"), 32 << 20)
+    behind.growing(str(scratch / "renamed meanwhile"), 32 << 20)
     assert behind.finish() is None
