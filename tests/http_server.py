@@ -9,7 +9,6 @@ import contextlib
 import socket
 import ssl
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -233,11 +232,3 @@ class HttpServer:
                 return False
             sock.sendall(data[at : at + 1])
         return True
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
-    """Wait for another thread; fails the test when it takes too long."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "what was waited for did not happen"
-        threading.Event().wait(0.005)

@@ -26,7 +26,6 @@ import stat
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,6 +36,7 @@ from storefs.metadata.schema import KEY
 from storefs.stores.mount_control import ask_all, forget_paths
 from tests.conftest import BIN
 from tests.storefs.fuse.mounted_store import MountedStore, example_tree, mounted_store
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -321,13 +321,6 @@ def _why_alive(store: MountedStore, path: str | Path) -> str:
         [BIN / "verglas", "why-alive", path], env=store.environ, capture_output=True, text=True, check=False
     )
     return done.stdout + done.stderr
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 5) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.001)
 
 
 class TestChanges:

@@ -45,7 +45,7 @@ pytestmark = pytest.mark.slow
 CASES = 100_000  # with --deep, over all seeds
 SEEDS = 20
 BLOCK = 100  # sessions between two looks at the store
-SLOWEST = 10  # seconds
+SLOWEST = 10  # seconds of processor time
 GROWTH = 64 << 20  # bytes
 TRUSTED, STRANGER = Peer(1, "root", trusted=True), Peer(2, "mallory", trusted=False)
 _YES = Writer().number(STDERR_LAST).number(1).take()
@@ -91,13 +91,13 @@ def serve(service: BuildingService, session: Session, peer: Peer, hangup_fd: int
     data, said = session.data, []
     reader = Reader(data[start : start + step] for start in range(0, len(data), step))
     failed = False
-    begun = time.monotonic()
+    begun = time.thread_time()
     try:
         served = serve_client(reader, said.append, service, peer, hangup_fd=hangup_fd)
     except StoreError as error:
         failed = True
         assert "Traceback" not in str(error)
-    assert time.monotonic() - begun < SLOWEST
+    assert time.thread_time() - begun < SLOWEST
     if not session.in_step:
         return
     if failed:
@@ -241,11 +241,11 @@ def test_a_hostile_daemon_costs_its_client_an_error(
         bad, step = damaged(random, heard), random.choice([1, 8, 13, 1 << 16])
         pieces = (bad[start : start + step] for start in range(0, len(bad), step))
         remote = client_of(local_fuzz_store, pieces, lambda data: None, lambda: None, version)
-        begun = time.monotonic()
+        begun = time.thread_time()
         try:
             ask(remote, path)
         except StoreError as error:
             assert "Traceback" not in str(error)
-        assert time.monotonic() - begun < SLOWEST
+        assert time.thread_time() - begun < SLOWEST
         remote.close()
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory << 10 < GROWTH

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.conftest import BIN
-from tests.http_server import wait_until
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,7 +57,7 @@ def test_a_program_of_a_profile_simply_starts(
                     [scratch / "profile/bin" / program, program], capture_output=True, text=True, check=True
                 )
                 assert done.stdout == f"hello from afar {program}\n"
-            wait_until(lambda: run("nix-store", "--check-validity", speak, status=None).returncode == 0, 20)
+            wait_until(lambda: run("nix-store", "--check-validity", speak, status=None).returncode == 0)
             references = run("nix-store", "-q", "--references", speak).stdout.split()
             assert [path.rpartition("-")[2] for path in references] == ["words"]
             assert run("nix-store", "--verify", "--check-contents").returncode == 0

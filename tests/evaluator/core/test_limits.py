@@ -80,7 +80,7 @@ def test_an_interrupt_ends_an_endless_evaluation_within_a_tenth_of_a_second():
     asked = []
 
     def ask() -> None:
-        asked.append(time.perf_counter())
+        asked.append(time.process_time())
         interrupt()
 
     def body() -> float:
@@ -89,6 +89,7 @@ def test_an_interrupt_ends_an_endless_evaluation_within_a_tenth_of_a_second():
         _thread.start_new_thread(ask, ())
         with pytest.raises(Interrupted):
             state.evaluate_text("builtins.foldl' (a: b: a + b) 0 (builtins.genList (x: x) 100000000)")
-        return time.perf_counter() - asked[0]
+        return time.process_time() - asked[0]
 
-    assert on_deep_stack(body) < 0.1 * 20  # twenty times the promise: other programs run, too
+    # Of processor time, for other programs run, too; and tenfold, for a list of 800 MB is freed in it.
+    assert on_deep_stack(body) < 0.1 * 10

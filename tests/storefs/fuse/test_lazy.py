@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.http_server import Fault, wait_until
+from tests.http_server import Fault
 from tests.storefs.fuse.lazy_mount import BIG, Lazy
 from tests.storefs.stores.caches import path_named
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.fuse, pytest.mark.slow]
 
@@ -44,9 +45,9 @@ def test_closure_becomes_valid_in_the_background(lazy: Lazy) -> None:
     lazy.add("top", ["bottom"])
     top = lazy.store.root / path_named("top").base_name
     assert (top / "bin/run").exists()
-    wait_until(lambda: lazy.is_valid("top"), 20)
+    wait_until(lambda: lazy.is_valid("top"))
     assert lazy.is_valid("bottom")
-    wait_until(lambda: not os.listdir(lazy.store.folder / "state/temproots"), 5)
+    wait_until(lambda: not os.listdir(lazy.store.folder / "state/temproots"))
     assert (top / "big").read_bytes() == BIG  # the inode that was shown first still works
 
 
@@ -59,7 +60,7 @@ def test_what_is_open_is_read_from_the_store_once_it_is_there_and_fetched_again_
     with open(path / "big", "rb", buffering=0) as file:
         inode = os.fstat(file.fileno()).st_ino
         assert file.read(1) == BIG[:1]
-        wait_until(lambda: lazy.is_valid("x") and not nars_kept(), 20)
+        wait_until(lambda: lazy.is_valid("x") and not nars_kept())
         fetched = len(lazy.nars())
         for collected in (False, True):
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import zstandard
 
-from tests.http_server import Fault, wait_until
+from tests.http_server import Fault
 from tests.storefs.fuse.lazy_mount import BIG, Lazy, package
 from tests.storefs.stores.caches import path_named
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -142,7 +143,7 @@ def test_what_was_only_looked_at_is_compared_when_it_is_fetched_in_the_backgroun
     path = lazy.add("x")
     lie(lazy, "too little")
     assert not (path / "bin").exists()
-    wait_until((path / "bin/run").exists, 20)
+    wait_until((path / "bin/run").exists)
     assert lazy.is_valid("x")
 
 

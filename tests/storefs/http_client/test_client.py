@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import socket
 import threading
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -12,7 +11,8 @@ from storefs.http_client.connection import Network
 from storefs.http_client.exchanger import CancelledError
 from storefs.http_client.messages import Exchange, HttpError, UnreachableError, Url
 from storefs.http_client.netrc import read_netrc
-from tests.http_server import Fault, HttpServer, wait_until
+from tests.http_server import Fault, HttpServer
+from tests.waiting import wait_until
 
 BIG = bytes(range(256)) * 4096
 
@@ -26,6 +26,14 @@ def server() -> Iterator[HttpServer]:
 @pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[HttpClient]:
     monkeypatch.setattr("storefs.http_client.exchanger._FIRST_DELAY", 0.001)
+    client = HttpClient(answer_timeout=60, attempts=3)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def impatient() -> Iterator[HttpClient]:
+    """For servers that never answer: what others take, on a busy machine, may be longer than this."""
     client = HttpClient(answer_timeout=0.3, attempts=3)
     yield client
     client.close()
@@ -104,18 +112,32 @@ def test_netrc_passwords_are_sent(server: HttpServer, tmp_path: object) -> None:
     assert read_netrc("/nonexistent") == {}
 
 
-def test_refused_connection_names_the_url(client: HttpClient) -> None:
+class _CountedNetwork(Network):
+    """Counts connections: each asks for the addresses of its host."""
+
+    connections = 0
+
+    def addresses(self, host: str, port: int) -> list[tuple[int, object]]:
+        self.connections += 1
+        return super().addresses(host, port)
+
+
+@pytest.mark.usefixtures("client")  # which waits a moment only between attempts
+def test_refused_connection_names_the_url_and_is_tried_twice() -> None:
     url = f"http://127.0.0.1:{closed_port()}/x"
+    network = _CountedNetwork({})
+    client = HttpClient(network, attempts=5)
     with pytest.raises(UnreachableError, match=r"unable to download .*127\.0\.0\.1.*[Cc]onnection refused"):
         client.get(url)
+    client.close()
+    assert network.connections == 2
 
 
-def test_silent_server_costs_one_timeout(server: HttpServer, client: HttpClient) -> None:
+def test_silent_server_costs_one_timeout(server: HttpServer, impatient: HttpClient) -> None:
     server.faults["*"] = Fault(silent=True)
-    begun = time.monotonic()
     with pytest.raises(UnreachableError, match="did not answer within"):
-        client.get(server.url + "/a")
-    assert time.monotonic() - begun < 2
+        impatient.get(server.url + "/a")
+    assert len(server.log) == 1
 
 
 @pytest.mark.parametrize(
@@ -219,7 +241,7 @@ def test_cancel_ends_a_wait(server: HttpServer) -> None:
     thread.start()
     wait_until(lambda: len(server.log) == 1)
     client.cancel()
-    thread.join(5)
+    thread.join(60)
     assert len(errors) == 1
 
 
@@ -316,13 +338,12 @@ def test_many_to_a_dead_server_all_fail_at_once(server: HttpServer, client: Http
 
 
 @pytest.mark.slow
-def test_many_to_a_silent_server_cost_one_timeout(server: HttpServer, client: HttpClient) -> None:
+def test_many_to_a_silent_server_cost_one_timeout(server: HttpServer, impatient: HttpClient) -> None:
     server.faults["*"] = Fault(silent=True)
-    begun = time.monotonic()
-    found = collect(client, [f"{server.url}/{n}" for n in range(400)])
-    assert time.monotonic() - begun < 3
+    found = collect(impatient, [f"{server.url}/{n}" for n in range(400)])
     assert all(isinstance(one.error, UnreachableError) for one in found.values())
     assert len(found) == 400
+    assert len(server.log) <= impatient.connections, "who came later was to fail with the first ones"
 
 
 @pytest.mark.parametrize("room", [1, 10])
