@@ -207,6 +207,12 @@ class TestRoot:
             subprocess.run([BIN / "verglas", "umount", "--store", scratch / "root"], env=environ, check=True)
 
 
+def kill_server(mount: Path) -> str:
+    """The shell commands that kill the only mount's process, and wait until the mount is dead."""
+    status = f"{BIN / 'verglas'} mount --status"
+    return f"kill -9 $({status} | sed -n 's/^  pid *//p'); while stat -f {mount} >{mount}.out 2>&1; do :; done"
+
+
 class TestUser:
     def test_enters_a_namespace_with_the_store_at_its_real_path(
         self, user_store: MountedStore, scratch: Path, hello: str
@@ -227,8 +233,7 @@ class TestUser:
         script = f"""
             {sys.executable} -c '{ENSURE}' {hello}
             cat {own}/{hello}
-            kill -9 $({BIN / "verglas"} mount --status | sed -n 's/^  pid *//p')
-            while stat -f {own} >{own}.out 2>&1; do :; done
+            {kill_server(own)}
             {sys.executable} -c '{ENSURE}' {hello}
             stat -f {own} >{own}.out && cat {own}/{hello}
             {BIN / "verglas"} umount {own}
@@ -246,8 +251,7 @@ class TestUser:
         os.chown(view, USER, USER)
         script = f"""
             {BIN / "verglas"} mount --background {view}
-            kill -9 $({BIN / "verglas"} mount --status | sed -n 's/^  pid *//p')
-            while stat -f {view} >{view}.out 2>&1; do :; done
+            {kill_server(view)}
             {BIN / "verglas"} mount --status | grep -c 'the next command'
             {sys.executable} -c '{ENSURE}' {hello}
             {BIN / "verglas"} umount
