@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import os
 import threading
 
 import pytest
 
 from storefs.castore.side_thread import SideThread
+from tests.waiting import wait_until
 
 
 def test_everything_is_done_in_order() -> None:
@@ -34,8 +36,10 @@ def test_few_items_wait() -> None:
     put: list[int] = []
     full = threading.Thread(target=lambda: [(thread.put(number), put.append(number)) for number in range(1, 100)])
     full.start()
-    while len(put) < 4:
-        pass
+    wait_until(lambda: len(put) >= 4)
+    for _ in range(1000):  # chances to put more
+        os.sched_yield()
+    assert len(put) == 4
     assert not taken
     go_on.set()
     full.join()
