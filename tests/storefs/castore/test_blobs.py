@@ -57,7 +57,8 @@ def test_folders_have_one_digit_and_two_where_an_older_release_began(scratch: Pa
     assert os.path.dirname(blobs.path(digest_bytes(other))) == f"{old}/blobs/{digest_bytes(other).hex()[:2]}"
     assert b"".join(blobs.read(DIGEST)) == CONTENT
     assert set(blobs.all_digests()) == {DIGEST, digest_bytes(other)}
-    (old / "blobs" / "README").write_text("")
+    for name in ("README", "x"):
+        (old / "blobs" / name).write_text("")
     assert BlobStore(str(old)).path(DIGEST) == blobs.path(DIGEST)
 
 
