@@ -5,9 +5,6 @@
 cdef extern from *:
     """
     #include <sys/mman.h>
-    #ifdef __GLIBC__
-    #include <malloc.h>
-    #endif
 
     #define VERGLAS_HUGE ((size_t)2 << 20)
     #define VERGLAS_SPARE 64
@@ -61,12 +58,6 @@ cdef extern from *:
         PyObjectArenaAllocator now = {NULL, verglas_get_arena, verglas_put_arena};
         PyObject_GetArenaAllocator(&verglas_before);
         PyObject_SetArenaAllocator(&now);
-    #ifdef __GLIBC__
-        /* Larger objects are malloc's. Its heap for a second thread, which is the one that evaluates, would be made
-           accessible page by page, with a system call each time; the first thread's grows by whole megabytes. */
-        mallopt(M_ARENA_MAX, 1);
-        mallopt(M_TOP_PAD, 1 << 20);
-    #endif
     }
     """
     void verglas_use_huge_pages()
