@@ -38,7 +38,8 @@ class ByteReader:
         position = self._position
         end = position + size
         if end > len(self._buffer):
-            pieces = [self._buffer[position:]]
+            # What is alone is not copied: a stream's chunks often begin with an object.
+            pieces = [self._buffer[position:]] if position < len(self._buffer) else []
             missing = end - len(self._buffer)
             while missing > 0:
                 chunk = next(self._chunks, None)

@@ -101,6 +101,19 @@ class Reader(ByteReader):
                     yield b"".join(small)
                     small.clear()
                     size = 0
+            # The same without its calls, as long as whole frames have arrived: there are 32 768 to a gigabyte.
+            buffer, start = self._buffer, self._position + 8
+            view = memoryview(buffer)
+            while (end := start + int.from_bytes(buffer[start - 8 : start], "little")) <= len(buffer) and end > start:
+                small.append(view[start:end])
+                size += end - start
+                start = end + 8
+            self.consumed += start - 8 - self._position
+            self._position = start - 8
+            if size >= _BATCH:
+                yield b"".join(small)
+                small.clear()
+                size = 0
         if small:
             yield b"".join(small)
 

@@ -35,6 +35,13 @@ def test_some_gives_everything_in_order(pieces: list[bytes], limit: int) -> None
         reader.some(1)
 
 
+def test_a_piece_that_begins_with_what_is_wanted_is_not_copied() -> None:
+    pieces = [b"before", bytes(range(100))]
+    reader = ByteReader(pieces)
+    reader.exact(6)
+    assert reader.exact(100) is pieces[1]
+
+
 def test_asks_for_no_more_pieces_than_it_needs() -> None:
     asked = []
 

@@ -65,6 +65,22 @@ def test_frames_end_with_an_empty_one_and_leave_the_rest() -> None:
     assert reader.number() == 9
 
 
+@given(st.lists(st.binary(min_size=1, max_size=40), max_size=12), st.integers(1, 120))
+def test_frames_do_not_depend_on_where_the_stream_is_cut(contents: list[bytes], step: int) -> None:
+    framed = b"".join(map(frame, [*contents, b""]))
+    reader = reader_of(framed + Writer().number(9).take(), step)
+    assert b"".join(bytes(piece) for piece in reader.frames()) == b"".join(contents)
+    assert reader.consumed == len(framed)
+    assert reader.number() == 9
+
+
+def test_frames_that_stop_short_are_no_transfer() -> None:
+    framed = frame(b"abc") * 3
+    for size in range(len(framed) + 1):
+        with pytest.raises(UnexpectedEndError):
+            list(Reader([framed[:size]]).frames())
+
+
 @given(st.binary(max_size=200))
 def test_any_bytes_give_values_or_an_error(data: bytes) -> None:
     reader = reader_of(data)
