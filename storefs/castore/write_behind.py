@@ -30,7 +30,7 @@ class WriteBehind:
     Asks for nothing where nobody waits for the disk at the end, see `BlobStore.synced`.
     """
 
-    __slots__ = ("_directory", "_done", "_error", "_queue", "_store", "_syncing", "_waiting")
+    __slots__ = ("_directory", "_done", "_error", "_grown", "_queue", "_store", "_syncing", "_waiting")
 
     def __init__(self, store: BlobStore, directory: str) -> None:
         self._store = store
@@ -38,13 +38,15 @@ class WriteBehind:
         self._queue: SimpleQueue[_Request | None] | None = None  # None at the end; its thread starts with the first
         self._done = allocate_lock()  # held while the thread runs
         self._error: OSError | None = None
+        self._grown = 0  # bytes of the file that grows, which were counted
         self._waiting = 0  # bytes of small files that nobody has asked the disk to write
         self._syncing = False
 
     def wrote(self, path: str, size: int) -> None:
         """A file is complete and will stay.  Never blocks on the disk."""
         if size >= _LARGE:
-            self._ask(path, size)
+            self._ask(path, max(0, size - self._grown))
+            self._grown = 0
             return
         self._waiting += size
         if self._waiting >= _MANY and not self._syncing:
@@ -57,6 +59,7 @@ class WriteBehind:
 
         Never blocks on the disk.
         """
+        self._grown += size
         self._ask(path, size, growing=True)
 
     def finish(self) -> OSError | None:

@@ -12,7 +12,8 @@ import pytest
 
 from builder import cgroups
 from builder.scratch import Scratch
-from tests.builder.test_interrupts import running, wait_for
+from tests.builder.test_interrupts import running
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,7 +53,7 @@ def group() -> Iterator[Path]:
         left = [path.name for path in own.iterdir() if path.is_dir()]
         for name in left:
             (own / name).rmdir()
-        wait_for(lambda: not (own / "cgroup.procs").read_text())
+        wait_until(lambda: not (own / "cgroup.procs").read_text())
         own.rmdir()
     assert left == []
 
@@ -107,10 +108,10 @@ def test_a_group_whose_process_was_killed_is_removed_by_the_next(bench: Workbenc
     program = Path(sys.executable).parent / "nix-store"
     command = [program, "-r", bench.store.directory.print(target)]
     with subprocess.Popen(command, env=environ, stderr=subprocess.DEVNULL) as process:
-        wait_for(lambda: running(b"47161"))
+        wait_until(lambda: running(b"47161"))
         process.kill()
     assert [path.name[:10] for path in group.glob("nix-*")] == ["nix-build-"]
-    wait_for(lambda: not running(b"47161"))
+    wait_until(lambda: not running(b"47161"))
     scratch = Scratch(bench.config)
     scratch.open()
     scratch.close()

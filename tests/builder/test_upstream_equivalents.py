@@ -27,7 +27,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from builder.sandbox.compose import SHELLS
-from tests.builder.test_interrupts import running, wait_for
+from tests.builder.test_interrupts import running
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from tests.conftest import Runner
@@ -93,13 +94,13 @@ def test_locks_of_dead_builds_go_and_those_of_living_ones_stay(build, environ: d
     locks = scratch / "state" / "verglas" / "locks"
     command = [BIN / "nix-build", scratch / "work.nix", "--no-out-link", "-A", "slow"]
     with subprocess.Popen(command, env=environ, stderr=subprocess.DEVNULL) as process:
-        wait_for(lambda: running(b"47189"))
+        wait_until(lambda: running(b"47189"))
         held = os.listdir(locks)
         assert [name.partition("-")[2] for name in held] == ["slow.lock"]
         build("-A", "input")
         assert os.listdir(locks) == held
         process.kill()
-    wait_for(lambda: not running(b"47189"))
+    wait_until(lambda: not running(b"47189"))
     assert os.listdir(locks) == held
     build("-A", "top")
     assert os.listdir(locks) == []

@@ -66,6 +66,19 @@ def test_the_disk_empties_its_cache_now_and_then(scratch: Path) -> None:
     assert re.findall("fsync|sync_file_range", log) == [*["sync_file_range"] * 3, "fsync"] * 2 + ["sync_file_range"]
 
 
+def test_what_was_counted_while_it_grew_is_not_counted_again(scratch: Path) -> None:
+    store = BlobStore(str(scratch))
+    behind = WriteBehind(store, str(scratch))
+    file = scratch / "large"
+    file.touch()
+    behind.growing(str(file), 32 << 20)
+    behind.wrote(str(file), 33 << 20)
+    assert store.cached == 33 << 20
+    behind.wrote(str(file), 2 << 20)
+    assert store.cached == 35 << 20
+    assert behind.finish() is None
+
+
 @needs_strace
 def test_many_small_files_are_asked_for_together(scratch: Path) -> None:
     small = [word for _ in range(129 * 2) for word in (str(scratch / "small"), str(1 << 19))]
