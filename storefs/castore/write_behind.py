@@ -9,8 +9,7 @@ time that starting a write takes, and sleeps while the disk works.  For `storefs
 
 from __future__ import annotations
 
-from _thread import allocate_lock, start_new_thread
-
+from storefs.castore.joined_thread import JoinedThread
 from storefs.durable import start_writing, sync_file, sync_file_system
 
 TYPE_CHECKING = False
@@ -30,13 +29,13 @@ class WriteBehind:
     Asks for nothing where nobody waits for the disk at the end, see `BlobStore.synced`.
     """
 
-    __slots__ = ("_directory", "_done", "_error", "_grown", "_queue", "_store", "_syncing", "_waiting")
+    __slots__ = ("_directory", "_error", "_grown", "_queue", "_store", "_syncing", "_thread", "_waiting")
 
     def __init__(self, store: BlobStore, directory: str) -> None:
         self._store = store
         self._directory = directory
         self._queue: SimpleQueue[_Request | None] | None = None  # None at the end; its thread starts with the first
-        self._done = allocate_lock()  # held while the thread runs
+        self._thread = JoinedThread()
         self._error: OSError | None = None
         self._grown = 0  # bytes of the file that grows, which were counted
         self._waiting = 0  # bytes of small files that nobody has asked the disk to write
@@ -69,9 +68,10 @@ class WriteBehind:
         """
         if self._queue is not None:
             self._queue.put(None)
-            self._done.acquire()
-            self._done.release()
+            error = self._thread.join()
             self._queue = None
+            if error is not None:
+                raise error
         return self._error
 
     def _ask(self, path: str, size: int, *, growing: bool = False) -> None:
@@ -88,31 +88,25 @@ class WriteBehind:
         if self._queue is None:
             from _queue import SimpleQueue  # noqa: PLC0415  small additions never need one
 
-            self._queue = SimpleQueue()
-            self._done.acquire()
-            start_new_thread(self._run, (self._queue,))
+            queue: SimpleQueue[_Request | None] = SimpleQueue()
+            self._thread.start(lambda: self._run(queue))
+            self._queue = queue
         self._queue.put(request)
 
     def _run(self, queue: SimpleQueue[_Request | None]) -> None:
-        try:
-            while True:
-                request = queue.get()
-                if request is None:
-                    return
-                try:
-                    if request.path == self._directory:
-                        sync_file_system(request.path)
-                        self._syncing = False
-                    elif request.flush:
-                        sync_file(request.path)
-                    else:
-                        start_writing(request.path)
-                except OSError as error:
-                    # What grew may have its final name by now, and was asked for by that, too.
-                    if not (request.growing and isinstance(error, FileNotFoundError)):
-                        self._error = error
-        finally:
-            self._done.release()
+        while (request := queue.get()) is not None:
+            try:
+                if request.path == self._directory:
+                    sync_file_system(request.path)
+                    self._syncing = False
+                elif request.flush:
+                    sync_file(request.path)
+                else:
+                    start_writing(request.path)
+            except OSError as error:
+                # What grew may have its final name by now, and was asked for by that, too.
+                if not (request.growing and isinstance(error, FileNotFoundError)):
+                    self._error = error
 
 
 class _Request:

@@ -7,10 +7,11 @@ interpreter's lock, on another processor; as plain Python it only works.  For st
 from __future__ import annotations
 
 import os
-from _thread import allocate_lock, start_new_thread
 from stat import S_ISREG
 
 import cython
+
+from storefs.castore.joined_thread import JoinedThread
 
 if cython.compiled:
     from cython.cimports.storefs.stores.blob_sizes import verglas_list_blobs
@@ -60,36 +61,24 @@ class BlobSizes:
         self._directory = directory
         self._sizes = sizes
         self._rows = b""
-        self._error: BaseException | None = None
-        self._ended = allocate_lock()
+        self._thread = JoinedThread()
 
     def start(self) -> None:
         """Begin; once."""
-        self._ended.acquire()
-        try:
-            start_new_thread(self._list, ())
-        except BaseException:  # there can be no thread, and so nobody who says that it has ended
-            self._ended.release()
-            raise
+        self._thread.start(self._list)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._ended.acquire()
-        self._ended.release()
+        self._thread.join()
 
     def wait(self) -> bytes:
         """The rows of every blob; raises what `list_blobs` raised."""
-        with self._ended:
-            if self._error is not None:
-                raise self._error
-            return self._rows
+        error = self._thread.join()
+        if error is not None:  # without rows all blobs would be missing
+            raise error
+        return self._rows
 
     def _list(self) -> None:
-        try:
-            self._rows = list_blobs(self._directory, self._sizes)
-        except BaseException as error:  # raised again where it is waited for: without rows all blobs would be missing
-            self._error = error
-        finally:
-            self._ended.release()
+        self._rows = list_blobs(self._directory, self._sizes)

@@ -11,8 +11,8 @@ So memory is bounded by the largest directory, not by the tree.  For `stores.loc
 from __future__ import annotations
 
 import os
-from _thread import allocate_lock, start_new_thread
 
+from storefs.castore.joined_thread import JoinedThread
 from storefs.gc.sweep import sweep_blobs, unnamed
 from storefs.metadata.environment import DatabaseError, DiskFullError
 from storefs.metadata.residency import Residency
@@ -126,8 +126,7 @@ class _Batch:
         self._contents = contents
         self._repair = repair
         self._directories: list[tuple[DirectoryNode, int]] = []
-        self._done = allocate_lock()
-        self._error: BaseException | None = None
+        self._thread = JoinedThread()
         self.digests = digests
         self.trees: list[IngestedTree] = []
         self.holders: list[int] = []
@@ -140,30 +139,18 @@ class _Batch:
             self._directories.append((directory, stop))
 
     def start(self, sync: Callable[[], None] | None) -> None:
-        self._done.acquire()
-        try:
-            start_new_thread(self._run, (sync,))
-        except BaseException as error:  # there can be no thread, and so nobody who says that it has ended
-            self._error = error
-            self._done.release()
-            raise
+        self._thread.start(lambda: self._run(sync))
 
     def wait(self) -> BaseException | None:
         """Wait for the end, and return what went wrong."""
-        self._done.acquire()
-        return self._error
+        return self._thread.join()
 
     def _run(self, sync: Callable[[], None] | None) -> None:
-        try:
-            if sync is not None:
-                sync()
-            self._env.update(self._write)()
-            # The index that new files were looked for in, and what was written: the map grows with the addition.
-            Residency(self._env.path, every=1, worth=_RESIDENT).tick()
-        except BaseException as error:  # raised again where it is waited for
-            self._error = error
-        finally:
-            self._done.release()
+        if sync is not None:
+            sync()
+        self._env.update(self._write)()
+        # The index that new files were looked for in, and what was written: the map grows with the addition.
+        Residency(self._env.path, every=1, worth=_RESIDENT).tick()
 
     def _write(self, txn: Transaction) -> Callable[[], None]:
         """Write, and return what is to be done once that is committed."""

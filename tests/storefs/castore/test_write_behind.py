@@ -11,6 +11,7 @@ import pytest
 
 from storefs.castore.blobs import BlobStore
 from storefs.castore.write_behind import WriteBehind
+from tests.threads import no_new_threads
 
 PROGRAM = """
 import sys
@@ -92,6 +93,13 @@ def test_a_failure_is_told_at_the_end(scratch: Path) -> None:
     behind.wrote(str(scratch / "gone"), 1 << 20)
     error = behind.finish()
     assert isinstance(error, FileNotFoundError)
+
+
+def test_where_no_thread_can_be_made_nobody_waits_for_one(scratch: Path) -> None:
+    behind = WriteBehind(BlobStore(str(scratch)), str(scratch))
+    with no_new_threads(), pytest.raises(RuntimeError):
+        behind.wrote(str(scratch / "large"), 1 << 20)
+    assert behind.finish() is None
 
 
 def test_nothing_runs_for_a_small_addition(scratch: Path) -> None:
