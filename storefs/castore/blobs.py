@@ -22,9 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 READ_SIZE = 1 << 20
-
-
-_DIGITS = frozenset("0123456789abcdef")
+_HEX = frozenset("0123456789abcdef")
 
 
 class BlobError(StoreError):
@@ -145,7 +143,7 @@ class BlobStore:
 def _digits_of_folders(directory: str) -> int:
     """How many digits the names of folders have: two where there are such folders and no others."""
     try:
-        lengths = {len(name) for name in os.listdir(directory) if _DIGITS.issuperset(name)}
+        lengths = {len(name) for name in os.listdir(directory) if _HEX.issuperset(name)}
     except OSError:
         return 1  # there are none, or what asks for them says why they can't be read
     return 2 if 2 in lengths and 1 not in lengths else 1

@@ -16,7 +16,7 @@ cdef extern from "poll.h" nogil:
     int POLLIN
     int poll(pollfd *fds, unsigned long count, int timeout)
 
-cdef Py_ssize_t _ENTRY_HEAD
+cdef Py_ssize_t ENTRY_HEAD
 cdef Py_ssize_t LONGEST_NAME
 
 # The front of a fuse_attr of linux/fuse.h.

@@ -15,7 +15,7 @@ import struct
 
 import cython
 
-from storefs.metadata.trees import ATTR_SIZE, ENTRY_SIZE, LONGEST_NAME, CorruptTreeError
+from storefs.metadata.trees import ENTRY_HEAD, LONGEST_NAME, CorruptTreeError
 
 if cython.compiled:
     from cython.cimports.cpython.exc import PyErr_CheckSignals, PyErr_SetObject
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from storefs.metadata.entry_search import RecentDirectories
 
 ATTRIBUTES = struct.Struct("<3Q36xI")  # inode, size, blocks, ..., mode: the front of a fuse_attr
-_ENTRY_HEAD = ENTRY_SIZE - ATTR_SIZE
 
 
 @cython.final
@@ -160,12 +159,12 @@ class LookUps:
             return answer
         entry = self.entry
         if cython.compiled:
-            memcpy(cython.address(found), data + at + _ENTRY_HEAD, cython.sizeof(Attributes))
+            memcpy(cython.address(found), data + at + ENTRY_HEAD, cython.sizeof(Attributes))
             entry.st_ino, entry.st_size = found.inode, found.size
             entry.st_blocks, entry.st_mode = found.blocks, found.mode
         else:
             entry.st_ino, entry.st_size, entry.st_blocks, entry.st_mode = ATTRIBUTES.unpack_from(
-                record, at + _ENTRY_HEAD
+                record, at + ENTRY_HEAD
             )
         answer.value = entry
         return answer

@@ -31,7 +31,6 @@ _DIGEST_BITS, _INDEX_BITS = 55, 6
 _SMALL_DIRECTORY = 16 << 10  # bytes: about 90 entries
 _SEARCH_SECONDS = 5.0  # for the name in a message; who waits for the control thread should not notice
 _SEARCH_PAGE = 20  # paths in one snapshot
-_ENTRY_HEAD = trees.ENTRY_SIZE - trees.ATTR_SIZE
 
 
 class MetadataForest:
@@ -183,7 +182,7 @@ class MetadataForest:
         return record
 
     def _entry_of(self, inode: Inode) -> Record:
-        return trees.encode_entry(inode, 0, 0)[:_ENTRY_HEAD] + bytes(self.attributes(inode))
+        return trees.encode_entry(inode, 0, 0)[: trees.ENTRY_HEAD] + bytes(self.attributes(inode))
 
 
 def _identity_of(file: str) -> tuple[int, int] | None:

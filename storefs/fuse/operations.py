@@ -22,7 +22,7 @@ from storefs.errors import StoreError
 from storefs.fuse import synchronous
 from storefs.fuse.at_once import ATTRIBUTES, Answer, LookUps
 from storefs.fuse.view import ROOT, AbsentError, CorruptBlobError, GoneError, NotHereYetError
-from storefs.metadata.trees import ATTR_SIZE, ENTRY_SIZE, MODE_DIRECTORY
+from storefs.metadata.trees import DIRENT_NAME, ENTRY_HEAD, MODE_DIRECTORY, NAME_LENGTH
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -37,7 +37,6 @@ _MAX_READ = 1 << 20
 # libfuse turns seconds into what the kernel wants; this many fit in every step.
 _FOR_EVER = float(0xFFFFFFFF)
 _NAME_LENGTH = struct.Struct("<I")
-_ENTRY_HEAD, _NAME_LENGTH_AT, _NAME_AT = ENTRY_SIZE - ATTR_SIZE, 144, 152
 
 
 def request(handler: Callable[..., T]) -> Callable[..., Coroutine[object, None, T]]:
@@ -145,7 +144,7 @@ class Operations(pyfuse3.Operations):
             raise FUSEError(errno.ENAMETOOLONG)
         entry = self.view.lookup(parent, name)
         if entry is not None:
-            return self._attributes_of(entry, _ENTRY_HEAD)
+            return self._attributes_of(entry, ENTRY_HEAD)
         if parent == ROOT:
             raise FUSEError(errno.ENOENT)
         return self._negative
@@ -202,7 +201,7 @@ class Operations(pyfuse3.Operations):
         if inode == ROOT:
             if offset < _AFTER_PATHS:
                 for position, name, entry in self.view.paths(offset):
-                    if not pyfuse3.readdir_reply(token, name, self._attributes_of(entry, _ENTRY_HEAD), position):
+                    if not pyfuse3.readdir_reply(token, name, self._attributes_of(entry, ENTRY_HEAD), position):
                         return
             self._list_dots(inode, token, _AFTER_PATHS, offset)
             return
@@ -212,10 +211,10 @@ class Operations(pyfuse3.Operations):
         first = _first_from(positions, offset)
         for index in range(first, len(positions)):
             at = positions[index]
-            (length,) = _NAME_LENGTH.unpack_from(data, at + _NAME_LENGTH_AT)
-            name = bytes(data[at + _NAME_AT : at + _NAME_AT + length])
+            (length,) = _NAME_LENGTH.unpack_from(data, at + NAME_LENGTH)
+            name = bytes(data[at + DIRENT_NAME : at + DIRENT_NAME + length])
             following = positions[index + 1] if index + 1 < len(positions) else end
-            if not pyfuse3.readdir_reply(token, name, self._attributes_of(data, at + _ENTRY_HEAD), following):
+            if not pyfuse3.readdir_reply(token, name, self._attributes_of(data, at + ENTRY_HEAD), following):
                 return
         self._list_dots(inode, token, end, offset)
 

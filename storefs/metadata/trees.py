@@ -54,6 +54,7 @@ MODE_SYMLINK = 0o120777
 
 ATTR_SIZE = 88
 ENTRY_SIZE = 128  # fuse_entry_out with its fuse_attr: the reply to a look-up
+ENTRY_HEAD = ENTRY_SIZE - ATTR_SIZE  # bytes of it before the fuse_attr
 NAME_LENGTH = 144  # offset of the length of the name in an entry of a directory record
 LONGEST_NAME = 255  # bytes: NAME_MAX
 DIRENT_NAME = 152  # offset of the name in an entry of a directory record

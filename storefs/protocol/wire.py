@@ -110,10 +110,6 @@ class Reader(ByteReader):
                 start = end + 8
             self.consumed += start - 8 - self._position
             self._position = start - 8
-            if size >= _BATCH:
-                yield b"".join(small)
-                small.clear()
-                size = 0
         if small:
             yield b"".join(small)
 
