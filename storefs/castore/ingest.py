@@ -277,26 +277,19 @@ class _Ingest:
         hashing = SideThread(digester.update) if size >= _THREAD_PAYS else None
         unasked = 0
         try:
-            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, BLOB_MODE)
-            try:
+            with _NewFile(temporary) as file:
                 for piece in self._pieces(size, stream):
                     if hashing is None:
                         digester.update(piece)
                     else:
                         hashing.put(_kept(piece))
-                    view = memoryview(piece)
-                    while view:
-                        view = view[os.write(fd, view) :]
+                    file.write(piece)
                     unasked += len(piece)
                     if unasked >= _WRITE_BEHIND:
                         area.behind.growing(temporary, unasked)
                         unasked = 0
-            finally:
-                os.close(fd)
             if hashing is not None:
                 hashing.finish()
-        except OSError as error:
-            raise write_error(temporary, error) from error
         finally:
             if hashing is not None:
                 hashing.abort()
@@ -358,6 +351,35 @@ class _Ingest:
                 joined = 0
             add(piece)
             yield piece
+
+
+class _NewFile:
+    """A file that is written: only what the disk says is an error of writing, not what the source or the sink raise."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        try:
+            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, BLOB_MODE)
+        except OSError as error:
+            raise write_error(path, error) from error
+
+    def __enter__(self) -> _NewFile:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            os.close(self._fd)
+        except OSError as error:
+            if kind is None:
+                raise write_error(self._path, error) from error
+
+    def write(self, piece: Buffer) -> None:
+        view = memoryview(piece)
+        try:
+            while view:
+                view = view[os.write(self._fd, view) :]
+        except OSError as error:
+            raise write_error(self._path, error) from error
 
 
 def _kept(piece: Buffer) -> Buffer:

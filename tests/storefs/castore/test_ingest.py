@@ -271,6 +271,31 @@ def test_what_a_sink_raises_late_ends_the_addition(local_store: LocalStore, scra
     assert not os.listdir(local_store.blobs.temporary)
 
 
+@pytest.mark.parametrize("size", [300_000, 20 << 20], ids=["on this thread", "on another"])
+def test_what_a_sink_raises_in_a_file_written_in_pieces_is_no_error_of_writing(
+    local_store: LocalStore, scratch: Path, size: int
+) -> None:
+    (scratch / "file").write_bytes(bytes(size))
+
+    def sink(_: bytes) -> None:
+        raise TimeoutError("nobody reads")
+
+    with local_store.intake() as intake, pytest.raises(TimeoutError, match="nobody reads"):
+        intake.add_tree(str(scratch / "file"), nar_sink=sink)
+    assert not os.listdir(local_store.blobs.temporary)
+
+
+def test_what_a_source_raises_in_a_file_written_in_pieces_is_no_error_of_writing(local_store: LocalStore) -> None:
+    def source() -> Iterator[Event]:
+        yield Regular(b"", False, 300_000)
+        yield bytes(200_000)
+        raise ConnectionResetError("the other side went away")
+
+    with local_store.intake() as intake, pytest.raises(ConnectionResetError, match="went away"):
+        intake.add_events(source())
+    assert not os.listdir(local_store.blobs.temporary)
+
+
 @pytest.mark.slow
 def test_a_blob_that_cannot_be_written_ends_the_addition(local_store: LocalStore, scratch: Path) -> None:
     top = scratch / "top"
