@@ -29,45 +29,64 @@ def restore(events: Iterable[Event], destination: str) -> None:
 
     Raises RestoreError, and whatever the source of events raises.
     """
-    top = os.fsencode(destination)
-    directories: list[tuple[bytes, int]] = []  # path as the kernel is asked, descriptor that it goes through or -1
-    open_file = -1
-    left = 0
-    path = top
+    files = _Files(os.fsencode(destination))
     try:
         for event in events:
-            if isinstance(event, (Directory, Regular, Symlink)):
-                path = directories[-1][0] + b"/" + event.name if directories else top
+            try:
+                files.take(event)
+            except OSError as error:
+                raise RestoreError(f"cannot write '{os.fsdecode(files.path)}': {error.strerror}") from error
+    finally:
+        files.close()
+
+
+class _Files:
+    """What is written, and where the events are in it."""
+
+    def __init__(self, top: bytes) -> None:
+        self.path = top  # what was begun last
+        self._top = top
+        self._directories: list[tuple[bytes, int]] = []  # as the kernel is asked, descriptor that it goes through or -1
+        self._open = -1
+        self._left = 0  # bytes of the open file
+
+    def take(self, event: Event) -> None:
+        """Write what the event tells; raises OSError."""
+        if isinstance(event, (bytes, bytearray, memoryview)):
+            self._left -= len(event)
+            view = memoryview(event)
+            while view:
+                view = view[os.write(self._open, view) :]
+        elif isinstance(event, (Directory, Regular, Symlink)):
+            self.path = self._directories[-1][0] + b"/" + event.name if self._directories else self._top
             if isinstance(event, Regular):
                 mode = 0o777 if event.executable else 0o666
-                open_file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-                left = event.size
+                self._open = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+                self._left = event.size
             elif isinstance(event, Directory):
-                os.mkdir(path)
-                anchor = -1
-                if len(path) > _LONGEST_PATH:
-                    anchor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-                    path = b"/proc/self/fd/%d" % anchor
-                directories.append((path, anchor))
-            elif isinstance(event, Symlink):
-                os.symlink(event.target, path)
-            elif isinstance(event, (bytes, bytearray, memoryview)):
-                left -= len(event)
-                view = memoryview(event)
-                while view:
-                    view = view[os.write(open_file, view) :]
+                self._directory()
             else:
-                _, anchor = directories.pop()
-                if anchor >= 0:
-                    os.close(anchor)
-            if open_file >= 0 and not left:
-                os.close(open_file)
-                open_file = -1
-    except OSError as error:
-        raise RestoreError(f"cannot write '{os.fsdecode(path)}': {error.strerror}") from error
-    finally:
-        if open_file >= 0:
-            os.close(open_file)
-        for _, anchor in directories:
+                os.symlink(event.target, self.path)
+        else:
+            _, anchor = self._directories.pop()
+            if anchor >= 0:
+                os.close(anchor)
+        if self._open >= 0 and not self._left:
+            complete, self._open = self._open, -1
+            os.close(complete)
+
+    def _directory(self) -> None:
+        os.mkdir(self.path)
+        path, anchor = self.path, -1
+        if len(path) > _LONGEST_PATH:
+            anchor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            path = b"/proc/self/fd/%d" % anchor
+        self._directories.append((path, anchor))
+
+    def close(self) -> None:
+        """Let go of what an error left open."""
+        if self._open >= 0:
+            os.close(self._open)
+        for _, anchor in self._directories:
             if anchor >= 0:
                 os.close(anchor)

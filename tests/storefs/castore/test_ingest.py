@@ -127,6 +127,17 @@ def test_a_file_that_shrinks_while_it_is_read_is_an_error(scratch: Path) -> None
         list(events)
 
 
+def test_what_the_source_of_a_restored_tree_raises_is_no_error_of_writing(scratch: Path) -> None:
+    def source() -> Iterator[Event]:
+        yield Directory(b"")
+        yield Regular(b"file", False, 10)
+        yield b"12345"
+        raise ConnectionResetError("the other side went away")
+
+    with pytest.raises(ConnectionResetError, match="went away"):
+        restore(source(), str(scratch / "out"))
+
+
 def test_restoring_replaces_nothing(scratch: Path) -> None:
     (scratch / "there").mkdir()
     with pytest.raises(RestoreError, match="File exists"):
