@@ -69,9 +69,9 @@ import _signal
 if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
     _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
 
-from storefs.cli import main
+from verglas import start
 
-main()
+start()
 """
 
 
@@ -228,4 +228,10 @@ class BuildCompiled(build_ext):
 # The C compiler takes most of the time, and the extensions do not wait for each other.
 PARALLEL = {"build_ext": {"parallel": len(os.sched_getaffinity(0))}}
 
-setup(scripts=launchers(), ext_modules=compiled(), options=PARALLEL, cmdclass={"build_ext": BuildCompiled})
+setup(
+    scripts=launchers(),
+    py_modules=["verglas"],
+    ext_modules=compiled(),
+    options=PARALLEL,
+    cmdclass={"build_ext": BuildCompiled},
+)

@@ -24,7 +24,7 @@ def version(environ: dict[str, str], folder: Path, *, ignoring: bool = False) ->
 
 
 def test_interrupted_while_it_imports(environ: dict[str, str], tmp_path: Path) -> None:
-    (tmp_path / "storefs.py").write_text(INTERRUPT)
+    (tmp_path / "verglas.py").write_text(INTERRUPT)
     done = version(environ, tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
 
