@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from storefs.formats.byte_reader import Buffer
 
 MAX_STRING = 64 << 20  # bytes; a derivation of this size would take minutes to write by hand
-_BATCH = 128 << 10  # bytes: stays in the processor's cache
+_BATCH = 256 << 10  # bytes: stays in the processor's cache, and threads change half as often as with half of it
 _PADDING = (b"", b"\0" * 7, b"\0" * 6, b"\0" * 5, b"\0" * 4, b"\0" * 3, b"\0" * 2, b"\0")
 
 
