@@ -204,7 +204,7 @@ def test_an_interrupted_evaluation_ends_soon_and_says_so(environ: dict[str, str]
         assert process.stderr is not None
         assert process.stderr.readline() == "trace: 1\n"
         process.send_signal(signal.SIGINT)
-        _, rest = process.communicate(timeout=10)
+        _, rest = process.communicate(timeout=60)
     assert process.returncode == 1
     assert rest == "error: interrupted by the user\n"
 

@@ -34,7 +34,7 @@ def fails(action: Callable[[], object]) -> None:
     begun = time.monotonic()
     with pytest.raises(OSError, match="Input/output error"):
         action()
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 14  # less than the time-out of a cache that is silent
 
 
 def flip(lazy: Lazy) -> None:
@@ -240,7 +240,7 @@ def test_unmounting_does_not_wait_for_a_cache(lazy: Lazy) -> None:
     wait_until(lambda: lazy.cache.nar_key("x") in lazy.server.targets)
     begun = time.monotonic()
     lazy.store.verglas("umount", "--lazy")
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 14
     lazy.server.faults.clear()
     lazy.server.drop_connections()
     os.waitpid(reader, 0)
