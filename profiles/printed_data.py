@@ -66,21 +66,17 @@ def read_by_json(text: str) -> Plain:
         or frame.count("}") != frame.count("; }") + frame.count("{ }")
     ):
         return None
-    names = [before.rpartition(" ") for before in frame.split(" = ")[:-1]]
-    if "".join({name for _, _, name in names}).encode().translate(None, _NAME):
-        return None
-    if not {before[-1:] for before, _, _ in names} <= {"{", ";"}:
-        return None
     for old, new in _TO_JSON:
         frame = frame.replace(old, new)
-    if " " in frame:
-        return None  # in a list of numbers, or in a name
+    # What the quotes stand around now has to be names: of them all, because a quote may have come to a wrong place.
+    if " " in frame or "".join(frame.split('"')[1::2]).encode().translate(None, _NAME):
+        return None
     parts[::2] = frame.split("\0")
     text = '"'.join(parts).replace("\1", "\\\\").replace("\2", '\\"').replace("\3", "${")
     try:
         value, end = make_scanner(_JsonRules)(text, 0)  # type: ignore[arg-type]  # any object will do
-    except (ValueError, StopIteration, RecursionError):
-        return None
+    except (ValueError, StopIteration, RecursionError, SystemError):
+        return None  # the last where its own error is in `json.decoder`, which nobody has imported (Python 3.11)
     return value if end == len(text) else None
 
 

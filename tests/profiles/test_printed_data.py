@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 
 from profiles.elements import print_value
 from profiles.printed_data import NotPlainError, read_by_json, read_data, read_exactly
+from tests.architecture.sources import ROOT
 
 if TYPE_CHECKING:
     from profiles.printed_data import Plain
@@ -75,6 +78,17 @@ def test_what_is_nearly_a_manifest_is_never_read_as_something_else(data: st.Data
 )
 def test_what_means_something_else_in_json_is_left_to_the_other_way(text: str) -> None:
     assert quickly(text) == "unsure"
+
+
+def test_text_that_is_not_json_is_left_to_the_other_way_where_json_is_not_loaded() -> None:
+    program = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from profiles.printed_data import read_by_json
+print(read_by_json('[ { a = [ "x"1 ]; } ]'), "json" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-I", "-c", program, str(ROOT)], capture_output=True, text=True, check=True)
+    assert done.stdout == "None False\n"
 
 
 @pytest.mark.parametrize(
