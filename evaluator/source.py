@@ -7,7 +7,7 @@ LF, CR or CR LF, columns are bytes and start at 1. Nothing here reads files; any
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from _bisect import bisect_right  # `bisect` has the same, and takes 0.2 ms more to import
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

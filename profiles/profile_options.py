@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-import pwd
 
 from storefs.options import Option
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from storefs.config import Config
     from storefs.options import Invocation
 
@@ -56,22 +57,22 @@ def profile_of(invocation: Invocation) -> str:
     given = invocation.value("--profile")
     if given is not None:
         return os.path.abspath(given)
-    return config.variable("NIX_PROFILE") or default_profile(config.home, config.state_dir, user_name(config))
+    return config.variable("NIX_PROFILE") or default_profile(config.home, config.state_dir, lambda: user_name(config))
 
 
-def default_profile(home: str, state_dir: str, user: str) -> str:
+def default_profile(home: str, state_dir: str, user: Callable[[], str]) -> str:
     """Return the profile that `~/.nix-profile` leads to, making that link if it is not there (as Nix does).
 
     Args:
         home: the user's home directory.
         state_dir: where the profiles live that a new link is pointed to.
-        user: the user's name.
+        user: tells the user's name, which takes a look into several files.
     """
     link = f"{home}/.nix-profile"
     try:
         if not os.path.lexists(link):
             system = os.geteuid() == 0
-            profile = f"{state_dir}/profiles/default" if system else f"{state_dir}/profiles/per-user/{user}/profile"
+            profile = f"{state_dir}/profiles/default" if system else f"{state_dir}/profiles/per-user/{user()}/profile"
             try:
                 os.symlink(profile, link)
             except FileExistsError:
@@ -83,6 +84,8 @@ def default_profile(home: str, state_dir: str, user: str) -> str:
 
 def user_name(config: Config) -> str:
     """Return the user's name: the password database's, or else the variable USER."""
+    import pwd  # noqa: PLC0415  asked for once in a profile's life
+
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:

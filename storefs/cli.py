@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # `signal` takes milliseconds to import
 import atexit
-import errno
 import gc
 import os
 import sys
@@ -159,6 +158,8 @@ def _text_of(error: OSError) -> str:
     except OSError:
         _forget_output()
         return f"cannot write to standard output: {said}"
+    import errno
+
     if error.errno == errno.EBADF:
         return f"standard input or output is closed: {said}"
     if error.errno == errno.ENOENT and not _is_somewhere():

@@ -12,7 +12,6 @@ For castore, the stores and gc/sweep.py; imports little, because queries read ma
 
 from __future__ import annotations
 
-import fcntl
 import os
 
 from storefs.errors import StoreError
@@ -118,6 +117,8 @@ class BlobStore:
         return any(alive for _, alive in self._areas())
 
     def _areas(self) -> Iterator[tuple[str, bool]]:
+        import fcntl  # noqa: PLC0415  not for readers, either
+
         try:
             names = os.listdir(self.temporary)
         except FileNotFoundError:

@@ -6,15 +6,15 @@ hashlib costs 3 ms to import, so it is loaded with the first computed hash: comm
 
 from __future__ import annotations
 
-import binascii
+import sys
 
 from storefs.errors import StoreError
 from storefs.formats import nixbase32
 
 # Python's own code, there without loading anything, and as fast as OpenSSL's for what names store paths.
-try:
-    from _sha2 import sha256 as _sha256_of_short  # type: ignore[import-not-found]
-except ImportError:  # before Python 3.12
+if sys.version_info >= (3, 12):
+    from _sha2 import sha256 as _sha256_of_short
+else:
     from _sha256 import sha256 as _sha256_of_short  # type: ignore[import-not-found]
 
 TYPE_CHECKING = False
@@ -75,6 +75,8 @@ class Hash:
         elif base == "base16":
             text = self.digest.hex()
         elif base in ("base64", "sri"):
+            import binascii  # noqa: PLC0415  0.1 ms that few commands need
+
             text = binascii.b2a_base64(self.digest, newline=False).decode()
         else:
             raise BadHash(f"unknown hash format '{base}'; it is one of {', '.join(BASES)}")
@@ -152,6 +154,8 @@ def _decode_base64(text: str) -> bytes:
     if wrong:
         raise BadHash(f"invalid character in Base64 string: '{wrong}'")
     whole = len(digits) - (len(digits) % 4 == 1)  # six bits are no byte
+    import binascii  # noqa: PLC0415  see above
+
     return binascii.a2b_base64(digits[:whole] + "=" * (-whole % 4))
 
 

@@ -14,7 +14,6 @@ Source for the rules of LMDB: its lmdb.h, "Caveats".
 
 from __future__ import annotations
 
-import errno
 import os
 import time
 from _thread import allocate_lock  # not threading: this module is on the path of every query command
@@ -287,7 +286,7 @@ class Environment:
                     raise DatabaseError(f"too little address space for the store database '{self.path}'") from error
                 map_size //= 2
             except lmdb.Error as error:
-                if len(attempts) == 1 or not _is_refusal(error):
+                if len(attempts) == 1 or not _says(str(error), "EACCES", "EROFS", "EPERM"):
                     raise self._explain(error) from error
                 attempts.pop(0)
 
@@ -357,10 +356,8 @@ class Environment:
 
     def _explain(self, error: Exception) -> StoreError:
         text = str(error)
-        if isinstance(error, lmdb.DiskError) or os.strerror(errno.ENOSPC) in text or os.strerror(errno.EDQUOT) in text:
+        if isinstance(error, lmdb.DiskError) or _says(text, "ENOSPC", "EDQUOT") or self._was_cut_short(text):
             return DiskFullError(self.path)
-        if os.strerror(errno.EIO) in text and self._is_disk_full():
-            return DiskFullError(self.path)  # LMDB's name for a write that was cut short
         if isinstance(error, (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.InvalidError, lmdb.PanicError)):
             return DatabaseError(f"the store database '{self.path}' is damaged: {text}")
         if isinstance(error, lmdb.VersionMismatchError):
@@ -368,13 +365,13 @@ class Environment:
         return DatabaseError(f"the store database '{self.path}' can't be used: {text}")
 
     def _cannot_be_made(self, error: OSError) -> StoreError:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if _says(str(error), "ENOSPC", "EDQUOT"):
             return DiskFullError(self.path)
         return DatabaseError(f"the store database '{self.path}' can't be made: {error.strerror}")
 
-    def _is_disk_full(self) -> bool:
-        status = os.statvfs(self.path)
-        return status.f_bavail * status.f_frsize < _FULL
+    def _was_cut_short(self, text: str) -> bool:
+        status = os.statvfs(self.path)  # a write that the disk's end cut short is EIO to LMDB
+        return _says(text, "EIO") and status.f_bavail * status.f_frsize < _FULL
 
 
 class Snapshot:
@@ -395,5 +392,8 @@ class Snapshot:
         del self._txn
 
 
-def _is_refusal(error: Exception) -> bool:
-    return any(os.strerror(code) in str(error) for code in (errno.EACCES, errno.EROFS, errno.EPERM))
+def _says(text: str, *names: str) -> bool:
+    """Whether one of the system's errors, as in "ENOSPC", is what a text is about: LMDB tells no numbers."""
+    import errno  # noqa: PLC0415  most commands have nothing to explain
+
+    return any(os.strerror(getattr(errno, name)) in text for name in names)

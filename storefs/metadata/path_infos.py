@@ -6,7 +6,7 @@ change.  For the stores, the collector and the mount; nobody else.
 
 from __future__ import annotations
 
-from struct import pack, unpack
+from _struct import pack, unpack
 
 from storefs.errors import StoreError
 from storefs.formats import nixbase32

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from struct import error as struct_error
+from _struct import error as struct_error  # type: ignore[attr-defined]
 
 from storefs.errors import StoreError
 from storefs.formats import nixbase32

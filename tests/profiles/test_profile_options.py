@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 def test_default_profile_is_linked_once(scratch: Path) -> None:
     user = "per-user/joe/profile" if os.geteuid() else "default"
-    assert default_profile(str(scratch), "/state", "joe") == f"/state/profiles/{user}"
+    assert default_profile(str(scratch), "/state", lambda: "joe") == f"/state/profiles/{user}"
     assert os.readlink(scratch / ".nix-profile") == f"/state/profiles/{user}"
     (scratch / ".nix-profile").unlink()
     (scratch / ".nix-profile").symlink_to("mine/profile")
-    assert default_profile(str(scratch), "/state", "joe") == f"{scratch}/mine/profile"
+    assert default_profile(str(scratch), "/state", lambda: "joe") == f"{scratch}/mine/profile"
 
 
 def test_default_profile_that_another_process_links_at_the_same_time(
@@ -30,4 +30,4 @@ def test_default_profile_that_another_process_links_at_the_same_time(
         return False
 
     monkeypatch.setattr(os.path, "lexists", look_too_early)
-    assert default_profile(str(scratch), "/state", "joe") == f"{scratch}/mine/profile"
+    assert default_profile(str(scratch), "/state", lambda: "joe") == f"{scratch}/mine/profile"
