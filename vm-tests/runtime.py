@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[1]
 BIN = Path(os.environ.get("VERGLAS_BIN", ROOT / ".venv/bin"))
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "verglas-vm-tests"
 PACKAGES = ("storefs", "builder", "evaluator", "profiles")
+STARTER = "verglas.py"
 SSH = ("dropbear", "dropbearkey", "ssh", "ssh-keygen")
 LAUNCHER = """#!/usr/bin/python3 -s
 import os
@@ -28,9 +29,9 @@ import sys
 
 os.environ["PYTHONPATH"] = "/opt/verglas"  # for who comes by ssh, and for our own children
 sys.path.insert(1, "/opt/verglas")
-from storefs.cli import main
+from verglas import start
 
-main()
+start()
 """
 
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
@@ -43,6 +44,7 @@ _UNWANTED = re.compile(r"/share/|/user(-|/|$)|generator|/(udev|modprobe\.d|kerne
 def runtime_image() -> Path:
     """Return the image of disk0, made anew when our code or the distribution's programs have changed."""
     code = hashlib.sha256()
+    code.update((ROOT / STARTER).read_bytes())
     for package in PACKAGES:
         for path in sorted((ROOT / package).rglob("*.[ps][yo]")):
             code.update(str(path.relative_to(ROOT)).encode() + path.read_bytes())
@@ -103,6 +105,7 @@ def _fill(tree: Path) -> None:
     _copy_systemd(tree)
     code = tree / "opt/verglas"
     code.mkdir(parents=True)
+    shutil.copy(ROOT / STARTER, code)
     for package in PACKAGES:
         shutil.copytree(ROOT / package, code / package, ignore=shutil.ignore_patterns("*.c", "__pycache__"))
     for path in _dependencies():

@@ -27,7 +27,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
     source.mkdir()
-    for name in (*PACKAGES, "pyproject.toml", "setup.py", "README.md", "LICENSE"):
+    for name in (*PACKAGES, "verglas.py", "pyproject.toml", "setup.py", "README.md", "LICENSE"):
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("*.so", "*.c", "__pycache__"))
         else:
@@ -57,11 +57,13 @@ def test_every_command_starts(installed: Path) -> None:
 
 
 def test_it_is_the_wheel_that_runs(installed: Path) -> None:
-    code = "import storefs, evaluator.core.values as core; print(storefs.__file__, core.__file__)"
+    modules = "verglas, storefs, evaluator.core.values"
+    code = f"import {modules}; print(*(module.__file__ for module in ({modules})))"
     done = subprocess.run(
         [installed / "bin/python", "-c", code], capture_output=True, text=True, check=True, cwd=installed
     )
-    package, core = done.stdout.split()
+    starter, package, core = done.stdout.split()
+    assert starter.startswith(f"{installed}/")
     assert package.startswith(f"{installed}/")
     assert core.startswith(f"{installed}/")
     assert core.endswith(".so"), "the evaluator's core is not compiled"
