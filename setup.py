@@ -64,10 +64,15 @@ CORE_FLAGS = (*FLAGS, "-fno-stack-protector")
 LAUNCHER = """\
 #!python
 import _signal
+import sys
 
 # ^C before `main` has begun ends the process as it ends one that is not in Python: without a traceback.
 if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
     _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+
+# The commands' own folder, where there is nothing to import and Python would look first.
+if not sys.flags.safe_path:
+    del sys.path[0]
 
 from verglas import start
 

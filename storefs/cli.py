@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # `signal` takes milliseconds to import
 import atexit
-import gc
 import os
 import sys
 
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
 VERSION = "0.1.0"
 NIX_VERSION = "2.8.0"  # the release whose behaviour the drop-in commands have; scripts compare it
 PACKAGES = ("profiles", "evaluator", "builder", "storefs")
-
-_COLLECT_AFTER = 50_000  # objects; Python's own 700 are reached by importing
 
 # `nix` has folders where we have plain verbs.
 _NIX_ALIASES = {
@@ -64,8 +61,6 @@ _NIX_ALIASES = {
 
 def main() -> NoReturn:
     """Run the program named by argv[0] and end the process with its exit status."""
-    # What is imported stays, and looking for cycles in it again and again takes a thirtieth of a small command's time.
-    gc.set_threshold(_COLLECT_AFTER)
     if sys.stdin is None or sys.stdout is None or sys.stderr is None:
         _stand_in_for_closed_streams()
     # The launcher left it to the system, and so do we when all is done: a traceback is no answer to ^C.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.machinery
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -135,6 +136,13 @@ verglas.start()
 """
     done = subprocess.run([sys.executable, "-I", *options, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.split("\n")[1] == ("0" if options else "1")
+
+
+def test_what_lies_beside_the_commands_is_not_imported(environ: dict[str, str], tmp_path: Path) -> None:
+    command = shutil.copy(Path(sys.executable).parent / "nix-store", tmp_path)
+    (tmp_path / "verglas.py").write_text("raise SystemExit('the wrong one')\n")
+    done = subprocess.run([command, "--version"], env=environ, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("nix-store (Nix) 2.8.0\n", "")
 
 
 def test_the_commands_use_it(environ: dict[str, str]) -> None:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from storefs.stores.mount_table import Mount
 
 # Starts the program by module rather than by the name of a script, which need not be on anybody's PATH.
-_LAUNCH = "import sys; sys.argv[0] = 'verglas'; from storefs.cli import main; main()"
+_LAUNCH = "import sys; sys.argv[0] = 'verglas'; from verglas import start; start()"
 
 
 class MountFailedError(EnvironmentUnfitError):
