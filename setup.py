@@ -37,8 +37,10 @@ COMMANDS = (
 #: What is compiled besides all of evaluator/core: single modules that every request or every file passes through.
 #: `dev` and the structure tests read this list.
 MODULES = (
+    "storefs/castore/file_runs.py",
     "storefs/castore/host_tree.py",
     "storefs/castore/ingest.py",
+    "storefs/castore/nar_hash.py",
     "storefs/castore/whole_files.py",
     "storefs/formats/hash_part_search.py",
     "storefs/formats/nar.py",

@@ -9,15 +9,16 @@ from __future__ import annotations
 import os
 import stat
 
+from storefs.castore.file_runs import MOST_FILES, read_run
 from storefs.castore.whole_files import read_whole
 from storefs.errors import StoreError
-from storefs.formats.nar import Directory, EndDirectory, Regular, Symlink
+from storefs.formats.nar import Directory, EndDirectory, FileRun, Regular, Symlink
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from storefs.formats.nar import Event
+    from storefs.formats.nar import Event, EventOrRun
 
     Keep = Callable[[bytes, str], bool]
 
@@ -42,24 +43,50 @@ class HostRegular(Regular):
 
 
 class _Frame:
-    __slots__ = ("anchor", "entries", "path", "shown")
+    __slots__ = ("anchor", "entries", "path", "position", "shown")
 
     def __init__(self, path: bytes, shown: bytes, entries: list[tuple[bytes, bool]], anchor: int) -> None:
         self.path = path  # how the kernel is asked
         self.shown = shown  # what the user calls it
-        self.entries = entries  # (name, whether it is a regular file) still to visit, last first
+        self.entries = entries  # (name, whether it is a regular file), in order
+        self.position = 0  # of the next one to visit
         self.anchor = anchor  # an open descriptor that ``path`` goes through, or -1
 
+    def files_from_here(self) -> list[bytes]:
+        """The names of the regular files that come next, as many as one run can have."""
+        names = []
+        entries = self.entries
+        position = self.position
+        end = min(len(entries), position + MOST_FILES)
+        while position < end and entries[position][1]:
+            names.append(entries[position][0])
+            position += 1
+        return names
 
-def host_events(path: str, keep: Keep | None = None, order: Callable[[bytes], bytes] | None = None) -> Iterator[Event]:
+
+def host_events(path: str, order: Callable[[bytes], bytes] | None = None) -> Iterator[Event]:
     """Yield the tree at ``path``; a symbolic link there is itself the tree.
 
-    ``keep`` is asked for every entry beneath, with its path and 'regular', 'directory', 'symlink' or 'unknown'.
     ``order`` gives what entries are sorted by instead of their names.
     Raises HostTreeError for what can't be read, changes while it is read, or is a socket, a pipe or a device.
     """
+    for event in _walk(path, None, order, runs=False):
+        assert not isinstance(event, FileRun)
+        yield event
+
+
+def host_runs(path: str, keep: Keep | None = None) -> Iterator[EventOrRun]:
+    """Like `host_events`, and several times as fast where there are many files: those of a folder come in runs.
+
+    ``keep`` is asked for every entry beneath, with its path and 'regular', 'directory', 'symlink' or 'unknown'.
+    """
+    return _walk(path, keep, None, runs=keep is None)
+
+
+def _walk(path: str, keep: Keep | None, order: Callable[[bytes], bytes] | None, *, runs: bool) -> Iterator[EventOrRun]:
     start = os.fsencode(path)
     stack: list[_Frame] = []
+    buffers: list[bytearray] = []
     name = b""
     kernel_path = shown = start
     is_regular = False
@@ -85,13 +112,23 @@ def host_events(path: str, keep: Keep | None = None, order: Callable[[bytes], by
                     yield event
             while stack:
                 frame = stack[len(stack) - 1]
-                if not frame.entries:
+                if frame.position == len(frame.entries):
                     yield EndDirectory()
                     stack.pop()
                     if frame.anchor >= 0:
                         os.close(frame.anchor)
                     continue
-                name, is_regular = frame.entries.pop()
+                name, is_regular = frame.entries[frame.position]
+                if runs and is_regular:
+                    text, files = read_run(frame.path, frame.files_from_here(), WHOLE_LIMIT, buffers)
+                    if files:
+                        frame.position += len(files)
+                        run = FileRun(frame.path, text, files)
+                        del text  # which would keep its buffer from being used again
+                        yield run
+                        del run
+                        continue
+                frame.position += 1
                 shown = frame.shown + b"/" + name
                 kernel_path = frame.path + b"/" + name
                 if keep is None or keep(shown, _kind(kernel_path)):
@@ -129,7 +166,7 @@ def _visit(
             raise
     except OSError as error:
         raise HostTreeError(f"cannot read '{os.fsdecode(shown)}': {error.strerror}") from error
-    entries.sort(key=None if order is None else lambda entry: order(entry[0]), reverse=True)
+    entries.sort(key=None if order is None else lambda entry: order(entry[0]))
     stack.append(_Frame(path, shown, entries, anchor))
     return Directory(name)
 

@@ -11,20 +11,18 @@ import os
 from itertools import chain
 
 from storefs.castore.contents import ENTRY_WEIGHT
-from storefs.castore.digest import Digester
+from storefs.castore.digest import Digester, digest_bytes
 from storefs.castore.host_tree import WHOLE_LIMIT, HostRegular
 from storefs.castore.intake_area import BLOB_MODE, write_error
+from storefs.castore.nar_hash import BATCH, LARGE, THREAD_PAYS, NarHash, kept
 from storefs.castore.side_thread import SideThread
 from storefs.castore.trees import DirectoryNode, FileNode, IngestedTree, LinkNode, file_key
 from storefs.formats.hashes import Hash, new_hashlib
 from storefs.formats.nar import (
-    ENTRY_CLOSES,
-    ENTRY_OPENS,
-    EXECUTABLE_OPENS,
-    REGULAR_OPENS,
     BadNarError,
     Directory,
     EndDirectory,
+    FileRun,
     NarWriter,
     Regular,
     Symlink,
@@ -37,89 +35,20 @@ if TYPE_CHECKING:
 
     from storefs.castore.contents import Contents
     from storefs.castore.intake_area import IntakeArea
-    from storefs.formats.nar import Event
+    from storefs.castore.trees import Node
+    from storefs.formats.nar import EventOrRun
 
     Buffer = bytes | bytearray | memoryview
+    # Bytes, and of each file in them that becomes a blob the node, whether it is executable, where it begins, its size.
+    _Job = tuple[bytes | memoryview, list[tuple[FileNode, bool, int, int]]]
 
 # Files up to WHOLE_LIMIT are held in memory once. Larger ones go to disk piece by piece, each hashed and written while
 # it is in the processor's cache: twice as fast as doing one after the other with megabytes.
-_BATCH = 256 << 10  # bytes: pieces of the NAR are joined to this size, so that hashing releases the interpreter lock
-_LARGE = 64 << 10  # bytes: such a piece is hashed and written as it is
-_AROUND_FILE = 176  # bytes of NAR for each file of a directory, besides its name and its contents
-_THREAD_PAYS = 16 << 20  # bytes of NAR before another thread is worth its start; smaller ones come many at a time
 _WRITE_BEHIND = 32 << 20  # bytes of a large file after which the disk begins to write them
 
 
-class _NarHash:
-    """SHA-256 of the NAR as it goes by, and what else wants to see it; of a large one on a thread of its own."""
-
-    def __init__(self, sink: Callable[[bytes], object] | None) -> None:
-        self.size = 0
-        self._hash = new_hashlib("sha256")
-        self._sink = sink
-        self._pending: list[Buffer] = []
-        self._pending_size = 0
-        self._thread: SideThread | None = None
-
-    def add(self, piece: Buffer) -> None:
-        if len(piece) >= _LARGE:
-            self._flush()
-            self._feed(piece)
-            return
-        self._pending.append(_kept(piece))
-        self._pending_size += len(piece)
-        if self._pending_size >= _BATCH:
-            self._flush()
-
-    def add_file(self, name: bytes, executable: bool, content: bytes) -> None:
-        """Add a file of a directory at once: most of a tree is that."""
-        size = len(content)
-        opens = EXECUTABLE_OPENS if executable else REGULAR_OPENS
-        length = len(name)
-        self._pending += (
-            ENTRY_OPENS[length], name, opens[length & 7], size.to_bytes(8, "little"), content, ENTRY_CLOSES[size & 7],
-        )  # fmt: skip
-        self._pending_size += size + length + _AROUND_FILE
-        if self._pending_size >= _BATCH:
-            self._flush()
-
-    def finish(self) -> tuple[Hash, int]:
-        self._flush()
-        if self._thread is not None:
-            thread, self._thread = self._thread, None
-            thread.finish()
-        return Hash("sha256", self._hash.digest()), self.size
-
-    def abort(self) -> None:
-        if self._thread is not None:
-            self._thread.abort()
-            self._thread = None
-
-    def _flush(self) -> None:
-        if not self._pending:
-            return
-        batch = b"".join(self._pending)
-        self._pending.clear()
-        self._pending_size = 0
-        self._feed(batch)
-
-    def _feed(self, batch: Buffer) -> None:
-        self.size += len(batch)
-        if self._thread is None and self.size < _THREAD_PAYS:
-            self._see(batch)
-            return
-        if self._thread is None:
-            self._thread = SideThread(self._see)
-        self._thread.put(_kept(batch))
-
-    def _see(self, batch: Buffer) -> None:
-        self._hash.update(batch)
-        if self._sink is not None:
-            self._sink(bytes(batch))
-
-
 def ingest_events(
-    events: Iterable[Event],
+    events: Iterable[EventOrRun],
     area: Callable[[], IntakeArea],
     contents: Contents,
     *,
@@ -135,7 +64,7 @@ def ingest_events(
     thread, in order, and not after this has ended.  Raises what the source and the sink raise, BlobError where bytes
     can't be written, BadNarError for events that are no tree.
     """
-    nar = _NarHash(nar_sink)
+    nar = NarHash(nar_sink)
     ingest = _Ingest(area, contents, make_room, move, nar)
     try:
         root = ingest.run(events)
@@ -167,7 +96,7 @@ class _Ingest:
         contents: Contents,
         make_room: Callable[[list[DirectoryNode]], None],
         move: bool,
-        nar: _NarHash,
+        nar: NarHash,
     ) -> None:
         self._area = area
         self._contents = contents
@@ -181,7 +110,7 @@ class _Ingest:
             self._storing.abort()
             self._storing = None
 
-    def run(self, events: Iterable[Event]) -> FileNode | LinkNode | DirectoryNode:
+    def run(self, events: Iterable[EventOrRun]) -> FileNode | LinkNode | DirectoryNode:
         stream = iter(events)
         writer = NarWriter()
         add, add_file = self._nar.add, self._nar.add_file
@@ -193,7 +122,7 @@ class _Ingest:
             node: FileNode | LinkNode | DirectoryNode
             if isinstance(event, Regular):
                 name, executable, size = event.name, event.executable, event.size
-                if stack and size < _LARGE and contents.is_inline(size):
+                if stack and size < LARGE and contents.is_inline(size):
                     content = self._small(size, stream)
                     check_entry_name(name)
                     add_file(name, executable, content)
@@ -206,6 +135,13 @@ class _Ingest:
             elif kind is EndDirectory:
                 add(writer.end_directory())
                 stack.pop()
+                continue
+            elif isinstance(event, FileRun):
+                add(event.text)
+                self._run_of_files(event, stack[len(stack) - 1].entries)
+                if contents.weight > contents.room:
+                    self._settle()
+                    self._make_room(stack)
                 continue
             elif isinstance(event, Directory):
                 add(writer.directory(event.name))
@@ -237,7 +173,28 @@ class _Ingest:
         if self._storing is not None:
             self._storing.drain()
 
-    def _regular(self, node: FileNode, event: Regular, stream: Iterator[Event]) -> None:
+    def _run_of_files(self, run: FileRun, entries: list[tuple[bytes, Node]]) -> None:
+        text = run.text
+        contents = self._contents
+        large: list[tuple[FileNode, bool, int, int]] = []
+        for name, executable, size, start, links in run.files:
+            if contents.is_inline(size):
+                node = FileNode(file_key(contents.add(bytes(text[start : start + size])), executable), size)
+            else:
+                node = FileNode(b"", size)
+                if self._move and links == 1:
+                    self._settle()
+                    digest = digest_bytes(text[start : start + size])
+                    self._area().keep_moved(digest, os.fsdecode(run.folder + b"/" + name), size)
+                    node.key = file_key(digest, executable)
+                else:
+                    large.append((node, executable, start, size))
+            entries.append((name, node))
+        contents.weight += ENTRY_WEIGHT * len(run.files)
+        if large:
+            self._store_aside((text, large))
+
+    def _regular(self, node: FileNode, event: Regular, stream: Iterator[EventOrRun]) -> None:
         """Consume the contents that follow ``event``, and give the node its key, now or soon."""
         size = event.size
         movable = self._move and isinstance(event, HostRegular) and event.links == 1
@@ -247,19 +204,32 @@ class _Ingest:
             digest = self._moved(event, stream) if movable else self._written(size, stream)
             node.key = file_key(digest, event.executable)
             return
-        job = (node, event.executable, self._whole(size, stream))
-        if is_inline or self._nar.size < _THREAD_PAYS:
+        content = self._whole(size, stream)
+        if is_inline:
+            node.key = file_key(self._contents.add(content), event.executable)
+        else:
+            self._store_aside((content, [(node, event.executable, 0, size)]))
+
+    def _store_aside(self, job: _Job) -> None:
+        """Make blobs of files that are in memory, and give their nodes their keys, now or soon."""
+        if self._nar.size < THREAD_PAYS:
             self._store(job)
             return
         if self._storing is None:
             self._storing = SideThread(self._store)
         self._storing.put(job)
 
-    def _store(self, job: tuple[FileNode, bool, bytes]) -> None:
-        node, executable, content = job
-        node.key = file_key(self._contents.add(content), executable)
+    def _store(self, job: _Job) -> None:
+        text, files = job
+        view = memoryview(text)
+        area = self._area()
+        for node, executable, start, size in files:
+            content = view[start : start + size]
+            digest = digest_bytes(content)
+            area.put(digest, content)
+            node.key = file_key(digest, executable)
 
-    def _moved(self, event: Regular, stream: Iterator[Event]) -> bytes:
+    def _moved(self, event: Regular, stream: Iterator[EventOrRun]) -> bytes:
         """Take in a file that need not be copied, and return its digest."""
         assert isinstance(event, HostRegular)
         digester = Digester()
@@ -269,12 +239,12 @@ class _Ingest:
         self._area().keep_moved(digest, os.fsdecode(event.path), event.size)
         return digest
 
-    def _written(self, size: int, stream: Iterator[Event]) -> bytes:
+    def _written(self, size: int, stream: Iterator[EventOrRun]) -> bytes:
         """Write contents as they come, and return their digest."""
         digester = Digester()
         area = self._area()
         temporary = area.temporary_name()
-        hashing = SideThread(digester.update) if size >= _THREAD_PAYS else None
+        hashing = SideThread(digester.update) if size >= THREAD_PAYS else None
         unasked = 0
         try:
             with _NewFile(temporary) as file:
@@ -282,7 +252,7 @@ class _Ingest:
                     if hashing is None:
                         digester.update(piece)
                     else:
-                        hashing.put(_kept(piece))
+                        hashing.put(kept(piece))
                     file.write(piece)
                     unasked += len(piece)
                     if unasked >= _WRITE_BEHIND:
@@ -297,7 +267,7 @@ class _Ingest:
         area.keep_written(digest, temporary, size)
         return digest
 
-    def _small(self, size: int, stream: Iterator[Event]) -> bytes:
+    def _small(self, size: int, stream: Iterator[EventOrRun]) -> bytes:
         """Contents that are not given to the NAR here."""
         if not size:
             return b""
@@ -312,12 +282,12 @@ class _Ingest:
             left -= len(piece)
             if left < 0:
                 raise BadNarError("a file is longer than announced")
-            taken.append(_kept(piece))
+            taken.append(kept(piece))
             if not left:
                 return b"".join(taken)
             piece = next(stream, None)
 
-    def _whole(self, size: int, stream: Iterator[Event]) -> bytes:
+    def _whole(self, size: int, stream: Iterator[EventOrRun]) -> bytes:
         if not size:
             return b""
         piece = next(stream, None)
@@ -328,7 +298,7 @@ class _Ingest:
             stream = chain([piece], stream)
         return b"".join(self._pieces(size, stream))
 
-    def _pieces(self, size: int, stream: Iterator[Event]) -> Iterable[Buffer]:
+    def _pieces(self, size: int, stream: Iterator[EventOrRun]) -> Iterable[Buffer]:
         """Yield the contents; small pieces, as they come from a socket, are joined to batches."""
         left = size
         add = self._nar.add
@@ -341,10 +311,10 @@ class _Ingest:
             left -= len(piece)
             if left < 0:
                 raise BadNarError("a file is longer than announced")
-            if small or len(piece) < _LARGE:
-                small.append(_kept(piece))
+            if small or len(piece) < LARGE:
+                small.append(kept(piece))
                 joined += len(piece)
-                if joined < _BATCH and left:
+                if joined < BATCH and left:
                     continue
                 piece = b"".join(small)
                 small.clear()
@@ -380,8 +350,3 @@ class _NewFile:
                 view = view[os.write(self._fd, view) :]
         except OSError as error:
             raise write_error(self._path, error) from error
-
-
-def _kept(piece: Buffer) -> Buffer:
-    """A piece that stays what it is: whoever gave a view of a buffer may use that again."""
-    return piece if isinstance(piece, bytes) or (isinstance(piece, memoryview) and piece.readonly) else bytes(piece)

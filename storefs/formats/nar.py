@@ -54,6 +54,25 @@ class Regular:
         self.size = size
 
 
+class FileRun:
+    """Regular files of the innermost directory that follow each other, as the ``text`` that their entries are in a NAR.
+
+    Only code that reads directories makes them, in the place of as many `Regular`; see castore/file_runs.py.
+
+    Attributes:
+        files: of each the name, whether it is executable, its size, where its contents begin in ``text``, and how many
+            names it has.
+        folder: the host path of the directory.
+    """
+
+    __slots__ = ("files", "folder", "text")
+
+    def __init__(self, folder: bytes, text: memoryview, files: list[tuple[bytes, bool, int, int, int]]) -> None:
+        self.folder = folder
+        self.text = text
+        self.files = files
+
+
 class Symlink:
     """A symbolic link."""
 
@@ -66,6 +85,7 @@ class Symlink:
 
 if TYPE_CHECKING:
     Event = Directory | EndDirectory | Regular | Symlink | Buffer
+    EventOrRun = Event | FileRun
 
 
 def _string(text: bytes) -> bytes:
@@ -296,7 +316,7 @@ class NarWriter:
         return ROOT_HEAD
 
 
-def write_nar(events: Iterable[Event]) -> Iterator[bytes]:
+def write_nar(events: Iterable[EventOrRun]) -> Iterator[bytes]:
     """Yield the NAR of a tree that is given as events, in pieces as small as the events are."""
     writer = NarWriter()
     size = left = 0
@@ -312,6 +332,8 @@ def write_nar(events: Iterable[Event]) -> Iterator[bytes]:
             yield writer.directory(event.name)
         elif isinstance(event, EndDirectory):
             yield writer.end_directory()
+        elif isinstance(event, FileRun):
+            yield bytes(event.text)
         else:
             yield bytes(event)
             left -= len(event)

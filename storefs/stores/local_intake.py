@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 
 from storefs.castore.contents import Contents
-from storefs.castore.host_tree import host_events
+from storefs.castore.host_tree import host_runs
 from storefs.castore.ingest import ingest_bytes, ingest_events
 from storefs.castore.intake_area import new_area
 from storefs.castore.trees import FileNode, IngestedTree, StoredNode
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from storefs.castore.intake_area import IntakeArea
     from storefs.formats.byte_reader import Buffer
     from storefs.formats.derivation import Derivation
-    from storefs.formats.nar import Event
+    from storefs.formats.nar import EventOrRun
     from storefs.formats.path_info import PathInfo
     from storefs.formats.realisation import Realisation
     from storefs.formats.store_path import StoreDir, StorePath
@@ -107,7 +107,7 @@ class LocalIntake:
         keep: Keep | None = None,
     ) -> IngestedTree:
         """See `storefs.api.Intake`."""
-        return self.add_events(host_events(source, keep), move=move, nar_sink=nar_sink)
+        return self.add_events(host_runs(source, keep), move=move, nar_sink=nar_sink)
 
     def add_nar(self, chunks: Iterable[Buffer], *, nar_sink: Callable[[bytes], object] | None = None) -> IngestedTree:
         """See `storefs.api.Intake`; the stream ends with the NAR."""
@@ -120,7 +120,7 @@ class LocalIntake:
         return tree
 
     def add_events(
-        self, events: Iterable[Event], *, move: bool = False, nar_sink: Callable[[bytes], object] | None = None
+        self, events: Iterable[EventOrRun], *, move: bool = False, nar_sink: Callable[[bytes], object] | None = None
     ) -> IngestedTree:
         """Take in a tree that is told in events, as `storefs.formats.nar.parse_nar` tells it."""
         tree = ingest_events(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from threading import Lock
 
-from storefs.castore.host_tree import host_events
+from storefs.castore.host_tree import host_runs
 from storefs.errors import StoreError
 from storefs.formats.byte_reader import ByteReader
 from storefs.formats.derivation import parse_derivation
@@ -188,7 +188,7 @@ class MemoryIntake:
         keep: Callable[[bytes, str], bool] | None = None,
     ) -> MemoryTree:
         """See `storefs.api.Intake`; nothing is ever moved."""
-        nar = b"".join(write_nar(host_events(source, keep)))
+        nar = b"".join(write_nar(host_runs(source, keep)))
         if nar_sink is not None:
             nar_sink(nar)
         return MemoryTree(nar)

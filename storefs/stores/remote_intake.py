@@ -6,7 +6,7 @@ become valid together is the daemon's to keep for each path only. References are
 
 from __future__ import annotations
 
-from storefs.castore.host_tree import host_events
+from storefs.castore.host_tree import host_runs
 from storefs.errors import StoreError
 from storefs.formats.byte_reader import ByteReader
 from storefs.formats.hashes import Hasher, hash_little
@@ -74,7 +74,7 @@ class RemoteIntake:
     ) -> RemoteTree:
         """See `storefs.api.Intake`. The source is read again when it is sent; the daemon notices if it has changed."""
         del move  # nothing can be moved through a socket
-        return self._hashed(lambda: write_nar(host_events(source, keep)), nar_sink)
+        return self._hashed(lambda: write_nar(host_runs(source, keep)), nar_sink)
 
     def add_nar(self, chunks: Iterable[bytes], *, nar_sink: Callable[[bytes], object] | None = None) -> RemoteTree:
         """See `storefs.api.Intake`. Kept in a temporary file until it is sent."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import binascii
 
-from storefs.castore.host_tree import host_events
+from storefs.castore.host_tree import host_events, host_runs
 from storefs.formats import nixbase32
 from storefs.formats.hashes import Hash, Hasher, compress_digest
 from storefs.formats.nar import write_nar
@@ -39,7 +39,7 @@ def host_nar(path: str, *, case_hack: bool) -> Iterator[bytes]:
         from storefs.formats.case_hack import plain_name, without_suffixes
 
         return write_nar(without_suffixes(host_events(path, order=plain_name)))
-    return write_nar(host_events(path))
+    return write_nar(host_runs(path))
 
 
 def hash_nar(path: str, algo: str, *, case_hack: bool = False) -> Hash:
