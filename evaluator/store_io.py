@@ -211,8 +211,7 @@ class StoreIO(EvalIO):
         return store_path is not None and self._known_valid(path, store_path)
 
     def _info(self, path: str) -> PathInfo | None:
-        store = self.store
-        store_path = self.directory.maybe_parse(path)
+        store, store_path = self.store, self.directory.maybe_parse(path)
         return store.find_path_info(store_path) if store is not None and store_path is not None else None
 
     def references(self, path: str) -> list[str] | None:
@@ -225,17 +224,14 @@ class StoreIO(EvalIO):
 
     def closure(self, path: str) -> list[str]:
         """See `EvalIO`."""
-        found = {path}
-        todo = [path]
+        found, todo = {path}, [path]
         while todo:
             current = todo.pop()
             references = self.references(current)
             if references is None:
                 raise StoreError(f"path '{current}' is not valid")
-            for reference in references:
-                if reference not in found:
-                    found.add(reference)
-                    todo.append(reference)
+            todo.extend(new := set(references) - found)
+            found |= new
         return sorted(found)
 
     def derivation(self, path: str) -> Derivation:
@@ -278,9 +274,8 @@ class StoreIO(EvalIO):
                 return wanted
         if self.read_only:
             digest = self._hash_tree(path, recursive, keep)
-            added = directory.print(directory.make_fixed_output_path(recursive, digest, name))
-            if recursive:
-                self._nar_hashes[added] = digest
+            fixed = directory.make_fixed_output_path
+            added = self._source_path(digest, name) if recursive else directory.print(fixed(False, digest, name))
         else:
             added = self._copy_tree(name, path, recursive, keep)
         if expected is not None and added != wanted:
@@ -293,6 +288,13 @@ class StoreIO(EvalIO):
         state = sha256()
         self._write_tree(path, keep, state.update)
         return Hash("sha256", state.digest())
+
+    def _source_path(self, digest: Hash, name: str) -> str:
+        from evaluator.core.derivations import store_path  # noqa: PLC0415  only when something is copied
+
+        added = store_path(self.directory.path, "source", digest.digest.hex(), name)
+        self._nar_hashes[added] = digest
+        return added
 
     def _write_tree(self, path: str, keep: Callable[[str, str], bool] | None, sink: Callable[[bytes], object]) -> None:
         from evaluator.tree_nar import write_tree  # noqa: PLC0415  only when something is copied
@@ -312,8 +314,7 @@ class StoreIO(EvalIO):
             store_path = self.directory.make_fixed_output_path(recursive, digest, name)
             store.add_temp_root(store_path)
             if not store.is_valid(store_path):
-                method = "r:" if recursive else ""
-                ca = f"fixed:{method}{digest.to_string('base32', True)}"
+                ca = f"fixed:{'r:' if recursive else ''}{digest.to_string('base32', True)}"
                 from storefs.formats.path_info import PathInfo  # noqa: PLC0415  only when something is written
 
                 intake.register([(tree, PathInfo(store_path, tree.nar_hash, tree.nar_size, ca=ca))])
@@ -341,8 +342,7 @@ class StoreIO(EvalIO):
         info = self._info(path)
         if info is not None:
             return info.nar_hash
-        found = self._nar_hashes.get(path)
-        return found if found is not None else self._hash_tree(path, True, None)
+        return self._nar_hashes.get(path) or self._hash_tree(path, True, None)
 
     def add_text(self, name: str, content: bytes, references: Iterable[str]) -> str:
         """See `EvalIO`."""

@@ -2,7 +2,13 @@
 from evaluator.core.calls cimport (
     coerce, force_attrs, force_bool_c, force_list, force_string_context, force_string_no_context,
 )
+from evaluator.core.text_buffer cimport TextBuffer
 from evaluator.core.values cimport NULL, Thunk, force_thunk, make_string, position_of
+
+cdef const unsigned char *_digit
+cdef const unsigned char *_escape
+
+cpdef str store_path(str directory, str kind, str hash16, str name)
 
 
 cdef class _Recipe:

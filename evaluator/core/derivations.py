@@ -11,6 +11,7 @@ import cython
 from evaluator.core.json_text import value_to_json, write_string
 from evaluator.core.lists import required
 from evaluator.core.sha256 import sha256
+from evaluator.core.text_buffer import TextBuffer
 from evaluator.core.values import set_position
 from evaluator.errors import CALL_SITE, NO_POS, EvalError, NixError
 from storefs.formats.hashes import SIZES, Hash, parse_hash
@@ -18,6 +19,7 @@ from storefs.formats.store_path import BadStorePath, check_name
 from storefs.logs import warn
 
 if cython.compiled:
+    from cython.cimports.cpython.unicode import PyUnicode_1BYTE_DATA
     from cython.cimports.evaluator.core.ascii import is_ascii
 else:
     is_ascii = str.isascii
@@ -33,6 +35,10 @@ else:
     from evaluator.core.values import NULL, Thunk, force_thunk, make_string, position_of
 
 _BASE32 = b"0123456789abcdfghijklmnpqrsvwxyz"
+#: For every byte: 0, or the letter that is behind its backslash in an ATerm.
+_ESCAPES = bytes({34: 34, 92: 92, 10: 110, 13: 114, 9: 116}.get(byte, 0) for byte in range(256))
+_digit = _BASE32
+_escape = _ESCAPES
 _NAME_CHARACTERS = frozenset("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ+-._?=")
 _NOTED = frozenset(["builder", "system", "outputHash", "outputHashAlgo", "outputHashMode", "outputs"])
 
@@ -238,19 +244,53 @@ def _sha256(text: str) -> str:
 
 
 @cython.cfunc
-def _quoted(text: str) -> str:
-    """A string of an ATerm."""
-    if "\\" in text:
-        text = text.replace("\\", "\\\\")
-    if '"' in text:
-        text = text.replace('"', '\\"')
-    if "\n" in text:
-        text = text.replace("\n", "\\n")
-    if "\r" in text:
-        text = text.replace("\r", "\\r")
-    if "\t" in text:
-        text = text.replace("\t", "\\t")
-    return '"' + text + '"'
+@cython.exceptval(-1)
+def _put_quoted(out: TextBuffer, text: str) -> cython.int:
+    """Append a string of an ATerm."""
+    raw: bytes
+    s: cython.p_const_uchar
+    n: cython.Py_ssize_t
+    i: cython.Py_ssize_t
+    done: cython.Py_ssize_t = 0
+    if cython.compiled and is_ascii(text):
+        s = PyUnicode_1BYTE_DATA(text)
+        n = len(text)
+    else:
+        raw = text.encode("utf-8", "surrogateescape")
+        s = raw
+        n = len(raw)
+    out.put_byte(34)
+    for i in range(n):
+        if _escape[s[i]]:
+            _put_part(out, s, done, i)
+            out.put_byte(92)
+            out.put_byte(_escape[s[i]])
+            done = i + 1
+    _put_part(out, s, done, n)
+    return out.put_byte(34)
+
+
+@cython.cfunc
+@cython.exceptval(-1)
+def _put_part(out: TextBuffer, s: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.int:
+    """Append the bytes from `start` to `end`."""
+    if cython.compiled:
+        return out.put_bytes(s + start, end - start)
+    return out.put_bytes(s[start:end], end - start)
+
+
+@cython.cfunc
+@cython.exceptval(-1)
+def _put_list(out: TextBuffer, items: list) -> cython.int:
+    """Append a list of strings."""
+    first: cython.bint = True
+    out.put_byte(91)
+    for item in items:
+        if not first:
+            out.put_byte(44)
+        first = False
+        _put_quoted(out, item)
+    return out.put_byte(93)
 
 
 @cython.cfunc
@@ -263,11 +303,8 @@ def _in_order(names: object) -> list:
     return ordered
 
 
-@cython.cfunc
-def _store_path(directory: str, kind: str, hash16: str, name: str) -> str:
+def store_path(directory: str, kind: str, hash16: str, name: str) -> str:
     """`makeStorePath`: the path of an object of `kind` whose inner SHA-256 is `hash16`."""
-    if not name or len(name) > 211 or not _NAME_CHARACTERS.issuperset(name):
-        check_name(name, name)
     text: str = f"{kind}:sha256:{hash16}:{directory}:{name}"
     digest: bytes = sha256(text.encode("utf-8", "surrogateescape")).digest()
     folded: bytearray = bytearray(digest[:20])
@@ -286,27 +323,28 @@ def _store_path(directory: str, kind: str, hash16: str, name: str) -> str:
         value = folded[byte] >> shift
         if shift > 3 and byte < 19:
             value |= folded[byte + 1] << (8 - shift)
-        out[n] = _BASE32[value & 31]
-    return directory + "/" + out.decode("ascii") + "-" + name
+        out[n] = _digit[value & 31]
+    base_name: str = out.decode("ascii") + "-" + name
+    if not name or len(name) > 211 or not _NAME_CHARACTERS.issuperset(name):
+        check_name(name, base_name)
+    return directory + "/" + base_name
 
 
 @cython.cfunc
-def _list(items: list) -> str:
-    return "[" + ",".join([_quoted(item) for item in items]) + "]"
-
-
-@cython.cfunc
-def _inputs(ordered: list, wanted: dict) -> str:
-    """The part of the text that names derivations and the outputs wanted of each."""
-    parts: list = []
+@cython.exceptval(-1)
+def _put_inputs(out: TextBuffer, ordered: list, wanted: dict) -> cython.int:
+    """Append the part of the text that names derivations and the outputs wanted of each."""
+    first: cython.bint = True
     for key in ordered:
-        names: object = wanted[key]
-        if len(names) == 1:
-            (only,) = names
-            parts.append(f'("{key}",["{only}"])')
-        else:
-            parts.append(f'("{key}",{_list(_in_order(names))})')
-    return ",".join(parts)
+        if not first:
+            out.put_byte(44)
+        first = False
+        out.put('("')
+        out.put(key)
+        out.put('",')
+        _put_list(out, _in_order(wanted[key]))
+        out.put_byte(41)
+    return 0
 
 
 @cython.cfunc
@@ -355,11 +393,10 @@ def _finish(state: object, name: str, recipe: _Recipe) -> dict:
     deferred: cython.bint = False
     fixed: cython.bint = recipe.output_hash is not None
     placeholders: cython.bint = not fixed and (recipe.content_addressed or recipe.impure)
-    hashed_inputs: str = ""
+    by_hash: dict = {}
     if fixed:
         outputs["out"] = _fixed_output(directory, name, recipe)
     else:
-        by_hash: dict = {}
         for path, wanted in drvs.items():
             pair: tuple = known.get(path)
             if pair is None:
@@ -369,7 +406,6 @@ def _finish(state: object, name: str, recipe: _Recipe) -> dict:
                 by_hash[pair[0]] = by_hash[pair[0]] | wanted
             else:
                 by_hash[pair[0]] = wanted
-        hashed_inputs = _inputs(sorted(by_hash), by_hash)
         for output in names:
             outputs[output] = ("", "", "")
         if placeholders:
@@ -379,32 +415,34 @@ def _finish(state: object, name: str, recipe: _Recipe) -> dict:
     env: dict = recipe.env
     for output in names:
         env[output] = outputs[output][0]
-    variables: list = _in_order(env)
-    pairs: list = [f"({_quoted(key)},{_quoted(env[key])})" for key in variables]
     ordered_srcs: list = sorted(srcs)
-    middle: str = f"],{_list(ordered_srcs)},{_quoted(recipe.system)},{_quoted(recipe.builder)},{_list(recipe.args)},["
-    masked: str = f"Derive([{_outputs(names, outputs)}],[{hashed_inputs}{middle}{','.join(pairs)}])"
-    if not fixed and not deferred:
-        hash16: str = _sha256(masked)
+    # The text is hashed with the outputs' paths left out, and written with them: `gaps` tells where they go.
+    late: cython.bint = not fixed and not deferred
+    gaps: list = []
+    rest: bytes = _behind_inputs(recipe, ordered_srcs, names if late else [], gaps)
+    hashed_inputs: TextBuffer = TextBuffer()
+    _put_inputs(hashed_inputs, sorted(by_hash), by_hash)
+    if late:
+        hash16: str = _sha256_of(_outputs(names, outputs), hashed_inputs, rest)
         for output in names:
             path_name: str = name if output == "out" else name + "-" + output
-            outputs[output] = (_store_path(directory, "output:" + output, hash16, path_name), "", "")
-            pairs[variables.index(output)] = f'({_quoted(output)},"{outputs[output][0]}")'
+            outputs[output] = (store_path(directory, "output:" + output, hash16, path_name), "", "")
+        rest = _filled(rest, gaps, outputs)
     if placeholders:
         for output in names:
             # What the environment says and what the outputs say differ: the path is not known.
             outputs[output] = ("", outputs[output][1], outputs[output][2])
-        masked = f"Derive([{_outputs(names, outputs)}],[{hashed_inputs}{middle}{','.join(pairs)}])"
 
-    head: str = f"Derive([{_outputs(names, outputs)}],["
-    tail: str = f"{middle}{','.join(pairs)}])"
+    head: bytes = _outputs(names, outputs)
     ordered_drvs: list = sorted(drvs)
-    content: bytes = (head + _inputs(ordered_drvs, drvs) + tail).encode("utf-8", "surrogateescape")
-    digest: object = sha256(content)
+    inputs: TextBuffer = TextBuffer()
+    _put_inputs(inputs, ordered_drvs, drvs)
+    content: bytes = b"".join((head, inputs.content(), rest))
+    digest: bytes = sha256(content).digest()
     references: list = sorted(srcs.union(drvs)) if drvs else ordered_srcs
     kind: str = "text:" + ":".join(references) if references else "text"
-    drv_path: str = _store_path(directory, kind, digest.hexdigest(), name + ".drv")
-    state.io.add_derivation(drv_path, content, digest.digest(), references, names)
+    drv_path: str = store_path(directory, kind, digest.hex(), name + ".drv")
+    state.io.add_derivation(drv_path, content, digest, references, names)
     if drv_path not in known:
         if fixed:
             path, algo, hash16 = outputs["out"]
@@ -412,7 +450,7 @@ def _finish(state: object, name: str, recipe: _Recipe) -> dict:
         elif recipe.impure:
             known[drv_path] = (_sha256("impure"), True)
         else:
-            known[drv_path] = (_sha256(head + hashed_inputs + tail), deferred)
+            known[drv_path] = (_sha256_of(head, hashed_inputs, rest), deferred)
 
     result: dict = {"drvPath": make_string(drv_path, frozenset(("=" + drv_path,)))}
     for output in names:
@@ -422,12 +460,74 @@ def _finish(state: object, name: str, recipe: _Recipe) -> dict:
 
 
 @cython.cfunc
-def _outputs(names: list, outputs: dict) -> str:
-    parts: list = []
+def _outputs(names: list, outputs: dict) -> bytes:
+    """The text up to the inputs."""
+    out: TextBuffer = TextBuffer()
+    first: cython.bint = True
+    out.put("Derive([")
     for name in names:
         path, algo, hash16 = outputs[name]
-        parts.append(f'({_quoted(name)},"{path}","{algo}","{hash16}")')
-    return ",".join(parts)
+        out.put("(" if first else ",(")
+        first = False
+        _put_quoted(out, name)
+        for text in (path, algo, hash16):
+            out.put(',"')
+            out.put(text)
+            out.put_byte(34)
+        out.put_byte(41)
+    out.put("],[")
+    return out.content()
+
+
+@cython.cfunc
+def _behind_inputs(recipe: _Recipe, srcs: list, late: list, gaps: list) -> bytes:
+    """The text behind the inputs; `gaps` gets places and names of the outputs in `late`, whose paths are not in it."""
+    out: TextBuffer = TextBuffer()
+    first: cython.bint = True
+    env: dict = recipe.env
+    out.put("],")
+    _put_list(out, srcs)
+    out.put_byte(44)
+    _put_quoted(out, recipe.system)
+    out.put_byte(44)
+    _put_quoted(out, recipe.builder)
+    out.put_byte(44)
+    _put_list(out, recipe.args)
+    out.put(",[")
+    for key in _in_order(env):
+        out.put("(" if first else ",(")
+        first = False
+        _put_quoted(out, key)
+        out.put_byte(44)
+        if key in late:
+            out.put_byte(34)
+            gaps.append((out.used, key))
+            out.put_byte(34)
+        else:
+            _put_quoted(out, env[key])
+        out.put_byte(41)
+    out.put("])")
+    return out.content()
+
+
+@cython.cfunc
+def _filled(text: bytes, gaps: list, outputs: dict) -> bytes:
+    """The text with the outputs' paths in its gaps."""
+    pieces: list = []
+    done: cython.Py_ssize_t = 0
+    at: cython.Py_ssize_t
+    for at, name in gaps:
+        pieces.append(text[done:at])
+        pieces.append(cython.cast(str, outputs[name][0]).encode("utf-8", "surrogateescape"))
+        done = at
+    pieces.append(text[done:])
+    return b"".join(pieces)
+
+
+@cython.cfunc
+def _sha256_of(head: bytes, inputs: TextBuffer, rest: bytes) -> str:
+    """The hash of a derivation's text."""
+    return sha256(b"".join((head, inputs.content(), rest))).digest().hex()
 
 
 def hash_or_zero(text: str, algo):
@@ -455,9 +555,9 @@ def _fixed_output(directory: str, name: str, recipe: _Recipe) -> tuple:
     method: str = "r:" if recipe.mode == "recursive" else ""
     path: str
     if method and digest.algo == "sha256":
-        path = _store_path(directory, "source", hash16, name)
+        path = store_path(directory, "source", hash16, name)
     else:
-        path = _store_path(directory, "output:out", _sha256(f"fixed:out:{method}{digest.algo}:{hash16}:"), name)
+        path = store_path(directory, "output:out", _sha256(f"fixed:out:{method}{digest.algo}:{hash16}:"), name)
     return path, method + digest.algo, hash16
 
 

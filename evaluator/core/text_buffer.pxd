@@ -14,4 +14,5 @@ cdef class TextBuffer:
     cdef int put_bytes(self, const void *source, Py_ssize_t n) except -1
     cdef int put_int(self, long long number) except -1
     cdef int put_float(self, double number) except -1
+    cdef bytes content(self)
     cdef str text(self)

@@ -1,6 +1,6 @@
 """A long text that is put together from many small pieces: one growing block of bytes, no string for each piece.
 
-What `toJSON` and `toXML` write goes here.
+What `toJSON` and `toXML` write goes here, and what `derivation` does.
 """
 
 import cython
@@ -139,6 +139,12 @@ class TextBuffer:
             return self.put_bytes(text, n)
         finally:
             PyMem_Free(text)
+
+    def content(self):
+        """Return everything as bytes."""
+        if cython.compiled:
+            return self.data[: self.used]
+        return bytes(self.data)
 
     def text(self):
         """Return everything as one string."""

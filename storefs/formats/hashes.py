@@ -205,7 +205,7 @@ def hash_little(data: Buffer) -> Hash:
 
 def compress_digest(digest: bytes, size: int) -> bytes:
     """Fold a digest to ``size`` bytes by xor, as Nix makes the 20-byte hash part out of a SHA-256."""
-    result = bytearray(size)
-    for index, byte in enumerate(digest):
-        result[index % size] ^= byte
-    return bytes(result)
+    folded = 0
+    for start in range(0, len(digest), size):
+        folded ^= int.from_bytes(digest[start : start + size], "little")
+    return folded.to_bytes(size, "little")

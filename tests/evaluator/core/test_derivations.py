@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from evaluator.core.calls import coerce, force_attrs
 from evaluator.errors import EvalError
+from evaluator.evaluation import EvalSettings, open_evaluation
+from evaluator.services import Services
+from evaluator.store_io import StoreIO
 from storefs.errors import StoreError
 from tests.evaluator.evaluating import value
 
@@ -55,6 +59,32 @@ def test_required_attributes(attributes: str, message: str) -> None:
 def test_names_are_those_of_store_paths() -> None:
     with pytest.raises(StoreError, match="illegal character"):
         value('builtins.derivationStrict { name = "a b"; system = "s"; builder = "b"; }')
+
+
+def test_texts_are_escaped_and_say_what_the_outputs_are_called() -> None:
+    io = StoreIO("/nix/store", {}, lambda: None, Services(), read_only=False)
+    text = r'"\"|\n|\t|\r|é|\\|${d}"'
+    state = open_evaluation(io, EvalSettings())
+    drv = force_attrs(
+        state.evaluate_text(
+            f"let d = derivation {{ {BASE} }}; in "
+            f'derivation {{ {BASE} v = {text}; args = [ {text} ]; outputs = [ "out" "man" ]; }}'
+        )
+    )
+    read = io.derivation(coerce(state, drv["drvPath"], set()))
+    outputs = {name: coerce(state, force_attrs(drv[name])["outPath"], set()) for name in ("out", "man")}
+    assert {name: io.directory.print(output.path) for name, output in read.outputs.items() if output.path} == outputs
+    assert {name: read.env[name] for name in outputs} == outputs
+    assert read.env["v"].startswith('"|\n|\t|\r|é|\\|/nix/store/')
+    assert read.args == [read.env["v"]]
+    assert len(read.input_drvs) == 1
+
+
+def test_errors_about_names_show_the_whole_store_path() -> None:
+    with pytest.raises(StoreError, match=r"store path '[a-z0-9]{32}-x{209}-man' has a name longer than 211"):
+        value(
+            f'(derivation {{ name = "{"x" * 209}"; system = "s"; builder = "b"; outputs = [ "out" "man" ]; }}).outPath'
+        )
 
 
 def test_outputs_are_cyclic_and_in_order() -> None:
