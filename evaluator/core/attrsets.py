@@ -5,7 +5,11 @@ import cython
 from evaluator.core.lists import required
 from evaluator.errors import NixTypeError
 
-if not cython.compiled:
+if cython.compiled:
+    from cython.cimports.evaluator.core.tables import attribute
+else:
+    attribute = dict.get
+
     from evaluator.core.calls import (
         force_attrs,
         force_function,
@@ -57,7 +61,8 @@ def prim_getAttr(state, name, attrs):
 def prim_hasAttr(state, name, attrs):
     """`hasAttr name set`: whether the set has an attribute called `name`."""
     key: str = force_string_no_context(name, "while evaluating the first argument passed to builtins.hasAttr")
-    return key in force_attrs(attrs, "while evaluating the second argument passed to builtins.hasAttr")
+    d: dict = force_attrs(attrs, "while evaluating the second argument passed to builtins.hasAttr")
+    return attribute(d, key) is not None
 
 
 def prim_unsafeGetAttrPos(state, name, attrs):
@@ -167,7 +172,7 @@ def prim_intersectAttrs(state, a, b):
     out: dict = same_positions(y)
     if len(x) < len(y):
         for k in x:
-            v: object = y.get(k)
+            v: object = attribute(y, k)
             if v is not None:
                 out[k] = v
     else:
@@ -184,7 +189,7 @@ def prim_catAttrs(state, name, items):
     out: list = []
     doing: str = "while evaluating an element in the list passed as second argument to builtins.catAttrs"
     for x in force_list(items, "while evaluating the second argument passed to builtins.catAttrs"):
-        v: object = cython.cast(dict, force_attrs(x, doing)).get(key)
+        v: object = attribute(force_attrs(x, doing), key)
         if v is not None:
             out.append(v)
     counters.list_elements += len(out)

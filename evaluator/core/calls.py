@@ -12,7 +12,9 @@ from evaluator.errors import EvalError, NixError, NixTypeError, Shown, StackOver
 
 if cython.compiled:
     from cython.cimports.evaluator.core.ascii import is_ascii
+    from cython.cimports.evaluator.core.tables import attribute
 else:
+    attribute = dict.get
     is_ascii = str.isascii
 
     from evaluator.core.values import (
@@ -136,7 +138,7 @@ def call(f, args, pos=-1):
             f = call_primop(p, args if i == 0 and n == need else args[i : i + need], pos)
             i += need
         elif isinstance(f, dict):
-            functor: object = cython.cast(dict, f).get("__functor")
+            functor: object = attribute(f, "__functor")
             if functor is None:
                 raise not_callable(f, pos)
             if type(functor) is Thunk:
@@ -333,7 +335,7 @@ def coerce_attrs(
 ) -> str:
     """A set is what its `__toString` returns, or else its `outPath`."""
     check_stack()
-    value: object = cython.cast(dict, s).get("__toString")
+    value: object = attribute(s, "__toString")
     if value is not None:
         where: cython.longlong = position_of(s, "__toString")
         try:
@@ -348,7 +350,7 @@ def coerce_attrs(
         except NixError as e:
             e.add_trace(where, "while using the result of the `__toString` attribute")
             raise e
-    value = cython.cast(dict, s).get("outPath")
+    value = attribute(s, "outPath")
     if value is None:
         raise not_coercible(s, doing, pos)
     if type(value) is Thunk:
@@ -393,7 +395,7 @@ def is_derivation(v):
     """Whether the forced value `v` is a set with `type = "derivation"`."""
     if not isinstance(v, dict):
         return False
-    kind: object = cython.cast(dict, v).get("type")
+    kind: object = attribute(v, "type")
     if kind is None:
         return False
     if type(kind) is Thunk:

@@ -7,7 +7,9 @@ from evaluator.names import show_name
 
 if cython.compiled:
     from cython.cimports.evaluator.core.ascii import is_ascii
+    from cython.cimports.evaluator.core.tables import attribute
 else:
+    attribute = dict.get
     is_ascii = str.isascii
 
     from evaluator.core.calls import (
@@ -502,7 +504,7 @@ def incomparable_elements(e, element, other):
 
 def required(attrs, name, doing):
     """Return attribute `name` that a builtin wants in its argument; TypeError if it is missing."""
-    value: object = cython.cast(dict, attrs).get(name)
+    value: object = attribute(attrs, name)
     if value is None:
         e: object = NixTypeError("attribute '%s' missing" % show_name(name))
         e.add_trace(0, doing)

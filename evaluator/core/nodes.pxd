@@ -11,7 +11,7 @@ from evaluator.core.values cimport (
 )
 
 
-cdef int _SMALL, _FEW
+cdef int _FEW
 cdef Node constant(object value)
 cdef Node variable(int level, Py_ssize_t index, long long pos)
 cdef Node selection(Node e, str name, long long pos)

@@ -22,8 +22,10 @@ from evaluator.names import show_name
 if cython.compiled:
     from cython.cimports.cpython.dict import PyDict_Merge, PyDict_Update
     from cython.cimports.evaluator.core.frames import verglas_held, verglas_hold, verglas_place
+    from cython.cimports.evaluator.core.tables import attribute, begin, filled, is_shape, put
 else:
     PyDict_Update = dict.update
+    attribute = dict.get
 
     from evaluator.core.calls import (
         call,
@@ -320,7 +322,7 @@ class WithVar(Node):
             if x is not at.without:
                 if not isinstance(x, dict):
                     raise type_error(x, "a set", 0, "while evaluating the first subexpression of a with expression")
-                v: object = cython.cast(dict, x).get(self.name)
+                v: object = attribute(x, self.name)
                 if v is not None:
                     if counters.selections is not None:
                         count_selection(x, self.name)
@@ -346,7 +348,7 @@ class WithVar(Node):
             if x is not at.without:
                 if not isinstance(x, dict):
                     return new_thunk(self, env)
-                v: object = cython.cast(dict, x).get(self.name)
+                v: object = attribute(x, self.name)
                 if v is not None:
                     counters.avoided += 1
                     return v
@@ -408,7 +410,7 @@ class Select1(Node):
         t: Thunk
         counters.lookups += 1
         if isinstance(s, dict):
-            v: object = cython.cast(dict, s).get(self.name)
+            v: object = attribute(s, self.name)
             if v is not None:
                 if counters.selections is not None:
                     count_selection(s, self.name)
@@ -426,7 +428,7 @@ class Select1(Node):
         """An attribute of a set that is there needs no new thunk; but selections are counted when they happen."""
         s: object = self.e.peek(env)
         if isinstance(s, dict):
-            v: object = cython.cast(dict, s).get(self.name)
+            v: object = attribute(s, self.name)
             if v is not None and counters.selections is None:
                 counters.avoided += 1
                 return v
@@ -437,7 +439,7 @@ class Select1(Node):
         s: object = self.e.peek(env)
         t: Thunk
         if isinstance(s, dict):
-            v: object = cython.cast(dict, s).get(self.name)
+            v: object = attribute(s, self.name)
             if type(v) is Thunk:
                 t = cython.cast(Thunk, v)
                 if t.node is None and t.payload is not BLACKHOLE:
@@ -483,7 +485,7 @@ class Select(Node):
                 name = cython.cast(str, p) if type(p) is str else name_of(p, env, self.where[found])
                 if type(s) is Thunk:
                     s = force_thunk(cython.cast(Thunk, s), -1)
-                v = cython.cast(dict, s).get(name) if isinstance(s, dict) else None
+                v = attribute(s, name) if isinstance(s, dict) else None
                 if v is None:
                     if self.default is not None:
                         return self.default.eval(env)
@@ -551,7 +553,7 @@ class Has(Node):
         if self.single:
             p = self.path[i]
             name = cython.cast(str, p) if type(p) is str else name_of(p, env, self.where[i])
-            return isinstance(s, dict) and name in cython.cast(dict, s)
+            return isinstance(s, dict) and attribute(s, name) is not None
         for p in self.path:
             if type(s) is Thunk:
                 s = force_thunk(cython.cast(Thunk, s), 0)
@@ -559,7 +561,7 @@ class Has(Node):
             i += 1
             if not isinstance(s, dict):
                 return 0
-            s = cython.cast(dict, s).get(name)
+            s = attribute(s, name)
             if s is None:
                 return 0
         return 1
@@ -593,8 +595,6 @@ class ListNode(Node):
         return out
 
 
-#: How many attributes a dict has room for at first.
-_SMALL = 5
 #: After so many questions for positions a set has a table of them.
 _FEW = 4
 
@@ -605,8 +605,8 @@ class SetNode(Node):
 
     `from_outer[i]` tells that node i belongs to the other environment: for a recursive set the one outside of it, for a
     plain set the frame that holds what `inherit (from)` inherits from. `where` gives their positions one by one.
-    `dynamic` has (name node, node, pos). `empty` is the one value of `{ }`. `shape` is a dict of the names, which a set
-    that is made a second time begins with: copying it is one piece of memory, and filling it never makes it grow.
+    `dynamic` has (name node, node, pos). `empty` is the one value of `{ }`. `shape` is a dict of the names, with which
+    sets begin from the second one on: their values are put where they belong, and no name is looked for.
     """
 
     names: list
@@ -621,7 +621,7 @@ class SetNode(Node):
     asked: cython.int
     empty: Attrs
     shape: dict
-    evaluated: cython.bint
+    evaluations: cython.int
 
     def __init__(self, names, nodes, from_outer, where, froms, dynamic, pos, state):
         self.names = names
@@ -636,7 +636,23 @@ class SetNode(Node):
         self.asked = 0
         self.empty = None
         self.shape = None
-        self.evaluated = False
+        self.evaluations = 0
+
+    @cython.cfunc
+    @cython.exceptval(-1)
+    def begin_shaped(self, d: Attrs) -> cython.bint:
+        """Whether the empty set `d` got the names; they are always the same ones."""
+        if self.evaluations < 2:
+            self.evaluations += 1
+            if self.evaluations == 2:
+                shape: dict = dict.fromkeys(self.names)
+                if cython.compiled and is_shape(shape, len(self.names)):
+                    self.shape = shape
+        if self.shape is None:
+            return False
+        if cython.compiled:
+            begin(d, self.shape)
+        return True
 
     @property
     def knows_names(self):
@@ -707,7 +723,9 @@ class AttrsNode(SetNode):
         n: cython.Py_ssize_t = len(self.names)
         i: cython.Py_ssize_t
         d: Attrs
-        frame: Frame
+        frame: Frame = None
+        shaped: cython.bint
+        v: object
         if n == 0 and self.dynamic is None:  # always the same
             counters.sets += 1
             if self.empty is None:
@@ -718,24 +736,19 @@ class AttrsNode(SetNode):
         d.positions = self
         counters.sets += 1
         counters.set_elements += n
-        if n > _SMALL:
-            if self.shape is not None:
-                PyDict_Update(d, self.shape)
-            elif self.evaluated:
-                self.shape = dict.fromkeys(self.names)
-            else:
-                self.evaluated = True
-        if self.froms is None:
-            for i in range(n):
-                cython.cast(dict, d)[self.names[i]] = member(self.nodes, i).delay(env)
-        else:
+        if self.froms is not None:
             frame = empty_frame(env, len(self.froms))
             for i in range(len(self.froms)):
                 set_slot(frame, place(i), member(self.froms, i).delay(env))
-            for i in range(n):
-                cython.cast(dict, d)[self.names[i]] = member(self.nodes, i).delay(
-                    frame if self.from_outer[i] is True else env
-                )
+        shaped = n != 0 and self.begin_shaped(d)
+        for i in range(n):
+            v = member(self.nodes, i).delay(env if frame is None or self.from_outer[i] is not True else frame)
+            if shaped:
+                put(d, i, v)
+            else:
+                cython.cast(dict, d)[self.names[i]] = v
+        if shaped:
+            filled(d)
         if self.dynamic is not None:
             self.add_dynamic(d, env)
         return d
@@ -772,8 +785,14 @@ class RecAttrsNode(SetNode):
             slots = self.fill_overridden(env)
         else:
             slots = fill(self.nodes, self.from_outer, env)
+        shaped: cython.bint = n != 0 and self.begin_shaped(d)
         for i in range(n):
-            cython.cast(dict, d)[self.names[i]] = slot(slots, place(i))
+            if shaped:
+                put(d, i, slot(slots, place(i)))
+            else:
+                cython.cast(dict, d)[self.names[i]] = slot(slots, place(i))
+        if shaped:
+            filled(d)
         if "__overrides" in d:
             self.override(d, slots)
         if self.dynamic is not None:
@@ -1078,7 +1097,7 @@ class FunctionSet(FunctionNode):
         counters.environments += 1
         counters.environment_slots += n + 1
         for i in range(n):
-            v = s.get(self.names[i])
+            v = attribute(s, cython.cast(str, self.names[i]))
             if v is None:
                 if self.defaults[i] is None:
                     raise self.lacks(self.names[i], pos)

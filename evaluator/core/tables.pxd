@@ -1,0 +1,132 @@
+# The tables of Python's dicts, which sets are: asked and filled without a call for each attribute. Evaluation does both
+# millions of times, and CPython's own functions make ready for any key, any hash and any error. Compiled code only.
+#
+# The layout is that of CPython 3.11 and 3.12 (Objects/dictobject.c, Include/internal/pycore_dict.h); with any other
+# version its own functions are called.
+cdef extern from *:
+    """
+    #if PY_VERSION_HEX >= 0x030B0000 && PY_VERSION_HEX < 0x030D0000 && !defined(PYPY_VERSION) && !defined(Py_DEBUG)
+    #define VERGLAS_TABLES 1
+    #else
+    #define VERGLAS_TABLES 0
+    #endif
+
+    static PyObject *verglas_ask(PyObject *set, PyObject *name) {
+        PyObject *value = PyDict_GetItemWithError(set, name);
+        if (value == NULL) {
+            if (PyErr_Occurred()) return NULL;
+            value = Py_None;
+        }
+        Py_INCREF(value);
+        return value;
+    }
+
+    #if VERGLAS_TABLES
+
+    /* What a table of names begins with; `indices` follow, numbers of entries in the order of hashes, and the entries. */
+    typedef struct {
+        Py_ssize_t references;
+        uint8_t log2_size;
+        uint8_t log2_index_bytes;
+        uint8_t kind;
+        uint32_t version;
+        Py_ssize_t usable;
+        Py_ssize_t entries;
+        char indices[];
+    } verglas_table;
+
+    typedef struct { PyObject *name, *value; } verglas_entry;
+
+    #define VERGLAS_ONLY_STRINGS 1  /* the kind of table whose keys are strings with hashes, and has values in it */
+    #define VERGLAS_NOTHING (-1)  /* an index that was never used */
+
+    static inline verglas_table *verglas_table_of(PyObject *set) {
+        return (verglas_table *)((PyDictObject *)set)->ma_keys;
+    }
+
+    static inline verglas_entry *verglas_entries(verglas_table *table) {
+        return (verglas_entry *)(table->indices + ((size_t)1 << table->log2_index_bytes));
+    }
+
+    /* The attribute `name`, or None; a new reference. Names are mostly one and the same object wherever they are written. */
+    static inline PyObject *verglas_attribute(PyObject *set, PyObject *name) {
+        verglas_table *table = verglas_table_of(set);
+        Py_hash_t hash = ((PyASCIIObject *)name)->hash;
+        size_t mask, step, at;
+        if (table->kind != VERGLAS_ONLY_STRINGS || table->log2_size >= 16 || hash == -1) return verglas_ask(set, name);
+        mask = ((size_t)1 << table->log2_size) - 1;
+        step = (size_t)hash;
+        at = (size_t)hash & mask;
+        for (;;) {
+            Py_ssize_t index = table->log2_size < 8 ? ((int8_t *)table->indices)[at] : ((int16_t *)table->indices)[at];
+            if (index >= 0) {
+                verglas_entry *entry = verglas_entries(table) + index;
+                if (entry->name == name) {
+                    Py_INCREF(entry->value);
+                    return entry->value;
+                }
+                if (((PyASCIIObject *)entry->name)->hash == hash) return verglas_ask(set, name);
+            } else if (index == VERGLAS_NOTHING) {
+                Py_RETURN_NONE;
+            }
+            step >>= 5;
+            at = (at * 5 + step + 1) & mask;
+        }
+    }
+
+    /* Whether sets can be made of this dict by `verglas_begin`: it has `n` names and never had others. */
+    static inline int verglas_is_shape(PyObject *shape, Py_ssize_t n) {
+        return verglas_table_of(shape)->kind == VERGLAS_ONLY_STRINGS && ((PyDictObject *)shape)->ma_values == NULL
+            && PyDict_GET_SIZE(shape) == n && verglas_table_of(shape)->entries == n;
+    }
+
+    /* Give an empty set the names of a shape, in the same order; values are to follow, and then `verglas_filled`. */
+    static int verglas_begin(PyObject *set, PyObject *shape) {
+        verglas_table *like = verglas_table_of(shape), *table;
+        verglas_entry *from = verglas_entries(like), *to;
+        size_t head = sizeof(verglas_table) + ((size_t)1 << like->log2_index_bytes);
+        Py_ssize_t room = like->usable + like->entries, i;
+        table = (verglas_table *)PyObject_Malloc(head + (size_t)room * sizeof(verglas_entry));
+        if (table == NULL) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        memcpy(table, like, head);
+        table->references = 1;
+        table->version = 0;
+        to = verglas_entries(table);
+        for (i = 0; i < like->entries; i++) {
+            Py_INCREF(from[i].name);
+            to[i].name = from[i].name;
+            to[i].value = NULL;
+        }
+        for (; i < room; i++) to[i].name = to[i].value = NULL;
+        /* The table that an empty dict has is one for all. That it counts one reference too many harms nobody. */
+        ((PyDictObject *)set)->ma_keys = (PyDictKeysObject *)table;
+        return 0;
+    }
+
+    static inline void verglas_put(PyObject *set, Py_ssize_t i, PyObject *value) {
+        Py_INCREF(value);
+        verglas_entries(verglas_table_of(set))[i].value = value;
+    }
+
+    static inline void verglas_filled(PyObject *set) {
+        ((PyDictObject *)set)->ma_used = verglas_table_of(set)->entries;
+    }
+
+    #else
+
+    #define verglas_attribute verglas_ask
+    static inline int verglas_is_shape(PyObject *shape, Py_ssize_t n) { return 0; }
+    static inline int verglas_begin(PyObject *set, PyObject *shape) { return -1; }
+    static inline void verglas_put(PyObject *set, Py_ssize_t i, PyObject *value) {}
+    static inline void verglas_filled(PyObject *set) {}
+
+    #endif
+    """
+    object attribute "verglas_attribute"(object set, str name)
+    bint is_shape "verglas_is_shape"(object shape, Py_ssize_t n)
+    int begin "verglas_begin"(object set, object shape) except -1
+    void put "verglas_put"(object set, Py_ssize_t i, object value)
+    void filled "verglas_filled"(object set)
