@@ -9,6 +9,7 @@ from storefs.options import Command, Option
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from storefs.options import Invocation
+    from storefs.stores.any_store import AnyStore
 
 COMMAND = Command(
     "verglas verify",
@@ -37,32 +38,43 @@ COMMAND = Command(
 
 def run(invocation: Invocation) -> int:
     """Carry out the command."""
-    from storefs.commands.operations import verifying
-    from storefs.commands.operations.operands import operand_paths
     from storefs.stores.any_store import open_any_store
-    from storefs.stores.closure import closure
-    from storefs.stores.nar_store import NarStore
 
     needed = invocation.value("--sigs-needed", "0") or "0"
     if not needed.isdigit():
         raise UsageError(f"'--sigs-needed' takes a number, not '{needed}'")
-    with_trust = invocation.program == "nix" or invocation.value("--sigs-needed") is not None
     store = open_any_store(invocation.config)
     try:
-        if invocation.flag("--all"):
-            paths = sorted(store.all_valid_paths())
-        elif invocation.operands:
-            paths = operand_paths(invocation, store)
-        elif isinstance(store, NarStore):
-            raise UsageError("name the paths to check, or say '--all'")
-        else:
-            return verifying.verify(store, check_contents=not invocation.flag("--quick"), repair=None)
-        if invocation.flag("--recursive"):
-            paths = sorted(closure(store, paths))
-        status = 0 if invocation.flag("--no-contents") else verifying.verify_paths(store, paths)
-        if with_trust and not invocation.flag("--no-trust"):
-            keys = invocation.config.words("trusted-public-keys")
-            status |= 2 * bool(verifying.untrusted_paths(store, paths, keys, int(needed)))
-        return status
+        if invocation.operands or invocation.flag("--all"):
+            return _verify_paths(invocation, store, int(needed))
+        return _verify_everything(invocation, store)
     finally:
         store.close()
+
+
+def _verify_everything(invocation: Invocation, store: AnyStore) -> int:
+    from storefs.commands.operations.verifying import verify
+    from storefs.stores.local import LocalStore
+
+    if not isinstance(store, LocalStore):
+        from storefs.stores.nar_store import NarStore  # a quick check takes as long as loading this
+
+        if isinstance(store, NarStore):
+            raise UsageError("name the paths to check, or say '--all'")
+    return verify(store, check_contents=not invocation.flag("--quick"), repair=None)
+
+
+def _verify_paths(invocation: Invocation, store: AnyStore, needed: int) -> int:
+    from storefs.commands.operations.operands import operand_paths
+    from storefs.commands.operations.verifying import untrusted_paths, verify_paths
+    from storefs.stores.closure import closure
+
+    paths = sorted(store.all_valid_paths()) if invocation.flag("--all") else operand_paths(invocation, store)
+    if invocation.flag("--recursive"):
+        paths = sorted(closure(store, paths))
+    status = 0 if invocation.flag("--no-contents") else verify_paths(store, paths)
+    with_trust = invocation.program == "nix" or invocation.value("--sigs-needed") is not None
+    if with_trust and not invocation.flag("--no-trust"):
+        keys = invocation.config.words("trusted-public-keys")
+        status |= 2 * bool(untrusted_paths(store, paths, keys, needed))
+    return status

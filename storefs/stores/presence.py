@@ -6,7 +6,7 @@ For stores/verify.py.
 
 from __future__ import annotations
 
-from struct import Struct
+from _struct import Struct  # as in metadata/schema.py
 
 import cython
 

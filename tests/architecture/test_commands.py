@@ -108,6 +108,12 @@ def test_a_question_to_the_store_starts_light(environ: dict[str, str], run: Runn
         assert (HEAVY | SMALL) & _modules_of(environ, "nix-store", "-q", question, path) == set(), question
 
 
+def test_a_quick_check_of_the_store_starts_light(environ: dict[str, str], run: Runner) -> None:
+    run("nix-store", "--add", __file__)
+    heavy = HEAVY | SMALL | {"blake3", "storefs.formats.nar", "storefs.stores.closure", "storefs.stores.nar_store"}
+    assert heavy & _modules_of(environ, "verglas", "verify", "--quick") == set()
+
+
 @pytest.mark.root
 @pytest.mark.fuse
 @pytest.mark.slow
