@@ -8,7 +8,6 @@ from __future__ import annotations
 import sys
 
 from evaluator.result_cache import ResultCache
-from storefs.stores.showing import show_paths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -87,6 +86,8 @@ def run_remembered(
 def _show(config: Config, store: Store, line: str) -> None:
     path = store.directory.maybe_parse(line.rstrip("\n").partition("!")[0])
     if path is not None:
+        from storefs.stores.showing import show_paths  # noqa: PLC0415  most command lines print values
+
         show_paths(config, store.uri, [path])
 
 

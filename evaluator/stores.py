@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 
 from storefs.config import load_config
-from storefs.stores.showing import show_store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -86,6 +85,8 @@ class Stores:
     def show_eval(self) -> None:
         """Make the files of a local store that is only evaluated in visible where it lies."""
         if self.apart and _is_local(self.eval_config):
+            from storefs.stores.showing import show_store  # noqa: PLC0415  few have two stores
+
             show_store(self.eval_config)
 
 

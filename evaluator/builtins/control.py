@@ -7,7 +7,6 @@ import sys
 from evaluator.core.calls import force_string, force_string_no_context
 from evaluator.core.values import ContextString, force
 from evaluator.errors import NO_POS, Abort, EvalError
-from evaluator.print_value import show_for_people
 from storefs.logs import paint, sink
 
 TYPE_CHECKING = False
@@ -60,6 +59,8 @@ def _text(value: object) -> str:
         return forced
     if isinstance(forced, ContextString):
         return forced.text
+    from evaluator.print_value import show_for_people  # noqa: PLC0415  what is traced is mostly text
+
     return show_for_people(forced)
 
 

@@ -6,7 +6,6 @@ from evaluator.builtins.realising import realise_path
 from evaluator.core.calls import call1, force_attrs
 from evaluator.core.values import make_string
 from evaluator.host_files import COREPKGS
-from storefs.formats.derivation_hash import downstream_placeholder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,6 +37,8 @@ def _import(state: EvalState, path: str, scope: dict[str, object] | None) -> obj
 
 def _derivation_value(state: EvalState, path: str) -> object:
     """The value of `import /nix/store/...-x.drv` (row E7)."""
+    from storefs.formats.derivation_hash import downstream_placeholder  # noqa: PLC0415  other files need no derivations
+
     derivation = state.io.derivation(path)
     names = sorted(derivation.outputs)
     recipe: dict[str, object] = {

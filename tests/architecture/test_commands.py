@@ -80,8 +80,8 @@ def test_an_unknown_command_names_the_nearest(capsys: pytest.CaptureFixture[str]
     assert f"did you mean '{known}'" in capsys.readouterr().err
 
 
-def _modules_of(environ: dict[str, str], *arguments: str) -> set[str]:
-    """Return the modules that a run of our entry point imports, in a process of its own."""
+def _modules_of(environ: dict[str, str], *arguments: str, folder: Path | None = None) -> set[str]:
+    """Return the modules that a run of our entry point imports, in a process of its own that stands in `folder`."""
     code = f"""
 import sys
 sys.path.insert(0, {str(ROOT)!r})
@@ -90,9 +90,8 @@ status = run_command(sys.argv[1:])
 sys.stdout.flush()
 print(status, *sys.modules, file=sys.stderr)
 """
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", code, *arguments], capture_output=True, text=True, check=True, env=environ
-    )
+    words = [sys.executable, "-I", "-c", code, *arguments]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, env=environ, cwd=folder)
     status, *modules = done.stderr.splitlines()[-1].split()
     assert status == "0", done.stderr
     return set(modules)
@@ -166,10 +165,13 @@ def test_realising_a_derivation_that_is_built_loads_nothing_that_writes(
     assert heavy & _modules_of(environ, "nix-store", "--realise", drv) == set()
 
 
-def test_an_evaluation_starts_light(environ: dict[str, str]) -> None:
-    expression = '{ x = map (n: n * 2) [ 1 2 ]; y = "a" + "b"; z = builtins.match "(a+|b)*" "aab"; }'
-    heavy = HEAVY | SMALL | {"collections", "collections.abc"}
-    assert heavy & _modules_of(environ, "nix-instantiate", "--eval", "--strict", "-E", expression) == set()
+def test_an_evaluation_starts_light(environ: dict[str, str], scratch: Path) -> None:
+    (scratch / "default.nix").write_text('{ home = builtins.getEnv "HOME"; }')
+    expression = '{ x = map (n: n * 2) [ 1 2 ]; y = "a" + "b"; z = builtins.match "(a+|b)*" "aab"; i = import ./.; }'
+    heavy = HEAVY | SMALL | {"collections", "collections.abc", "evaluator.print_value", "storefs.formats.derivation"}
+    heavy |= {"storefs.stores.open", "storefs.stores.showing"}
+    loaded = _modules_of(environ, "nix-instantiate", "--eval", "--strict", "--json", "-E", expression, folder=scratch)
+    assert heavy & loaded == set()
 
 
 def test_a_derivation_is_hashed_without_loading_openssl(environ: dict[str, str]) -> None:
