@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import lmdb
 import pytest
 
 import storefs.durable
@@ -274,3 +275,12 @@ else:
     raise AssertionError
 """
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])
+
+
+def test_an_error_is_told_also_where_the_folder_is_gone(env: Environment, scratch: Path) -> None:
+    def fails(txn: Transaction) -> None:
+        raise lmdb.Error("mdb_get: Stale file handle")
+
+    os.rename(env.path, scratch / "elsewhere")
+    with pytest.raises(DatabaseError, match=f"'{scratch}/db' can't be used: mdb_get: Stale file handle"):
+        env.update(fails)
