@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from storefs.castore.blobs import BlobStore
 
 _LARGE = 1 << 20  # bytes: a file of this size is worth a request of its own
-_MANY = 128 << 20  # bytes of smaller files that are worth one syncfs
+# Bytes of smaller files that are worth one syncfs. A large addition syncs every 50 MB or so of them itself, before it
+# writes rows (stores/staging.py): with more than that here the disk would do nothing until then.
+_MANY = 32 << 20
 _CACHED = 64 << 20  # bytes of large files, of all additions to a store, that the disk may have in its cache alone
 
 

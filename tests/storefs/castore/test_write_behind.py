@@ -60,6 +60,16 @@ def test_large_files_are_asked_for_one_by_one(scratch: Path) -> None:
 
 
 @needs_strace
+def test_small_files_are_asked_for_together_before_the_addition_syncs(scratch: Path) -> None:
+    """An addition writes rows after some 50 MB of them: the disk has to have begun by then."""
+    few, some = (
+        system_calls(scratch, str(scratch), *["small", str(500 << 10)] * (megabytes * 2)) for megabytes in (25, 40)
+    )
+    assert "sync" not in few
+    assert re.findall("fsync|syncfs|sync_file_range", some) == ["syncfs"]
+
+
+@needs_strace
 def test_the_disk_empties_its_cache_now_and_then(scratch: Path) -> None:
     file = scratch / "large"
     file.write_bytes(bytes(1 << 20))
