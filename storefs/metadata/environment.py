@@ -370,10 +370,9 @@ class Environment:
         return DatabaseError(f"the store database '{self.path}' can't be made: {error.strerror}")
 
     def _was_cut_short(self, text: str) -> bool:
-        if not _says(text, "EIO"):
-            return False
-        status = os.statvfs(self.path)  # a write that the disk's end cut short is EIO to LMDB
-        return status.f_bavail * status.f_frsize < _FULL
+        # A write that the disk's end cut short is EIO to LMDB.
+        status = os.statvfs(self.path) if _says(text, "EIO") else None
+        return status is not None and status.f_bavail * status.f_frsize < _FULL
 
 
 class Snapshot:
