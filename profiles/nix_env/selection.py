@@ -69,14 +69,15 @@ def _from_store(profile: str, store: Store, evaluate: Callable[[str], list[Eleme
 
     reader = StoreReader(store)
     try:
-        names = reader.list_dir(reader.resolve(profile))
+        folder = reader.resolve(profile)
+        names = reader.list_dir(folder)
     except OSError:
         return []
     if "manifest.json" in names:
         raise StoreError(f"profile '{profile}' is incompatible with 'nix-env'; please use 'nix profile' instead")
     if "manifest.nix" not in names:
         return []
-    return _parsed(reader.read_file(f"{profile}/manifest.nix"), profile, evaluate)
+    return _parsed(reader.read_file(f"{folder}/manifest.nix"), profile, evaluate)
 
 
 def filter_by_selectors(packages: Sequence[P], words: list[str], this_system: str, *, newest_only: bool) -> list[P]:
