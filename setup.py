@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from filecmp import cmp
 from pathlib import Path
 
 from setuptools import Extension, setup
@@ -133,6 +134,7 @@ class BuildCompiled(build_ext):
     #: The two steps that cost most and come after the counters are placed are left out.
     COUNT = ("-fprofile-generate", "-fno-gcse", "-fno-tree-pre")
     CORE = "evaluator.core."
+    TOGETHER = CORE + "together"
     #: What a package set waits for; the others are not worth the time.
     HOT = (
         "attrsets",
@@ -169,9 +171,33 @@ class BuildCompiled(build_ext):
 
     def run(self) -> None:
         """Translate to C, then compile."""
+        core_changes = any(extension.name.startswith(self.CORE) for extension in self.extensions)
+        if core_changes:
+            Path(self._together()).unlink(missing_ok=True)  # what it was made from is no longer there from now on
         if self.extensions:
             translate(self.extensions)
         super().run()
+        if core_changes:
+            self._put_together()
+
+    def _together(self) -> str:
+        return self.get_ext_filename(self.TOGETHER) if self.inplace else self.get_ext_fullpath(self.TOGETHER)
+
+    def _put_together(self) -> None:
+        """Link all of the core once more, as one library: see verglas.py, which loads it instead of the others."""
+        objects = []
+        for extension in self.distribution.ext_modules:
+            if extension.name.startswith(self.CORE):
+                compiled = f"{self.build_temp}/{extension.name.replace('.', '/')}.o"
+                beside = self._beside(extension)
+                linked = f"{self.build_lib}/{beside}"
+                # Of a library that was made in another folder nobody has what it was made from.
+                if newer_group([compiled], linked, "newer") or (
+                    self.inplace and not cmp(linked, beside, shallow=False)
+                ):
+                    return
+                objects.append(compiled)
+        self.compiler.link_shared_object(objects, self._together())
 
     def build_extensions(self) -> None:
         """Compile what has changed."""

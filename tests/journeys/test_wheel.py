@@ -67,6 +67,7 @@ def test_it_is_the_wheel_that_runs(installed: Path) -> None:
     assert package.startswith(f"{installed}/")
     assert core.startswith(f"{installed}/")
     assert core.endswith(".so"), "the evaluator's core is not compiled"
+    assert len([*Path(core).parent.glob("together.*.so")]) == 1, "commands load it as one library"
 
 
 def test_data_files_are_there(installed: Path) -> None:
