@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import sys
 
-from evaluator.result_cache import ResultCache
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from evaluator.result_cache import ResultCache
     from evaluator.session import Session
     from storefs.api import Store
     from storefs.config import Config
@@ -60,12 +59,10 @@ def run_remembered(
         prints_paths: what is printed are store paths, to be opened by whoever reads them.
     """
     config = invocation.config
-    cache = ResultCache(config, invocation)
-    # Of another store nobody knows whether it still has what was written to it.
-    cache.usable = cache.usable and usable and invocation.value("--eval-store") is None
-    output = Output(remembers=cache.usable)
+    cache = _cache_of(invocation) if usable else None
+    output = Output(remembers=cache is not None)
     opened = _LateStore(config)
-    known = cache.find(opened.is_valid)
+    known = None if cache is None else cache.find(opened.is_valid)
     if known is not None:
         for text in known:
             output.write(text)
@@ -74,13 +71,29 @@ def run_remembered(
         return 0
     from evaluator.session import open_session  # noqa: PLC0415  this is what a hit saves
 
-    session = open_session(invocation, read_only=read_only, recording=cache.usable)
+    session = open_session(invocation, read_only=read_only, recording=cache is not None)
     status = session.run(lambda: evaluate(session, output))
     if prints_paths and session.store_io.store is not None:
         _show(session.stores.eval_config, session.store_io.store, output.last)
-    if status == 0 and session.recording is not None and session.may_be_remembered():
+    if cache is not None and status == 0 and session.recording is not None and session.may_be_remembered():
         cache.store(session.recording.observations(), output.texts)
     return status
+
+
+def _cache_of(invocation: Invocation) -> ResultCache | None:
+    """The cache's entry of a command line; None where nothing is to be remembered."""
+    config = invocation.config
+    if not config.boolean("eval-cache") or invocation.flag("--no-eval-cache") or config.boolean("restrict-eval"):
+        return None
+    # How long things took is not worth remembering.
+    if config.variable("NIX_SHOW_STATS") or config.boolean("trace-function-calls"):
+        return None
+    # Of another store nobody knows whether it still has what was written to it.
+    if invocation.value("--eval-store") is not None:
+        return None
+    from evaluator.result_cache import ResultCache  # noqa: PLC0415  who does not want it does not wait for it
+
+    return ResultCache(config, invocation)
 
 
 def _show(config: Config, store: Store, line: str) -> None:

@@ -91,10 +91,6 @@ class ResultCache:
         self._directory = f"{config.xdg('cache')}/verglas/results"
         self._file = f"{self._directory}/{digest(asked.encode('utf-8', 'surrogateescape')).hex()}"
         self._variable = config.variable
-        self.usable = config.boolean("eval-cache") and not invocation.flag("--no-eval-cache")
-        # How long things took is not worth remembering.
-        self.usable = self.usable and not config.boolean("restrict-eval") and not config.variable("NIX_SHOW_STATS")
-        self.usable = self.usable and not config.boolean("trace-function-calls")
 
     def find(self, is_valid: Callable[[str], bool]) -> list[str] | None:
         """Return the remembered output if nothing that it depends on changed, else None.
@@ -102,8 +98,6 @@ class ResultCache:
         Args:
             is_valid: tells whether a store path is valid; asked only where that mattered.
         """
-        if not self.usable:
-            return None
         entry = self._load()
         if entry is None:
             return None
@@ -154,7 +148,7 @@ class ResultCache:
 
     def store(self, observations: list[Observation], output: list[str]) -> None:
         """Remember an output; the cache never grows beyond some thousand entries."""
-        if not self.usable or time.process_time() - self._begun < WORTH_IT:
+        if time.process_time() - self._begun < WORTH_IT:
             return
         body = marshal.dumps((time.time_ns(), observations, output))
         partial = f"{self._file}.{os.getpid()}"

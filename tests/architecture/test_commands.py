@@ -174,6 +174,11 @@ def test_an_evaluation_starts_light(environ: dict[str, str], scratch: Path) -> N
     assert heavy & loaded == set()
 
 
+def test_an_evaluation_without_the_result_cache_does_not_load_it(environ: dict[str, str]) -> None:
+    loaded = _modules_of(environ, "nix-instantiate", "--eval", "-E", "1", "--no-eval-cache")
+    assert {"evaluator.result_cache", "evaluator.recording_io"} & loaded == set()
+
+
 def test_a_derivation_is_hashed_without_loading_openssl(environ: dict[str, str]) -> None:
     attributes = f'name = "x"; system = "x"; builder = builtins.toFile "b" "text"; source = {ROOT / "LICENSE"};'
     heavy = HEAVY | ({"_hashlib"} if sha256.__module__ == "evaluator.core.sha256" else set())
