@@ -3,6 +3,8 @@
 import cython
 
 from evaluator.core.lists import required
+from evaluator.core.nodes import AttrsNode
+from evaluator.core.values import KnownPositions, OnePosition
 from evaluator.errors import NixTypeError
 
 if cython.compiled:
@@ -83,6 +85,9 @@ def prim_isAttrs(state, x):
     return isinstance(x, dict)
 
 
+_NONE = ()
+
+
 @cython.cfunc
 def same_positions(d: dict) -> dict:
     """An empty set for attributes that are taken from `d` with their positions."""
@@ -92,7 +97,7 @@ def same_positions(d: dict) -> dict:
         out.positions = cython.cast(Attrs, d).positions
         if type(out.positions) is not tuple:
             # Not all names that the positions know are in the new set.
-            out.positions = (out.positions, None, {})
+            out.positions = (out.positions, None, _NONE)
         return out
     return {}
 
@@ -114,8 +119,6 @@ def prim_removeAttrs(state, attrs, names):
 
 def prim_listToAttrs(state, items):
     """`listToAttrs list`: the set made of a list of `{ name, value }`; of equal names the first counts."""
-    from evaluator.core.values import KnownPositions, OnePosition
-
     out: Attrs = Attrs.__new__(Attrs)
     provider: object = None
     several: dict = None
@@ -151,8 +154,21 @@ def prim_listToAttrs(state, items):
     if several is not None:
         out.positions = KnownPositions(several)
     elif provider is not None:
-        out.positions = OnePosition(provider_position(provider))
+        out.positions = pair_positions(provider, tuple(out) if len(out) <= _FEW_NAMES else None)
     return out
+
+
+#: Of so many attributes `listToAttrs` notes the names.
+_FEW_NAMES = 4
+
+
+@cython.cfunc
+def pair_positions(provider: object, names: object) -> object:
+    """The positions of a set of pairs that `provider` has the positions of."""
+    if type(provider) is AttrsNode:
+        return provider.pair_positions(names)
+    where: object = provider_position(provider)
+    return OnePosition(where, names if where else None)
 
 
 @cython.cfunc
@@ -198,8 +214,6 @@ def prim_catAttrs(state, name, items):
 
 def prim_functionArgs(state, f):
     """`functionArgs f`: a set of the function's named arguments, telling whether each has a default."""
-    from evaluator.core.values import KnownPositions
-
     if type(f) is Thunk:
         f = force_thunk(cython.cast(Thunk, f), -1)
     if type(f) is PrimOp:

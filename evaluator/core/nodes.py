@@ -9,6 +9,7 @@ Three ways to ask a node: `eval` forces it, `delay` makes a thunk or, where that
 
 import cython
 
+from evaluator.core.values import OnePosition
 from evaluator.errors import (
     EvalError,
     NixAssertionError,
@@ -622,6 +623,7 @@ class SetNode(Node):
     empty: Attrs
     shape: dict
     evaluations: cython.int
+    pairs: object
 
     def __init__(self, names, nodes, from_outer, where, froms, dynamic, pos, state):
         self.names = names
@@ -637,6 +639,7 @@ class SetNode(Node):
         self.empty = None
         self.shape = None
         self.evaluations = 0
+        self.pairs = None
 
     @cython.cfunc
     @cython.exceptval(-1)
@@ -669,6 +672,13 @@ class SetNode(Node):
 
     def set_position(self):
         return self.pos
+
+    def pair_positions(self, names):
+        """Return the positions of a set that `listToAttrs` makes of what this expression gives; the last are kept."""
+        if self.pairs is None or self.pairs.names != names:
+            where: object = self.position("value")
+            self.pairs = OnePosition(where, names if where else None)
+        return self.pairs
 
     @cython.cfunc
     def add_dynamic(self, d: Attrs, env: Frame) -> object:
@@ -1365,8 +1375,17 @@ def add(state, x, y, pos, pos2):
         if type(y) is float:
             return x + y
         raise EvalError("cannot add " + show_type(y) + " to an integer", pos2)
-    if type(x) is str and type(y) is str:
-        return cython.cast(str, x) + cython.cast(str, y)
+    if type(x) is str:
+        if type(y) is str:
+            return cython.cast(str, x) + cython.cast(str, y)
+        if type(y) is ContextString:
+            return make_string(
+                cython.cast(str, x) + cython.cast(ContextString, y).text, cython.cast(ContextString, y).context
+            )
+    elif type(x) is ContextString and type(y) is str:
+        return make_string(
+            cython.cast(ContextString, x).text + cython.cast(str, y), cython.cast(ContextString, x).context
+        )
     if type(x) is float:
         if type(y) is int or type(y) is float:
             return x + y
@@ -1737,25 +1756,19 @@ class Update(Binary):
         if not cython.cast(dict, y):
             return x
         positions: object
+        merged: tuple = self.merged
         if (
-            type(x) is Attrs
+            merged is not None
+            and type(x) is Attrs
             and type(y) is Attrs
-            and (
-                type(cython.cast(Attrs, y).positions) is AttrsNode
-                or type(cython.cast(Attrs, y).positions) is RecAttrsNode
-            )
+            and merged[0] is cython.cast(Attrs, x).positions
+            and merged[1] is cython.cast(Attrs, y).positions
         ):
-            # The usual case of merged_positions: a literal knows its own names.
-            merged: tuple = self.merged
-            if (
-                merged is None
-                or merged[0] is not cython.cast(Attrs, x).positions
-                or merged[1] is not cython.cast(Attrs, y).positions
-            ):
-                merged = self.merged = (cython.cast(Attrs, x).positions, cython.cast(Attrs, y).positions, None)
             positions = merged
         else:
             positions = merged_positions(x, y)
+            if positions is not None and (positions[2] is None or positions[2] is True):
+                self.merged = positions
         counters.sets += 1
         if positions is None:
             d: dict = cython.cast(dict, x) | cython.cast(dict, y)
@@ -1800,6 +1813,15 @@ class Concat(Binary):
         return cython.cast(list, x) + cython.cast(list, y)
 
 
+@cython.cfunc
+def known_path(s: object) -> object:
+    """The `outPath` of a set that is a string because of it, if that is there already; otherwise the set."""
+    v: object = attribute(s, "outPath")
+    if type(v) is Thunk and cython.cast(Thunk, v).node is None and cython.cast(Thunk, v).payload is not BLACKHOLE:
+        v = cython.cast(Thunk, v).payload
+    return v if type(v) is ContextString and attribute(s, "__toString") is None else s
+
+
 @cython.final
 @cython.no_gc
 @cython.cclass
@@ -1814,6 +1836,8 @@ class Interpolation(Node):
     @cython.cfunc
     def eval(self, env: Frame) -> object:
         out: list = []
+        # The context of the only piece that has one is the context of the whole; of more, `context` is the union.
+        only: frozenset = None
         context: set = None
         x: object
         i: cython.Py_ssize_t = 0
@@ -1821,24 +1845,34 @@ class Interpolation(Node):
         for p in self.parts:
             if type(p) is not str:
                 x = cython.cast(Node, p).eval(env)
-                if type(x) is not str:
+                if isinstance(x, dict):
+                    x = known_path(x)
+                if type(x) is ContextString:
+                    if context is not None:
+                        context.update(cython.cast(ContextString, x).context)
+                    elif only is None:
+                        only = cython.cast(ContextString, x).context
+                    elif only is not cython.cast(ContextString, x).context:
+                        context = set(only)
+                        context.update(cython.cast(ContextString, x).context)
+                    x = cython.cast(ContextString, x).text
+                elif type(x) is not str:
                     if context is None:
-                        context = set()
+                        context = set() if only is None else set(only)
                     at = self.where[i]
                     x = self.coerced(x, context, at)
                 out.append(x)
             else:
                 out.append(p)
             i += 1
-        if context is None:
-            return "".join(out)
-        return make_string("".join(out), context)
+        if context is not None:
+            return make_string("".join(out), context)
+        if only is not None:
+            return make_string("".join(out), only)
+        return "".join(out)
 
     @cython.cfunc
     def coerced(self, x: object, context: set, at: cython.longlong) -> str:
-        if type(x) is ContextString:
-            context.update(cython.cast(ContextString, x).context)
-            return cython.cast(ContextString, x).text
         try:
             return coerce(self.state, x, context, False, True, SEGMENT, at)
         except NixError as e:

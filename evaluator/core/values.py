@@ -421,32 +421,49 @@ def make_path(path):
 
 def position_of(attrs, name):
     """Return the position at which attribute `name` of the set `attrs` was defined, 0 if unknown."""
-    where: object = cython.cast(Attrs, attrs).positions if type(attrs) is Attrs else None
+    if type(attrs) is not Attrs or cython.cast(Attrs, attrs).positions is None:
+        return 0
+    return position_in(cython.cast(Attrs, attrs).positions, name)
+
+
+@cython.cfunc
+@cython.exceptval(-2)
+def position_in(where: object, name: str) -> cython.longlong:
+    """As `position_of`, of what a set has for positions; 0 if they know their names and `name` is none of them."""
     found: cython.longlong
     while type(where) is tuple:
         left, right, names = where
-        if names is not None:
-            where = right if name in names else left
-        else:
-            found = right.position(name)
+        if names is None or names is True:
+            found = position_in(right, name) if type(right) is tuple else right.position(name)
             if found:
                 return found
             where = left
-    if where is not None:
-        return where.position(name)
-    return 0
+        else:
+            where = right if name in names else left
+    return 0 if where is None else where.position(name)
 
 
 def merged_positions(left, right):
-    """Return the `positions` of `left // right`: (positions of left, of right, right's names or None)."""
+    """Return the `positions` of `left // right`: (positions of left, of right, how to tell which names are right's).
+
+    Most know their own names, for which the last is True if the left ones do so, too, and None if they don't. For
+    others it is the set `right` itself, which would not be needed any more.
+    """
     a: object = cython.cast(Attrs, left).positions if type(left) is Attrs else None
     b: object = cython.cast(Attrs, right).positions if type(right) is Attrs else None
     if a is None and b is None:
         return None
-    # A literal knows its own names; for others the set itself is kept to tell which names it overrides.
-    if b is not None and type(b) is not tuple and b.knows_names:
-        return (a, b, None)
+    if knows_names(b):
+        return (a, b, True if knows_names(a) else None)
     return (a, b, right)
+
+
+@cython.cfunc
+def knows_names(positions: object) -> cython.bint:
+    """Whether these positions tell which names are theirs: they give 0 for others."""
+    if type(positions) is tuple:
+        return cython.cast(tuple, positions)[2] is True
+    return positions is not None and positions.knows_names
 
 
 def attribute_position(attrs, name):
@@ -487,15 +504,20 @@ class KnownPositions:
 
 
 class OnePosition:
-    """One position for all attributes of an `Attrs`."""
+    """One position for all attributes of an `Attrs`, whose `names` these are; None where there are too many."""
 
-    knows_names = False
+    __slots__ = ("names", "where")
 
-    def __init__(self, where):
+    def __init__(self, where, names):
         self.where = where
+        self.names = names
+
+    @property
+    def knows_names(self):
+        return self.names is not None
 
     def position(self, name):
-        return self.where
+        return self.where if self.names is None or name in self.names else 0
 
     def set_position(self):
         return 0
