@@ -19,7 +19,6 @@ from storefs.formats.store_path import BadStorePath, check_name
 from storefs.logs import warn
 
 if cython.compiled:
-    from cython.cimports.cpython.unicode import PyUnicode_1BYTE_DATA
     from cython.cimports.evaluator.core.ascii import is_ascii
 else:
     is_ascii = str.isascii
@@ -245,42 +244,6 @@ def _sha256(text: str) -> str:
 
 @cython.cfunc
 @cython.exceptval(-1)
-def _put_quoted(out: TextBuffer, text: str) -> cython.int:
-    """Append a string of an ATerm."""
-    raw: bytes
-    s: cython.p_const_uchar
-    n: cython.Py_ssize_t
-    i: cython.Py_ssize_t
-    done: cython.Py_ssize_t = 0
-    if cython.compiled and is_ascii(text):
-        s = PyUnicode_1BYTE_DATA(text)
-        n = len(text)
-    else:
-        raw = text.encode("utf-8", "surrogateescape")
-        s = raw
-        n = len(raw)
-    out.put_byte(34)
-    for i in range(n):
-        if _escape[s[i]]:
-            _put_part(out, s, done, i)
-            out.put_byte(92)
-            out.put_byte(_escape[s[i]])
-            done = i + 1
-    _put_part(out, s, done, n)
-    return out.put_byte(34)
-
-
-@cython.cfunc
-@cython.exceptval(-1)
-def _put_part(out: TextBuffer, s: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.int:
-    """Append the bytes from `start` to `end`."""
-    if cython.compiled:
-        return out.put_bytes(s + start, end - start)
-    return out.put_bytes(s[start:end], end - start)
-
-
-@cython.cfunc
-@cython.exceptval(-1)
 def _put_list(out: TextBuffer, items: list) -> cython.int:
     """Append a list of strings."""
     first: cython.bint = True
@@ -289,7 +252,7 @@ def _put_list(out: TextBuffer, items: list) -> cython.int:
         if not first:
             out.put_byte(44)
         first = False
-        _put_quoted(out, item)
+        out.put_quoted(item, _escape)
     return out.put_byte(93)
 
 
@@ -469,7 +432,7 @@ def _outputs(names: list, outputs: dict) -> bytes:
         path, algo, hash16 = outputs[name]
         out.put("(" if first else ",(")
         first = False
-        _put_quoted(out, name)
+        out.put_quoted(name, _escape)
         for text in (path, algo, hash16):
             out.put(',"')
             out.put(text)
@@ -488,23 +451,23 @@ def _behind_inputs(recipe: _Recipe, srcs: list, late: list, gaps: list) -> bytes
     out.put("],")
     _put_list(out, srcs)
     out.put_byte(44)
-    _put_quoted(out, recipe.system)
+    out.put_quoted(recipe.system, _escape)
     out.put_byte(44)
-    _put_quoted(out, recipe.builder)
+    out.put_quoted(recipe.builder, _escape)
     out.put_byte(44)
     _put_list(out, recipe.args)
     out.put(",[")
     for key in _in_order(env):
         out.put("(" if first else ",(")
         first = False
-        _put_quoted(out, key)
+        out.put_quoted(key, _escape)
         out.put_byte(44)
         if key in late:
             out.put_byte(34)
             gaps.append((out.used, key))
             out.put_byte(34)
         else:
-            _put_quoted(out, env[key])
+            out.put_quoted(env[key], _escape)
         out.put_byte(41)
     out.put("])")
     return out.content()

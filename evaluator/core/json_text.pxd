@@ -1,6 +1,6 @@
 # C-level shape: only what is imported from other compiled modules.
 from evaluator.core.calls cimport call1, coerce, is_derivation
-from evaluator.core.text_buffer cimport TextBuffer
+from evaluator.core.text_buffer cimport AS_NUMBER, TextBuffer
 from evaluator.core.values cimport (
     ContextString, Func, NULL, Path, Thunk, check_stack, force_thunk, make_string, position_of, show_type,
 )
@@ -8,7 +8,6 @@ from evaluator.core.values cimport (
 cimport cython
 
 cdef const unsigned char *_escape
-cdef const unsigned char *_hex_digit
 
 cpdef str write_string(str text)
 cpdef str value_to_json(object state, object value, set context)

@@ -14,6 +14,7 @@ if cython.compiled:
     from cython.cimports.evaluator.core.ascii import is_ascii
 else:
     from evaluator.core.calls import call1, coerce
+    from evaluator.core.text_buffer import AS_NUMBER
     from evaluator.core.values import (
         NULL,
         ContextString,
@@ -27,12 +28,11 @@ else:
     )
 
 _MOST_LEVELS = 10_000
-_HEX_DIGITS = b"0123456789abcdef"
 
 
 def _escapes() -> bytes:
-    """For every byte: 0, the letter behind its backslash, or 1 if it is written as a number."""
-    table = bytearray([1] * 32 + [0] * 224)
+    """For every byte: 0, the letter behind its backslash, or AS_NUMBER."""
+    table = bytearray([AS_NUMBER] * 32 + [0] * 224)
     for byte, letter in zip(b'"\\\n\r\t', b'"\\nrt', strict=True):
         table[byte] = letter
     return bytes(table)
@@ -40,7 +40,6 @@ def _escapes() -> bytes:
 
 _ESCAPES = _escapes()
 _escape = _ESCAPES
-_hex_digit = _HEX_DIGITS
 
 
 def write_string(text: str) -> str:
@@ -53,42 +52,10 @@ def write_string(text: str) -> str:
 def put_string(out, text):
     """Append a string literal of JSON."""
     raw: bytes
-    s: cython.p_const_uchar
-    n: cython.Py_ssize_t = 0
-    i: cython.Py_ssize_t
-    done: cython.Py_ssize_t = 0
-    letter: cython.int
     if cython.compiled and is_ascii(text):
-        s = PyUnicode_1BYTE_DATA(text)
-        n = len(text)
-    else:
-        raw = _utf8(text)
-        s = raw
-        n = len(raw)
-    out.put_byte(34)
-    for i in range(n):
-        letter = _escape[s[i]]
-        if letter:
-            _put_part(out, s, done, i)
-            done = i + 1
-            out.put_byte(92)
-            if letter > 1:
-                out.put_byte(letter)
-            else:
-                out.put("u00")
-                out.put_byte(_hex_digit[s[i] >> 4])
-                out.put_byte(_hex_digit[s[i] & 15])
-    _put_part(out, s, done, n)
-    out.put_byte(34)
-    return 0
-
-
-@cython.cfunc
-def _put_part(out: TextBuffer, s: cython.p_const_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.int:
-    """Append the bytes from `start` to `end`."""
-    if cython.compiled:
-        return out.put_bytes(s + start, end - start)
-    return out.put_bytes(s[start:end], end - start)
+        return out.put_literal(PyUnicode_1BYTE_DATA(text), len(text), _escape)
+    raw = _utf8(text)
+    return out.put_literal(raw, len(raw), _escape)
 
 
 def _utf8(text: str) -> bytes:

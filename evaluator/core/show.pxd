@@ -8,8 +8,9 @@ from evaluator.core.values cimport check_stack
 
 cimport cython
 
-cdef int _START, _PART, _ESCAPED
+cdef int _START, _PART
 cdef const unsigned char *_kind_of
+cdef const unsigned char *_letter
 
 
 @cython.final
@@ -23,7 +24,6 @@ cdef class _Printer:
     cdef int enclosed(self, str before, object t, str behind) except -1
     cdef int name(self, str text) except -1
     cdef int string(self, str text) except -1
-    cdef int part(self, const unsigned char *s, Py_ssize_t start, Py_ssize_t end) except -1
     cdef str path(self, tuple t)
     cdef int path_parts(self, tuple parts) except -1
     cdef int sum(self, tuple parts, Py_ssize_t begin) except -1

@@ -53,23 +53,23 @@ _CALLS = {
 
 _START = 1
 _PART = 2
-_ESCAPED = 4
 
 
 def _kinds() -> bytes:
-    """For every byte: whether a name can begin with it, can go on with it, and whether it is escaped in a string."""
+    """For every byte: whether a name can begin with it, and whether it can go on with it."""
     table = bytearray(256)
     for byte in bytearray(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_"):
         table[byte] = _START | _PART
     for byte in bytearray(b"0123456789'-"):
         table[byte] = _PART
-    for byte in bytearray(b'"\\$\n\r\t'):
-        table[byte] = _ESCAPED
     return bytes(table)
 
 
 _KINDS = _kinds()
 _kind_of = _KINDS
+#: For every byte: 0, or the letter that is behind its backslash in a string.
+_LETTERS = bytes({34: 34, 92: 92, 36: 36, 10: 110, 13: 114, 9: 116}.get(byte, 0) for byte in range(256))
+_letter = _LETTERS
 
 
 def absolute_path(path: str, base_path: str) -> str:
@@ -211,36 +211,7 @@ class _Printer:
 
     def string(self, text):
         """Print a string literal."""
-        out: TextBuffer = self.out
-        raw: bytes
-        s: cython.p_const_uchar
-        n: cython.Py_ssize_t
-        i: cython.Py_ssize_t
-        done: cython.Py_ssize_t = 0
-        byte: cython.int
-        if cython.compiled and is_ascii(text):
-            s = PyUnicode_1BYTE_DATA(text)
-            n = len(text)
-        else:
-            raw = text.encode("utf-8", "surrogateescape")
-            s = raw
-            n = len(raw)
-        out.put_byte(34)
-        for i in range(n):
-            if _kind_of[s[i]] & _ESCAPED:
-                byte = s[i]
-                self.part(s, done, i)
-                done = i + 1
-                out.put_byte(92)
-                out.put_byte(110 if byte == 10 else 114 if byte == 13 else 116 if byte == 9 else byte)
-        self.part(s, done, n)
-        return out.put_byte(34)
-
-    def part(self, s, start, end):
-        """Print the bytes from `start` to `end`."""
-        if cython.compiled:
-            return self.out.put_bytes(s + start, end - start)
-        return self.out.put_bytes(s[start:end], end - start)
+        return self.out.put_quoted(text, _letter)
 
     def path(self, t):
         """Return what a path literal stands for."""

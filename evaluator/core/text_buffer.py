@@ -14,6 +14,12 @@ if cython.compiled:
     from cython.cimports.libc.string import memcpy, memset
 
 
+#: What `letters` have for a byte that is written as a number.
+AS_NUMBER = 1
+_HEX_DIGITS = b"0123456789abcdef"
+_hex_digit = _HEX_DIGITS
+
+
 @cython.final
 @cython.cclass
 class TextBuffer:
@@ -96,6 +102,38 @@ class TextBuffer:
             self.data += source[:n]
         self.used += n
         return 0
+
+    def put_quoted(self, text, letters):
+        """Append a text in quotes; what was no UTF-8 goes back to its bytes. `letters` as `put_literal` has them."""
+        raw: bytes
+        if cython.compiled and is_ascii(text):
+            return self.put_literal(PyUnicode_1BYTE_DATA(text), len(text), letters)
+        raw = text.encode("utf-8", "surrogateescape")
+        return self.put_literal(raw, len(raw), letters)
+
+    def put_literal(self, source, n, letters):
+        """Append the `n` bytes from `source`, a pointer (uncompiled: bytes), in quotes.
+
+        `letters` has for every byte 0, the letter that is behind its backslash, or AS_NUMBER: `\\u00` and two digits.
+        """
+        i: cython.Py_ssize_t
+        done: cython.Py_ssize_t = 0
+        letter: cython.int
+        self.put_byte(34)
+        for i in range(n):
+            letter = letters[source[i]]
+            if letter:
+                self.put_bytes(source + done if cython.compiled else source[done:], i - done)
+                done = i + 1
+                self.put_byte(92)
+                if letter != AS_NUMBER:
+                    self.put_byte(letter)
+                else:
+                    self.put("u00")
+                    self.put_byte(_hex_digit[source[i] >> 4])
+                    self.put_byte(_hex_digit[source[i] & 15])
+        self.put_bytes(source + done if cython.compiled else source[done:], n - done)
+        return self.put_byte(34)
 
     def put_int(self, number):
         """Append an integer of 64 bits in decimal."""
