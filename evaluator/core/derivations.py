@@ -244,7 +244,16 @@ def _sha256(text: str) -> str:
 
 @cython.cfunc
 @cython.exceptval(-1)
-def _put_list(out: TextBuffer, items: list) -> cython.int:
+def _put_verbatim(out: TextBuffer, text: str) -> cython.int:
+    """Append a string in quotes, with no escapes: Nix writes what it takes for plain so."""
+    out.put_byte(34)
+    out.put(text)
+    return out.put_byte(34)
+
+
+@cython.cfunc
+@cython.exceptval(-1)
+def _put_list(out: TextBuffer, items: list, verbatim: cython.bint) -> cython.int:
     """Append a list of strings."""
     first: cython.bint = True
     out.put_byte(91)
@@ -252,7 +261,10 @@ def _put_list(out: TextBuffer, items: list) -> cython.int:
         if not first:
             out.put_byte(44)
         first = False
-        out.put_quoted(item, _escape)
+        if verbatim:
+            _put_verbatim(out, item)
+        else:
+            out.put_quoted(item, _escape)
     return out.put_byte(93)
 
 
@@ -305,7 +317,7 @@ def _put_inputs(out: TextBuffer, ordered: list, wanted: dict) -> cython.int:
         out.put('("')
         out.put(key)
         out.put('",')
-        _put_list(out, _in_order(wanted[key]))
+        _put_list(out, _in_order(wanted[key]), True)
         out.put_byte(41)
     return 0
 
@@ -432,11 +444,10 @@ def _outputs(names: list, outputs: dict) -> bytes:
         path, algo, hash16 = outputs[name]
         out.put("(" if first else ",(")
         first = False
-        out.put_quoted(name, _escape)
+        _put_verbatim(out, name)
         for text in (path, algo, hash16):
-            out.put(',"')
-            out.put(text)
-            out.put_byte(34)
+            out.put_byte(44)
+            _put_verbatim(out, text)
         out.put_byte(41)
     out.put("],[")
     return out.content()
@@ -449,13 +460,13 @@ def _behind_inputs(recipe: _Recipe, srcs: list, late: list, gaps: list) -> bytes
     first: cython.bint = True
     env: dict = recipe.env
     out.put("],")
-    _put_list(out, srcs)
+    _put_list(out, srcs, True)
     out.put_byte(44)
-    out.put_quoted(recipe.system, _escape)
+    _put_verbatim(out, recipe.system)
     out.put_byte(44)
     out.put_quoted(recipe.builder, _escape)
     out.put_byte(44)
-    _put_list(out, recipe.args)
+    _put_list(out, recipe.args, False)
     out.put(",[")
     for key in _in_order(env):
         out.put("(" if first else ",(")

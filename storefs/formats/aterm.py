@@ -26,18 +26,21 @@ class BadATermError(StoreError):
     """Text that claims to be a derivation and is not one that Nix could have written."""
 
 
-def render(text: str, strings: int) -> bytes:
+def render(text: str, strings: int, *, verbatim: bool = False) -> bytes:
     """Turn text whose quotes are written as `QUOTE` into the bytes of an ATerm, escaping everything between them.
 
     Args:
         text: punctuation and unescaped strings, every string between two `QUOTE`s.
         strings: how many strings the caller put in.
+        verbatim: escape nothing, as `printUnquotedString` of Nix does.
 
     Raises:
         ValueError: a string contained `QUOTE` itself, which no decoded Nix string can.
     """
     if text.count(QUOTE) != 2 * strings:
         raise ValueError("a string of the derivation contains a lone surrogate")
+    if verbatim:
+        return text.replace(QUOTE, '"').encode("utf-8", "surrogateescape")
     if "\\" in text:
         text = text.replace("\\", "\\\\")
     return (

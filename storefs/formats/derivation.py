@@ -189,10 +189,11 @@ class Derivation:
             mask_outputs: leave out output paths, also in the environment: what is hashed to find those paths.
             actual_inputs: stands in for `input_drvs`: base-16 derivation hashes -> output names.
 
-        Unlike Nix, quotes in `system` and in output names are escaped too; Nix would write an unreadable file.
+        As with Nix, `system` and what stands before it are not escaped: where one of them has a quote or a backslash,
+        the text is no derivation, or another one.
         """
         prefix = store_dir.path + "/"
-        strings = 2 + 4 * len(self.outputs) + len(self.input_srcs) + len(self.args) + 2 * len(self.env)
+        strings = 1 + 4 * len(self.outputs) + len(self.input_srcs)
 
         outputs = []
         for name in _sorted_bytewise(self.outputs):
@@ -218,9 +219,12 @@ class Derivation:
         variables = [f"({_Q}{key}{_BETWEEN}{env[key]}{_Q})" for key in _sorted_bytewise(env)]
 
         return render(
-            f"Derive([{','.join(outputs)}],[{','.join(input_drvs)}],{_list(sources)},{_Q}{self.system}{_BETWEEN}"
-            f"{self.builder}{_Q},{_list(self.args)},[{','.join(variables)}])",
+            f"Derive([{','.join(outputs)}],[{','.join(input_drvs)}],{_list(sources)},{_Q}{self.system}{_Q}",
             strings,
+            verbatim=True,
+        ) + render(
+            f",{_Q}{self.builder}{_Q},{_list(self.args)},[{','.join(variables)}])",
+            1 + len(self.args) + 2 * len(self.env),
         )
 
 

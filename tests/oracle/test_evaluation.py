@@ -53,6 +53,17 @@ def test_derivations_have_the_same_paths(sources: Path, run: Runner, real_nix: R
         assert run("nix-instantiate", *words, *mode).stdout.replace("} {", "}\n{").splitlines() == theirs
 
 
+@pytest.mark.parametrize("system", ['a\\"b', r"a\\b", r"a\nb\tc", r"\${x}", "a,b]"])
+def test_odd_systems_have_the_same_paths(system: str, run: Runner, real_nix: RealNix) -> None:
+    """Nix does not escape a system in what it hashes, nor, then, in what refers to that."""
+    expression = (
+        f'let d = derivation {{ name = "d"; system = "{system}"; builder = "b"; }}; '
+        'e = derivation { name = "e"; system = "s"; builder = "b"; inherit d; }; in [ d.drvPath d.outPath e.outPath ]'
+    )
+    words = ("--eval", "--strict", "-E", expression)
+    assert run("nix-instantiate", *words).stdout == real_nix.run("nix-instantiate", *words).decode()
+
+
 def test_derivations_have_the_same_text(sources: Path, run: Runner, real_nix: RealNix) -> None:
     """The paths are hashes of the texts, but not of those that only the store makes: references."""
     expression = (
