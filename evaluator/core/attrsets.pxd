@@ -6,5 +6,5 @@ from evaluator.core.calls cimport (
 from evaluator.core.nodes cimport add, delay_call, delay_call2, delayed, delayed2, divide, multiply, subtract
 from evaluator.core.values cimport (
     Attrs, ContextString, Counters, Func, Lambda, Node, NULL, Path, PrimOp, Thunk,
-    check_stack, counters, force_thunk, make_path, make_string, position_of, show_type,
+    check_stack, copy_set, counters, force_thunk, make_path, make_string, position_of, settled, show_type,
 )

@@ -26,9 +26,11 @@ else:
         Node,
         PrimOp,
         Thunk,
+        copy_set,
         counters,
         force_thunk,
         position_of,
+        settled,
     )
 
 
@@ -110,11 +112,11 @@ def prim_removeAttrs(state, attrs, names):
     for x in force_list(names, "while evaluating the second argument passed to builtins.removeAttrs"):
         removed.add(force_string_no_context(x, doing))
     out: dict = same_positions(d)
-    out.update(d)
+    copy_set(out, d)
     for name in removed:
         out.pop(name, None)
     counters.set_elements += len(out)
-    return out
+    return settled(out)
 
 
 def prim_listToAttrs(state, items):
@@ -155,7 +157,7 @@ def prim_listToAttrs(state, items):
         out.positions = KnownPositions(several)
     elif provider is not None:
         out.positions = pair_positions(provider, tuple(out) if len(out) <= _FEW_NAMES else None)
-    return out
+    return settled(out)
 
 
 #: Of so many attributes `listToAttrs` notes the names.
@@ -196,7 +198,7 @@ def prim_intersectAttrs(state, a, b):
             if k in x:
                 out[k] = y[k]
     counters.set_elements += len(out)
-    return out
+    return settled(out)
 
 
 def prim_catAttrs(state, name, items):
@@ -238,7 +240,7 @@ def prim_mapAttrs(state, f, attrs):
     """`mapAttrs f set`: the set of `f name value` for every attribute."""
     node: Node = delayed2(f)
     d: dict = force_attrs(attrs, "while evaluating the second argument passed to builtins.mapAttrs")
-    out: dict = dict(d)  # of the right size at once
+    out: dict = dict.copy(d)  # with its names
     for k, v in d.items():
         out[k] = delay_call2(node, k, v)
     counters.sets += 1

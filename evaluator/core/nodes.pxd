@@ -5,9 +5,9 @@ from evaluator.core.calls cimport (
 )
 from evaluator.core.values cimport (
     Attrs, BLACKHOLE, ContextString, Counters, Frame, Func, Lambda, Lazy, Node, NULL, Path, PrimOp, Thunk,
-    check_stack, counters, empty_frame, force_thunk, make_path, make_string, merged_positions, new_attrs, new_frame,
+    check_stack, counters, empty_frame, force_thunk, make_path, make_string, merged_positions, merged_set, new_attrs, new_frame,
     new_frame2, new_func, new_thunk, position_of,
-    run_body, show_type,
+    run_body, shape_of, shaped_set, show_type,
 )
 
 

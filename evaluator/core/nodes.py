@@ -21,11 +21,9 @@ from evaluator.errors import (
 from evaluator.names import show_name
 
 if cython.compiled:
-    from cython.cimports.cpython.dict import PyDict_Merge, PyDict_Update
     from cython.cimports.evaluator.core.frames import verglas_held, verglas_hold, verglas_place
-    from cython.cimports.evaluator.core.tables import attribute, begin, filled, is_shape, put
+    from cython.cimports.evaluator.core.tables import attribute, begin, filled, is_pattern, put
 else:
-    PyDict_Update = dict.update
     attribute = dict.get
 
     from evaluator.core.calls import (
@@ -60,12 +58,15 @@ else:
         make_path,
         make_string,
         merged_positions,
+        merged_set,
         new_frame,
         new_frame2,
         new_func,
         new_thunk,
         position_of,
         run_body,
+        shape_of,
+        shaped_set,
         show_type,
     )
 
@@ -606,8 +607,9 @@ class SetNode(Node):
 
     `from_outer[i]` tells that node i belongs to the other environment: for a recursive set the one outside of it, for a
     plain set the frame that holds what `inherit (from)` inherits from. `where` gives their positions one by one.
-    `dynamic` has (name node, node, pos). `empty` is the one value of `{ }`. `shape` is a dict of the names, with which
-    sets begin from the second one on: their values are put where they belong, and no name is looked for.
+    `dynamic` has (name node, node, pos). `empty` is the one value of `{ }`. `shape` is that of the sets (shapes.pxd).
+    For more names than a shape has, `pattern` is a dict with which sets begin, from the second one on. In either case
+    values are put where they belong, and no name is looked for.
     """
 
     names: list
@@ -621,7 +623,8 @@ class SetNode(Node):
     table: dict
     asked: cython.int
     empty: Attrs
-    shape: dict
+    shape: cython.size_t
+    pattern: dict
     evaluations: cython.int
     pairs: object
 
@@ -637,25 +640,37 @@ class SetNode(Node):
         self.table = None
         self.asked = 0
         self.empty = None
-        self.shape = None
+        self.shape = 0
+        self.pattern = None
         self.evaluations = 0
         self.pairs = None
 
     @cython.cfunc
-    @cython.exceptval(-1)
-    def begin_shaped(self, d: Attrs) -> cython.bint:
-        """Whether the empty set `d` got the names; they are always the same ones."""
-        if self.evaluations < 2:
-            self.evaluations += 1
-            if self.evaluations == 2:
-                shape: dict = dict.fromkeys(self.names)
-                if cython.compiled and is_shape(shape, len(self.names)):
-                    self.shape = shape
-        if self.shape is None:
-            return False
-        if cython.compiled:
-            begin(d, self.shape)
-        return True
+    def new_set(self) -> Attrs:
+        """Return a set without its values. Where `begins_with_names` says so, it has its names already."""
+        if self.evaluations == 0:
+            self.evaluations = 1
+            if self.dynamic is None:
+                self.shape = shape_of(self.names)
+        elif self.evaluations == 1:
+            self.evaluations = 2
+            if self.shape == 0 and self.dynamic is None and len(self.names):
+                pattern: dict = dict.fromkeys(self.names)
+                if cython.compiled and is_pattern(pattern, len(self.names)):
+                    self.pattern = pattern
+        if cython.compiled and self.shape:
+            return shaped_set(self.shape, self)
+        d: Attrs = Attrs.__new__(Attrs)
+        d.positions = self
+        if cython.compiled and self.pattern is not None:
+            begin(d, self.pattern)
+        return d
+
+    @cython.cfunc
+    @cython.inline
+    @cython.exceptval(check=False)
+    def begins_with_names(self) -> cython.bint:
+        return self.shape != 0 or self.pattern is not None
 
     @property
     def knows_names(self):
@@ -742,15 +757,14 @@ class AttrsNode(SetNode):
                 self.empty = Attrs.__new__(Attrs)
                 self.empty.positions = self
             return self.empty
-        d = Attrs.__new__(Attrs)
-        d.positions = self
         counters.sets += 1
         counters.set_elements += n
         if self.froms is not None:
             frame = empty_frame(env, len(self.froms))
             for i in range(len(self.froms)):
                 set_slot(frame, place(i), member(self.froms, i).delay(env))
-        shaped = n != 0 and self.begin_shaped(d)
+        d = self.new_set()
+        shaped = self.begins_with_names()
         for i in range(n):
             v = member(self.nodes, i).delay(env if frame is None or self.from_outer[i] is not True else frame)
             if shaped:
@@ -786,16 +800,16 @@ class RecAttrsNode(SetNode):
     def eval(self, env: Frame) -> object:
         n: cython.Py_ssize_t = len(self.names)
         i: cython.Py_ssize_t
-        d: Attrs = Attrs.__new__(Attrs)
+        d: Attrs
         slots: Frame
-        d.positions = self
         counters.sets += 1
         counters.set_elements += n
         if "__overrides" in self.names:
             slots = self.fill_overridden(env)
         else:
             slots = fill(self.nodes, self.from_outer, env)
-        shaped: cython.bint = n != 0 and self.begin_shaped(d)
+        d = self.new_set()
+        shaped: cython.bint = self.begins_with_names()
         for i in range(n):
             if shaped:
                 put(d, i, slot(slots, place(i)))
@@ -1770,20 +1784,7 @@ class Update(Binary):
             if positions is not None and (positions[2] is None or positions[2] is True):
                 self.merged = positions
         counters.sets += 1
-        if positions is None:
-            d: dict = cython.cast(dict, x) | cython.cast(dict, y)
-            counters.update_values_copied += len(d)
-            counters.set_elements += len(d)
-            return d
-        r: Attrs = Attrs.__new__(Attrs)
-        r.positions = positions
-        if cython.compiled and len(cython.cast(dict, y)) > len(cython.cast(dict, x)):
-            # What comes first is copied in one piece, so let that be the larger one.
-            PyDict_Update(r, y)
-            PyDict_Merge(r, x, False)
-        else:
-            PyDict_Update(r, x)
-            PyDict_Update(r, y)
+        r: object = merged_set(x, y, positions)
         counters.update_values_copied += len(cython.cast(dict, r))
         counters.set_elements += len(cython.cast(dict, r))
         return r

@@ -37,7 +37,9 @@ cdef extern from *:
 
     typedef struct { PyObject *name, *value; } verglas_entry;
 
-    #define VERGLAS_ONLY_STRINGS 1  /* the kind of table whose keys are strings with hashes, and has values in it */
+    #define VERGLAS_ANY_KEYS 0  /* the kind of table whose keys may be anything */
+    #define VERGLAS_ONLY_STRINGS 1  /* that of strings with hashes, with values beside them */
+    #define VERGLAS_SHARED 2  /* that of strings with hashes, for many sets, each of which has its values elsewhere */
     #define VERGLAS_NOTHING (-1)  /* an index that was never used */
 
     static inline verglas_table *verglas_table_of(PyObject *set) {
@@ -48,44 +50,61 @@ cdef extern from *:
         return (verglas_entry *)(table->indices + ((size_t)1 << table->log2_index_bytes));
     }
 
-    /* The attribute `name`, or None; a new reference. Names are mostly one and the same object wherever they are written. */
-    static inline PyObject *verglas_attribute(PyObject *set, PyObject *name) {
-        verglas_table *table = verglas_table_of(set);
+    /* The values of a set that shares its names, in the order of their entries; NULL for other sets. */
+    static inline PyObject **verglas_values(PyObject *set) {
+        return (PyObject **)((PyDictObject *)set)->ma_values;
+    }
+
+    /* The number of the entry with this name, -1 if there is none, -2 if it takes CPython's own function to tell. */
+    static inline Py_ssize_t verglas_index(verglas_table *table, PyObject *name) {
         Py_hash_t hash = ((PyASCIIObject *)name)->hash;
         size_t mask, step, at;
-        if (table->kind != VERGLAS_ONLY_STRINGS || table->log2_size >= 16 || hash == -1) return verglas_ask(set, name);
+        if (table->kind == VERGLAS_ANY_KEYS || table->log2_size >= 16 || hash == -1) return -2;
         mask = ((size_t)1 << table->log2_size) - 1;
         step = (size_t)hash;
         at = (size_t)hash & mask;
         for (;;) {
             Py_ssize_t index = table->log2_size < 8 ? ((int8_t *)table->indices)[at] : ((int16_t *)table->indices)[at];
             if (index >= 0) {
-                verglas_entry *entry = verglas_entries(table) + index;
-                if (entry->name == name) {
-                    Py_INCREF(entry->value);
-                    return entry->value;
-                }
-                if (((PyASCIIObject *)entry->name)->hash == hash) return verglas_ask(set, name);
+                PyObject *found = verglas_entries(table)[index].name;
+                if (found == name) return index;
+                if (((PyASCIIObject *)found)->hash == hash) return -2;
             } else if (index == VERGLAS_NOTHING) {
-                Py_RETURN_NONE;
+                return -1;
             }
             step >>= 5;
             at = (at * 5 + step + 1) & mask;
         }
     }
 
-    /* Whether sets can be made of this dict by `verglas_begin`: it has `n` names and never had others. */
-    static inline int verglas_is_shape(PyObject *shape, Py_ssize_t n) {
-        return verglas_table_of(shape)->kind == VERGLAS_ONLY_STRINGS && ((PyDictObject *)shape)->ma_values == NULL
-            && PyDict_GET_SIZE(shape) == n && verglas_table_of(shape)->entries == n;
+    /* The attribute `name`, or None; a new reference. Names are mostly one and the same object wherever they are written. */
+    static inline PyObject *verglas_attribute(PyObject *set, PyObject *name) {
+        verglas_table *table = verglas_table_of(set);
+        Py_ssize_t index = verglas_index(table, name);
+        PyObject *value, **values;
+        if (index < 0) {
+            if (index == -2) return verglas_ask(set, name);
+            Py_RETURN_NONE;
+        }
+        values = verglas_values(set);
+        value = values != NULL ? values[index] : verglas_entries(table)[index].value;
+        if (value == NULL) value = Py_None;
+        Py_INCREF(value);
+        return value;
     }
 
-    /* Give an empty set the names of a shape, in the same order; values are to follow, and then `verglas_filled`. */
-    static int verglas_begin(PyObject *set, PyObject *shape) {
-        verglas_table *like = verglas_table_of(shape), *table;
+    /* Whether sets can begin with the names of this dict: it has `n` of them and never had others. */
+    static inline int verglas_is_pattern(PyObject *dict, Py_ssize_t n) {
+        return verglas_table_of(dict)->kind == VERGLAS_ONLY_STRINGS && verglas_values(dict) == NULL
+            && PyDict_GET_SIZE(dict) == n && verglas_table_of(dict)->entries == n;
+    }
+
+    /* Give an empty set the names of another, in the same order; values are to follow, and then `verglas_filled`. */
+    static int verglas_begin(PyObject *set, PyObject *named) {
+        verglas_table *like = verglas_table_of(named), *table;
         verglas_entry *from = verglas_entries(like), *to;
         size_t head = sizeof(verglas_table) + ((size_t)1 << like->log2_index_bytes);
-        Py_ssize_t room = like->usable + like->entries, i;
+        Py_ssize_t room = ((Py_ssize_t)2 << like->log2_size) / 3, i;
         table = (verglas_table *)PyObject_Malloc(head + (size_t)room * sizeof(verglas_entry));
         if (table == NULL) {
             PyErr_NoMemory();
@@ -93,7 +112,9 @@ cdef extern from *:
         }
         memcpy(table, like, head);
         table->references = 1;
+        table->kind = VERGLAS_ONLY_STRINGS;
         table->version = 0;
+        table->usable = room - like->entries;
         to = verglas_entries(table);
         for (i = 0; i < like->entries; i++) {
             Py_INCREF(from[i].name);
@@ -107,8 +128,10 @@ cdef extern from *:
     }
 
     static inline void verglas_put(PyObject *set, Py_ssize_t i, PyObject *value) {
+        PyObject **values = verglas_values(set);
         Py_INCREF(value);
-        verglas_entries(verglas_table_of(set))[i].value = value;
+        if (values != NULL) values[i] = value;
+        else verglas_entries(verglas_table_of(set))[i].value = value;
     }
 
     static inline void verglas_filled(PyObject *set) {
@@ -118,15 +141,15 @@ cdef extern from *:
     #else
 
     #define verglas_attribute verglas_ask
-    static inline int verglas_is_shape(PyObject *shape, Py_ssize_t n) { return 0; }
-    static inline int verglas_begin(PyObject *set, PyObject *shape) { return -1; }
+    static inline int verglas_is_pattern(PyObject *dict, Py_ssize_t n) { return 0; }
+    static inline int verglas_begin(PyObject *set, PyObject *named) { return -1; }
     static inline void verglas_put(PyObject *set, Py_ssize_t i, PyObject *value) {}
     static inline void verglas_filled(PyObject *set) {}
 
     #endif
     """
     object attribute "verglas_attribute"(object set, str name)
-    bint is_shape "verglas_is_shape"(object shape, Py_ssize_t n)
-    int begin "verglas_begin"(object set, object shape) except -1
+    bint is_pattern "verglas_is_pattern"(object dict, Py_ssize_t n)
+    int begin "verglas_begin"(object set, object named) except -1
     void put "verglas_put"(object set, Py_ssize_t i, object value)
     void filled "verglas_filled"(object set)

@@ -167,6 +167,11 @@ cdef int poll() except -1
 cdef int check_stack() except -1
 cdef long long position_of(object attrs, str name) except -2
 cdef object new_attrs(object positions)
+cdef size_t shape_of(list names)
+cdef Attrs shaped_set(size_t shape, object positions)
+cdef object merged_set(object left, object right, object positions)
+cdef int copy_set(object set, object source) except -1
+cdef object settled(object set)
 cdef object run_body(Lambda code, Frame env, long long pos)
 cdef object run_body_slow(Lambda code, Frame env, long long pos)
 cdef object merged_positions(object left, object right)

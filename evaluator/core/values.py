@@ -31,10 +31,21 @@ import cython
 from evaluator.errors import InfiniteRecursion, Interrupted, NixError, NixTypeError, Shown, StackOverflow
 
 if cython.compiled:
+    from cython.cimports.cpython.dict import PyDict_Merge, PyDict_Update
     from cython.cimports.cpython.exc import PyErr_CheckSignals
     from cython.cimports.evaluator.core.arenas import verglas_use_huge_pages
     from cython.cimports.evaluator.core.cells import verglas_cell2, verglas_cell3, verglas_live_in_cells
     from cython.cimports.evaluator.core.frames import verglas_frames_are_one_piece, verglas_new_frame
+    from cython.cimports.evaluator.core.shapes import (
+        verglas_copy,
+        verglas_merge,
+        verglas_new_set,
+        verglas_sets_have_shapes,
+        verglas_settle,
+        verglas_shape_for,
+    )
+else:
+    PyDict_Update = dict.update
 
 
 @cython.final
@@ -488,6 +499,50 @@ def new_attrs(positions):
     return d
 
 
+def shape_of(names):
+    """Return the shape of sets with these names, which differ; 0 where there is none. See shapes.pxd."""
+    return verglas_shape_for(names) if cython.compiled else 0
+
+
+def shaped_set(shape, positions):
+    """Return a set of this shape without its values: `tables.put` and `tables.filled` are to follow."""
+    return cython.cast(Attrs, verglas_new_set(Attrs, shape, positions))
+
+
+def merged_set(left, right, positions):
+    """Return `left // right`, neither of which is empty."""
+    if cython.compiled:
+        merged: object = verglas_merge(Attrs, left, right, positions)
+        if merged is not None:
+            return merged
+    r: Attrs = Attrs.__new__(Attrs)
+    r.positions = positions
+    if cython.compiled and len(cython.cast(dict, right)) > len(cython.cast(dict, left)):
+        # What comes first is copied in one piece, so let that be the larger one.
+        verglas_copy(r, right)
+        PyDict_Merge(r, left, False)
+    else:
+        copy_set(r, left)
+        PyDict_Update(r, right)
+    return settled(r)
+
+
+def copy_set(set, source):
+    """Put the attributes of `source` into an empty set."""
+    if cython.compiled:
+        verglas_copy(set, source)
+    else:
+        set.update(source)
+    return 0
+
+
+def settled(set):
+    """Return a new set, which is to stay as it is: with less memory if there are others with the same names."""
+    if cython.compiled:
+        verglas_settle(set)
+    return set
+
+
 class KnownPositions:
     """Positions for `Attrs` given one by one: a dict from name to position."""
 
@@ -658,6 +713,7 @@ def show_type(v):
 if cython.compiled:
     verglas_live_in_cells(Thunk, Func, Frame, Frame2)
     verglas_frames_are_one_piece(FrameN)
+    verglas_sets_have_shapes(Attrs)
     verglas_use_huge_pages()
 # Names with C types are invisible to Python code unless they are entered here.
 globals()["NULL"] = NULL

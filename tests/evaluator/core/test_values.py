@@ -1,15 +1,18 @@
-"""What values.py sets up for a whole process: where small objects lie."""
+"""What values.py is for a whole process: where small objects lie, and what sets have in common."""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+from random import Random
 
 import pytest
 
 from evaluator.core import values
-from tests.evaluator.evaluating import value
+from evaluator.core.values import force
+from tests.evaluator.evaluating import new_state, value
 
 # Makes 2 MB of small objects and prints by how many KiB the memory in use grew at most while a hundred were made.
 GROW = """
@@ -76,3 +79,59 @@ def test_merged_sets_know_where_each_attribute_was_defined(merged: str) -> None:
             assert where is None
         elif found != 1:
             assert where["line"] == found
+
+
+def literal(names: list[str], value: int) -> str:
+    return "{ " + "".join(f"{name} = {value}; " for name in names) + "}"
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_sets_that_share_their_names_merge_as_dicts_do(seed: int) -> None:
+    """Every merge is made several times: what the first one learns, the others use."""
+    random = Random(seed)
+    pool = [f"a{i}" for i in range(random.choice([4, 12, 60, 120]))]
+    kinds = [random.sample(pool, random.randrange(len(pool) + 1)) for _ in range(5)]
+    steps = [random.randrange(5) for _ in range(30)]
+    removed = random.sample(pool, 2)
+    sets = " ".join(f"({literal(names, 10 + kind)})" for kind, names in enumerate(kinds))
+    merged = f"(foldl' (a: k: a // elemAt sets k) {{ }} [ {' '.join(map(str, steps))} ])"
+    made = f"mapAttrs (_: v: v + n) (removeAttrs {merged} [ {json.dumps(removed[0])} {json.dumps(removed[1])} ])"
+    results = value(f"with builtins; genList (n: let sets = [ {sets} ]; in {made}) 4")
+    expected = {name: 10 + step for step in steps for name in kinds[step] if name not in removed}
+    assert results == [{name: v + n for name, v in expected.items()} for n in range(4)]
+
+
+def test_python_may_do_with_a_set_what_it_does_with_a_dict() -> None:
+    text = "builtins.genList (n: ({ a = n; b = 2; } // { b = 3; c = 4; })) 4"
+    sets = [dict.copy(force(each)) for each in new_state().evaluate_text(text, "/")]
+    for n, each in enumerate(sets):
+        assert (sorted(each), list(each.items())) == (["a", "b", "c"], [("a", n), ("b", 3), ("c", 4)])
+        assert each | {"d": 5} == {"a": n, "b": 3, "c": 4, "d": 5}
+        each["d"] = 5
+        each["a"] = 6
+        assert (each.pop("b"), each.popitem(), each) == (3, ("d", 5), {"a": 6, "c": 4})
+        each.clear()
+        assert each == {}
+
+
+def test_a_long_chain_of_sets_goes_without_recursion() -> None:
+    assert value("with builtins; (foldl' (next: n: { inherit next n; }) null (genList (n: n) 500000)).n") == 499999
+
+
+@pytest.mark.skipif("cpython" not in values.__file__, reason="for the compiled core")
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="other dicts")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{ a = n; b = 1; c = 2; }",
+        "{ a = n; b = 1; } // { b = 2; c = 3; }",
+        'removeAttrs { a = n; b = 1; c = 2; d = 3; } [ "d" ]',
+        "mapAttrs (_: v: v) { a = n; b = 1; c = 2; }",
+        'listToAttrs (map (name: { inherit name; value = n; }) [ "a" "b" "c" ])',
+        "intersectAttrs { a = 1; b = 2; c = 3; e = 4; } { a = n; b = 1; c = 2; d = 3; }",
+    ],
+)
+def test_sets_of_one_kind_share_their_names(text: str) -> None:
+    sets = [force(each) for each in new_state().evaluate_text(f"with builtins; genList (n: {text}) 4", "/")]
+    assert [sorted(each) for each in sets] == [["a", "b", "c"]] * 4
+    assert sys.getsizeof(dict(**sets[3])) - sys.getsizeof(sets[3]) > 60
