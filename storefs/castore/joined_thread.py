@@ -1,6 +1,6 @@
 """A thread that is waited for, without `threading`, which takes a millisecond to load.
 
-For work beside the one who asked for it: castore/write_behind.py, stores/staging.py and stores/blob_sizes.py.
+For work beside the one who asked for it: castore/write_behind.py and stores/blob_sizes.py.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """A thread beside the one that reads: hashing and writing release the interpreter lock, so both processors work.
 
-Knows nothing of contents.  For `castore.ingest`; each is used by one thread, and ends with `finish` or `abort`.
+Knows nothing of contents.  For `castore` and stores/staging.py; each is used by one thread, and ends with `finish` or
+`abort`.
 """
 
 from __future__ import annotations
@@ -92,7 +93,10 @@ class SideThread:
                         self._work(item)
                     except BaseException as error:  # raised again where it is waited for
                         self._error = error
+            done = len(items)
+            item = None  # nothing that is done is kept until something else comes
+            items.clear()
             with self._guard:
-                self._left -= len(items)
+                self._left -= done
                 if not self._left:
                     self._idle.release()

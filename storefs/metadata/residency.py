@@ -1,7 +1,8 @@
 """Keeping a scan of a large database from counting as memory of this process.
 
-Every page of the map that a process looks at is added to its resident size, and the kernel adds the neighbours, so one
-pass over a table makes the whole file resident. The pages stay in the page cache either way; this only gives up the
+Every page of the map that a process looks at is added to its resident size, and the kernel adds the neighbours: 64 KiB,
+or, since it keeps files in larger pieces, up to 2 MiB for one look. So one pass over a table, or a few hundred looks
+here and there, make the whole file resident. The pages stay in the page cache either way; this only gives up the
 process's own mapping of them, which the next look restores for about a microsecond (madvise(2), MADV_DONTNEED: safe for
 a shared mapping of a file).
 """
@@ -12,37 +13,63 @@ import os
 
 _MADV_DONTNEED = 4
 _WORTH_IT = 256 << 20  # bytes: a smaller file may stay resident as a whole
+_PAGE = os.sysconf("SC_PAGESIZE")
 
 
 class Residency:
     """Gives up the map of one database file now and then: call `tick` once for each row of a scan."""
 
-    __slots__ = ("_every", "_ranges", "_ticks", "_unmap")
+    __slots__ = ("_every", "_least", "_ranges", "_room", "_statm", "_ticks", "_unmap")
 
-    def __init__(self, database: str, every: int = 50_000, worth: int = _WORTH_IT) -> None:
-        """``database`` is the environment's directory; ``every`` so many rows the pages are given up.
+    def __init__(self, database: str, every: int = 50_000, worth: int = _WORTH_IT, room: int = 0) -> None:
+        """``database`` is the environment's directory; ``every`` so many rows its pages are given up.
 
-        A file of fewer bytes than ``worth`` may stay resident.
+        With ``room``, only if they are more bytes.  A file of fewer than ``worth`` may stay resident.
         """
-        file = os.path.realpath(f"{database}/data.mdb")
+        self._statm = -1  # a descriptor
         self._every = every
+        self._room = room
+        self._least = 0  # bytes of files that are resident without this one
         self._ticks = 0
         self._ranges: list[tuple[int, int]] = []
+        file = os.path.realpath(f"{database}/data.mdb")
         if os.stat(file).st_size >= worth:
             self._ranges = _mappings(file)
         if self._ranges:
             import ctypes  # noqa: PLC0415  4 ms, for large databases only
 
-            madvise = ctypes.CDLL(None).madvise
+            # For microseconds the interpreter lock is kept: who gives it back waits long for it.
+            madvise = ctypes.PyDLL(None).madvise
             madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
             self._unmap = madvise
+            if room:
+                self._statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+                self.give_up()
+                self._least = self._resident()
+
+    def __del__(self) -> None:
+        if self._statm >= 0:
+            os.close(self._statm)
 
     def tick(self) -> None:
         """One more row was read."""
         self._ticks += 1
-        if self._ticks % self._every == 0:
-            for start, size in self._ranges:
-                self._unmap(start, size, _MADV_DONTNEED)
+        if self._ticks % self._every == 0 and self._ranges and (not self._room or self._is_large()):
+            self.give_up()
+
+    def give_up(self) -> None:
+        """Give up the map now."""
+        for start, size in self._ranges:
+            self._unmap(start, size, _MADV_DONTNEED)
+
+    def _is_large(self) -> bool:
+        resident = self._resident()
+        self._least = min(self._least, resident)
+        return resident - self._least > self._room
+
+    def _resident(self) -> int:
+        """How many bytes of files are mapped and present, in this process."""
+        return int(os.pread(self._statm, 200, 0).split()[2]) * _PAGE
 
 
 def _mappings(file: str) -> list[tuple[int, int]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from storefs.castore.trees import DirectoryNode, FileNode, LinkNode, StoredNode
 from storefs.metadata import trees
+from storefs.metadata.residency import Residency
 from storefs.metadata.schema import KEY, KEY_NEXT_INODE, NUMBER
 
 TYPE_CHECKING = False
@@ -18,6 +19,13 @@ if TYPE_CHECKING:
     from storefs.castore.contents import Contents
     from storefs.castore.trees import IngestedTree, Node
     from storefs.metadata.environment import Environment, Transaction
+
+# Each look-up in the index of files makes more of it resident. After so many it is looked at whether that is too much,
+# unless the database is small.
+_LOOK_UPS = 8
+_ROOM = 12 << 20  # bytes
+_FEW = 32  # files: where there are no more, nothing is looked at
+_RESIDENT = 16 << 20  # bytes: a smaller database may stay in memory as a whole
 
 
 class TreeWriter:
@@ -35,7 +43,8 @@ class TreeWriter:
         value = txn.get(KEY_NEXT_INODE, db=env.meta)
         self.first = self._next = trees.FIRST_INODE if value is None else NUMBER.unpack(value)[0]
         self._inodes: dict[bytes, int] = {}
-        self._created: set[bytes] = set()
+        self._residency: Residency | None = None  # not before it is needed
+        self._created: set[bytes] = set()  # what the index lacked
         self._uses: dict[bytes, int] = {}
         self.blobs: list[bytes] = []  # digests of blob files that rows now name for the first time
         self.released: list[int] = []  # inodes of records that held what something else names now
@@ -49,6 +58,7 @@ class TreeWriter:
         """Write one tree and return the inode of its root."""
         if tree.holder:
             self._release((tree.holder,))
+        self._find((tree.root,))
         return self._node(tree.root).inode
 
     def hold(self, nodes: Iterable[Node], owner: bytes) -> tuple[int, list[StoredNode]]:
@@ -56,6 +66,8 @@ class TreeWriter:
 
         Returns its inode, and what takes the place of the nodes.
         """
+        nodes = list(nodes)
+        self._find(nodes)
         stored = [self._node(node) for node in nodes]
         holder = self._allocate()
         entries = [(b"%08d" % place, node.inode, node.size, node.mode) for place, node in enumerate(stored)]
@@ -93,6 +105,7 @@ class TreeWriter:
             queue[position] = (inode, _EMPTY)  # what is written need not be held
             position += 1
             self._release(directory.holders)
+            self._find([node for _, node in directory.entries])
             entries = []
             for name, node in directory.entries:
                 if isinstance(node, FileNode):
@@ -112,7 +125,8 @@ class TreeWriter:
         """Write what is shared by all trees: the index of files and how often each is used."""
         env, txn = self._env, self._txn
         txn.put(KEY_NEXT_INODE, NUMBER.pack(self._next), db=env.meta)
-        txn.cursor(env.files).putmulti(sorted((key, NUMBER.pack(self._inodes[key])) for key in self._created))
+        rows = sorted((key, NUMBER.pack(self._inodes[key])) for key in self._created)
+        txn.cursor(env.files).putmulti(rows)  # into pages that `_find` took into the transaction: none is looked for
         for key, count in self._uses.items():
             inode = KEY.pack(self._inodes[key])
             if key in self._created:
@@ -122,6 +136,31 @@ class TreeWriter:
                 total = count + (1 if value is None else NUMBER.unpack(value)[0])
             if total > 1:
                 txn.put(inode, NUMBER.pack(total), db=env.uses)
+        if self._residency is not None:
+            self._residency.give_up()
+
+    def _find(self, nodes: Iterable[Node]) -> None:
+        """Look for files in the index; those that it lacks get a row at once, whose inode `finish` writes.
+
+        In the order of the keys, so that each page of the index is looked at once, and what is written of it lies
+        together.
+        """
+        known = self._inodes
+        created = self._created
+        keys = {node.key for node in nodes if isinstance(node, FileNode)}
+        put, get, files = self._txn.put, self._txn.get, self._env.files
+        if self._residency is None and len(known) + len(created) + len(keys) > _FEW:
+            self._residency = Residency(self._env.path, _LOOK_UPS, _RESIDENT, _ROOM)
+        residency = self._residency
+        for key in sorted(keys):
+            if key in known or key in created:
+                continue
+            if put(key, _NO_INODE, overwrite=False, db=files):
+                created.add(key)
+            else:
+                known[key] = NUMBER.unpack(get(key, b"", db=files))[0]
+            if residency is not None:
+                residency.tick()
 
     def _allocate(self) -> int:
         inode = self._next
@@ -135,19 +174,12 @@ class TreeWriter:
 
     def _file(self, node: FileNode) -> int:
         key = node.key
+        uses = self._uses.get(key, 0)
+        self._uses[key] = uses + 1
         inode = self._inodes.get(key)
-        if inode is not None:
-            self._uses[key] += 1
-            return inode
-        self._uses[key] = 1
-        value = self._txn.get(key, db=self._env.files)
-        if value is not None:
-            inode = NUMBER.unpack(value)[0]
-            if self._repair:
-                self._mend(inode, node)
-        else:
+        if inode is None:
             inode = self._allocate()
-            self._created.add(key)
+            self._inodes[key] = inode
             if self._contents.is_inline(node.size):
                 record = trees.encode_inline(inode, node.executable, self._contents.inline(node.digest))
             else:
@@ -155,7 +187,8 @@ class TreeWriter:
                 self.blobs.append(node.digest)
                 self._txn.delete(node.digest, db=self._env.dead_blobs)
             self._txn.put(KEY.pack(inode), record, append=True, db=self._env.nodes)
-        self._inodes[key] = inode
+        elif self._repair and not uses and key not in self._created:
+            self._mend(inode, node)
         return inode
 
     def _mend(self, inode: int, node: FileNode) -> None:
@@ -167,4 +200,5 @@ class TreeWriter:
             self._txn.put(KEY.pack(inode), record, db=self._env.nodes)
 
 
+_NO_INODE = NUMBER.pack(0)
 _EMPTY = DirectoryNode()

@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import os
 
-from storefs.castore.joined_thread import JoinedThread
+from storefs.castore.side_thread import SideThread
 from storefs.gc.sweep import sweep_blobs, unnamed
 from storefs.metadata.environment import DatabaseError, DiskFullError
-from storefs.metadata.residency import Residency
 from storefs.metadata.schema import DYING_KEY
 from storefs.metadata.tree_release import continue_release, give_up_staged
 from storefs.metadata.tree_writer import TreeWriter
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
     from storefs.castore.trees import DirectoryNode, IngestedTree
     from storefs.castore.write_behind import WriteBehind
     from storefs.metadata.environment import Environment, Transaction
-
-_RESIDENT = 16 << 20  # bytes: a smaller database may stay in memory as a whole
 
 
 class Staging:
@@ -48,6 +45,8 @@ class Staging:
         self.trees: list[IngestedTree] = []
         self._written = 0  # how many of them have their rows
         self._batch: _Batch | None = None
+        # One for all batches: each of many would have a heap of its own, and keep what LMDB's pages took there.
+        self._thread: SideThread | None = None
         self._holders: set[int] = set()
         self._inodes: list[range] = []  # what was given out to this addition
 
@@ -59,25 +58,35 @@ class Staging:
         self.wait()
         area = self._area()
         digests, behind = area.hand_over()
-        batch = _Batch(self._env, area, self._contents.hand_over(), self._repair, digests)
+        sync = (lambda: _sync(self._env, area, digests, behind)) if self._blobs.synced else None
+        batch = _Batch(self._env, area, self._contents.hand_over(), self._repair, digests, sync)
         for place, directory in enumerate(stack):
             # The last entry of all but the innermost is the next one.
             batch.add_directory(directory, len(directory.entries) - (place < len(stack) - 1))
         batch.trees = self.trees[self._written :]
         self._written = len(self.trees)
+        if self._thread is None:
+            self._thread = SideThread(_Batch.write)
+        self._thread.put(batch)
         self._batch = batch
-        batch.start((lambda: _sync(self._env, area, digests, behind)) if self._blobs.synced else None)
 
     def wait(self) -> None:
         """Wait for what is being written; raises what that met."""
-        batch = self._batch
-        if batch is None:
+        batch, thread = self._batch, self._thread
+        if batch is None or thread is None:
             return
         self._batch = None
-        error = batch.wait()
-        if error is not None:
-            raise error
+        try:
+            thread.drain()
+        except BaseException:
+            self._end_thread()
+            raise
         self._note(batch)
+
+    def _end_thread(self) -> None:
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.abort()
 
     def _note(self, batch: _Batch) -> None:
         self._area().let_go(batch.digests)
@@ -96,8 +105,9 @@ class Staging:
 
     def give_up(self) -> None:
         """Take down what was written ahead and not registered; what the disk prevents is left to the collector."""
-        batch = self._batch
-        if batch is not None and batch.wait() is None:
+        self._end_thread()
+        batch, self._batch = self._batch, None
+        if batch is not None and batch.is_written:
             self._note(batch)
         if not self._holders:
             return
@@ -116,17 +126,24 @@ class Staging:
 
 
 class _Batch:
-    """What one transaction writes, in a thread of its own."""
+    """What one transaction writes."""
 
     def __init__(
-        self, env: Environment, area: IntakeArea, contents: Contents, repair: bool, digests: list[bytes]
+        self,
+        env: Environment,
+        area: IntakeArea,
+        contents: Contents,
+        repair: bool,
+        digests: list[bytes],
+        sync: Callable[[], None] | None,
     ) -> None:
         self._env = env
         self._area = area
         self._contents = contents
         self._repair = repair
         self._directories: list[tuple[DirectoryNode, int]] = []
-        self._thread = JoinedThread()
+        self._sync = sync
+        self.is_written = False
         self.digests = digests
         self.trees: list[IngestedTree] = []
         self.holders: list[int] = []
@@ -138,19 +155,12 @@ class _Batch:
         if stop > directory.stored:
             self._directories.append((directory, stop))
 
-    def start(self, sync: Callable[[], None] | None) -> None:
-        self._thread.start(lambda: self._run(sync))
-
-    def wait(self) -> BaseException | None:
-        """Wait for the end, and return what went wrong."""
-        return self._thread.join()
-
-    def _run(self, sync: Callable[[], None] | None) -> None:
-        if sync is not None:
-            sync()
+    def write(self) -> None:
+        """Write it, in another thread than the addition's."""
+        if self._sync is not None:
+            self._sync()
         self._env.update(self._write)()
-        # The index that new files were looked for in, and what was written: the map grows with the addition.
-        Residency(self._env.path, every=1, worth=_RESIDENT).tick()
+        self.is_written = True
 
     def _write(self, txn: Transaction) -> Callable[[], None]:
         """Write, and return what is to be done once that is committed."""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 
 import pytest
 
@@ -73,3 +74,17 @@ def test_abort_waits_and_does_not_raise() -> None:
     thread.abort()
     thread.abort()
     assert done == [1]
+
+
+def test_what_is_done_is_let_go() -> None:
+    class Item:
+        pass
+
+    thread = SideThread(lambda _: None)
+    item = Item()
+    seen = weakref.ref(item)
+    thread.put(item)
+    del item
+    thread.drain()
+    assert seen() is None
+    thread.finish()

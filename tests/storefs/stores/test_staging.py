@@ -3,11 +3,12 @@ from __future__ import annotations
 import resource
 import subprocess
 import sys
+from _thread import start_new_thread
 from typing import TYPE_CHECKING
 
 import pytest
 
-from storefs.castore import contents
+from storefs.castore import contents, joined_thread, side_thread
 from storefs.castore.host_tree import host_events
 from storefs.config import load_config
 from storefs.errors import StoreError
@@ -21,7 +22,7 @@ from tests.store_invariants import check_invariants, check_nothing_is_left
 from tests.threads import no_new_threads
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from storefs.api import Tree
@@ -90,6 +91,22 @@ class TestWrittenAhead:
         register(local_store, tree, PATH)
         assert b"".join(local_store.nar(PATH)) == b"".join(pieces(tree))
         assert not staged(local_store)
+        check_invariants(local_store)
+
+    def test_one_thread_writes_it_all(
+        self, local_store: LocalStore, tree: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Each that is begun may get a heap of its own, which keeps what a transaction took."""
+        begun: list[object] = []
+
+        def begin(work: Callable[[], object], words: tuple[()]) -> int:
+            begun.append(work)
+            return start_new_thread(work, words)
+
+        monkeypatch.setattr(side_thread, "start_new_thread", begin)
+        monkeypatch.setattr(joined_thread, "start_new_thread", begin)
+        register(local_store, tree, PATH)
+        assert len(begun) == 1
         check_invariants(local_store)
 
     def test_it_shares_what_is_there_and_goes_as_a_whole(self, local_store: LocalStore, tree: Path) -> None:
@@ -165,7 +182,7 @@ class TestWrittenAhead:
 
 KILLED = """
 import os, sys
-from storefs.castore import contents
+from storefs.castore import contents, joined_thread, side_thread
 from storefs.config import load_config
 from storefs.stores.local import LocalStore
 
