@@ -4,19 +4,69 @@ cdef extern from *:
     #include <dirent.h>
     #include <errno.h>
     #include <fcntl.h>
+    #include <stdlib.h>
+    #include <string.h>
     #include <sys/stat.h>
     #include <unistd.h>
 
     typedef struct verglas_rows { unsigned char *data; size_t used, room; } verglas_rows;
 
+    /* What a hexadecimal digit says, and 0x80 for everything else; filled when the module is imported. */
+    static unsigned char verglas_hexadecimal[256];
+
+    static void verglas_fill_hexadecimal(void) {
+        int i;
+        memset(verglas_hexadecimal, 0x80, 256);
+        for (i = 0; i < 16; i++) verglas_hexadecimal[(unsigned char)"0123456789abcdef"[i]] = (unsigned char)i;
+    }
+
     /* Reads a name's hexadecimal digits behind those that are there already; returns how many there are then, or -1. */
     static int verglas_digits(unsigned char digest[32], int count, const char *name) {
-        for (; *name; name++, count++) {
-            int digit = *name >= '0' && *name <= '9' ? *name - '0' : *name >= 'a' && *name <= 'f' ? *name - 'a' + 10 : -1;
-            if (digit < 0 || count == 64) return -1;
-            digest[count / 2] = count & 1 ? (digest[count / 2] & 0xf0) | digit : digit << 4;
+        unsigned char high, low;
+        if (count & 1) {
+            low = verglas_hexadecimal[(unsigned char)*name++];
+            if (low & 0x80) return -1;
+            digest[count / 2] = (digest[count / 2] & 0xf0) | low;
+            count++;
+        }
+        for (; *name; name += 2, count += 2) {
+            if (count == 64) return -1;
+            high = verglas_hexadecimal[(unsigned char)name[0]];
+            if (high & 0x80) return -1;
+            if (!name[1]) {
+                digest[count / 2] = high << 4;
+                return count + 1;
+            }
+            low = verglas_hexadecimal[(unsigned char)name[1]];
+            if (low & 0x80) return -1;
+            digest[count / 2] = high << 4 | low;
         }
         return count;
+    }
+
+    static int verglas_compare_rows(const void *one, const void *other) {
+        int order = memcmp(one, other, 8);  /* without a call; seldom equal */
+        return order ? order : memcmp(one, other, 40);
+    }
+
+    /* Sorts rows and drops those that are there before; returns the bytes that are left. */
+    static size_t verglas_sort_rows(unsigned char *data, size_t used) {
+        size_t from, to = 0;
+        qsort(data, used / 40, 40, verglas_compare_rows);
+        for (from = 0; from < used; from += 40) {
+            if (to && !memcmp(data + to - 40, data + from, 40)) continue;
+            if (to != from) memcpy(data + to, data + from, 40);
+            to += 40;
+        }
+        return to;
+    }
+
+    static PyObject *verglas_sorted_rows(PyObject *rows) {
+        PyObject *result = PyBytes_FromStringAndSize(PyBytes_AS_STRING(rows), PyBytes_GET_SIZE(rows));
+        if (result == NULL) return NULL;
+        _PyBytes_Resize(&result, (Py_ssize_t)verglas_sort_rows(
+            (unsigned char *)PyBytes_AS_STRING(result), (size_t)PyBytes_GET_SIZE(result)));
+        return result;
     }
 
     /* The rows of one folder; 0 or an errno. Closes fd. */
@@ -91,6 +141,7 @@ cdef extern from *:
         if (name == NULL) return NULL;
         Py_BEGIN_ALLOW_THREADS
         error = verglas_list_folders(name, sizes, &rows);
+        if (!error && rows.used) rows.used = verglas_sort_rows(rows.data, rows.used);
         Py_END_ALLOW_THREADS
         if (error) {
             errno = error;
@@ -103,3 +154,5 @@ cdef extern from *:
     }
     """
     object verglas_list_blobs(object directory, bint sizes)
+    object verglas_sorted_rows(object rows)
+    void verglas_fill_hexadecimal()

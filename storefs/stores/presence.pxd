@@ -30,6 +30,18 @@ cdef extern from *:
         return data[0] == 'I' ? 2 : data[0] == 'L' ? 3 : data[0] == 'B' && size == 89 + 32 ? 4 : 0;
     }
 
+    /* Note what a node is; 0 where it is none, or its number was never given out. */
+    static int verglas_note(PyObject *key, PyObject *node, PyObject *kinds, Py_ssize_t longest_link) {
+        Py_ssize_t size;
+        unsigned long long inode = verglas_inode(key);
+        int kind = 2;
+        if (inode >= (unsigned long long)PyByteArray_GET_SIZE(kinds)) return 0;
+        verglas_record(node, &size);
+        if (size <= longest_link) kind = verglas_kind(node);
+        PyByteArray_AS_STRING(kinds)[inode] = (char)(kind == 4 ? 2 : kind);
+        return kind;
+    }
+
     static PyObject *verglas_blob_row(PyObject *node) {
         Py_ssize_t size;
         const unsigned char *data = verglas_record(node, &size);
@@ -68,11 +80,12 @@ cdef extern from *:
     """
     unsigned long long verglas_inode(object key)
     int verglas_kind(object node)
+    int verglas_note(object key, object node, object kinds, Py_ssize_t longest_link)
     object verglas_blob_row(object node)
     bint verglas_agree(object record, object kinds)
 
 
 cdef unsigned long long _inode(object key)
-cdef int _kind(object node)
+cdef int _note(object key, object node, bytearray kinds)
 cdef bytes _blob_row(object node)
 cdef bint _agree(object record, bytearray kinds)

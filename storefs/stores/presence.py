@@ -12,10 +12,10 @@ import cython
 
 from storefs.metadata import trees
 from storefs.metadata.schema import KEY_NEXT_INODE, NUMBER
-from storefs.stores.blob_sizes import DIGEST_SIZE, ROW_SIZE, BlobSizes
+from storefs.stores.blob_sizes import DIGEST_SIZE, ROW_SIZE, BlobSizes, sorted_rows
 
 if cython.compiled:
-    from cython.cimports.storefs.stores.presence import verglas_agree, verglas_blob_row, verglas_inode, verglas_kind
+    from cython.cimports.storefs.stores.presence import verglas_agree, verglas_blob_row, verglas_inode, verglas_note
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ _KIND_OF_MODE = {
     trees.MODE_DIRECTORY: _DIRECTORY,
     trees.MODE_SYMLINK: _LINK,
 }
+_NO_SIZE = bytes(ROW_SIZE - DIGEST_SIZE)
 _BLOB_ROW = Struct(f"{ROW_SIZE}s")
 # A longer record can only have contents.  Its page is not looked at, which would make all of them resident.
 _LONGEST_LINK_RECORD = trees.NODE_PAYLOAD + 4096
@@ -69,12 +70,13 @@ def check_presence(env: Environment, blobs: BlobStore, *, sizes: bool = True) ->
                 root = int.from_bytes(value[8:16], "little")
                 if root >= len(kinds) or not kinds[root]:
                     wrong.add(root)
-        found = {each for (each,) in _BLOB_ROW.iter_unpack(listing.wait())}
-    if not sizes:
-        found = {each[:DIGEST_SIZE] for each in found}
-        named = [each[:DIGEST_SIZE] for each in named]
-    if not found.issuperset(named):
-        wrong.update([inode for each, inode in zip(named, inodes, strict=True) if each not in found])
+        if not sizes:
+            named = [each[:DIGEST_SIZE] + _NO_SIZE for each in named]
+        listed = listing.wait()
+    if listed == sorted_rows(b"".join(named)):
+        return Presence(wrong, [])
+    found = {each for (each,) in _BLOB_ROW.iter_unpack(listed)}
+    wrong.update([inode for each, inode in zip(named, inodes, strict=True) if each not in found])
     found.difference_update(named)
     digests = {each[:DIGEST_SIZE] for each in found}
     if digests:
@@ -90,20 +92,12 @@ def _read_nodes(env: Environment, txn: Transaction, kinds: bytearray, wrong: set
     named: list[bytes] = []
     inodes: list[int] = []
     for key, node in txn.cursor(env.nodes).iternext():
-        inode = _inode(key)
-        if inode >= len(kinds):  # was never given out
-            wrong.add(inode)
-        elif len(node) > _LONGEST_LINK_RECORD:
-            kinds[inode] = _FILE
-        else:
-            kind = _kind(node)
-            kinds[inode] = kind
-            if kind == _BLOB:
-                kinds[inode] = _FILE
-                named.append(_blob_row(node))
-                inodes.append(inode)
-            elif not kind:
-                wrong.add(inode)
+        kind = _note(key, node, kinds)
+        if kind == _BLOB:
+            named.append(_blob_row(node))
+            inodes.append(_inode(key))
+        elif not kind:
+            wrong.add(_inode(key))
     return named, inodes
 
 
@@ -132,10 +126,19 @@ def _inode(key: Record) -> int:  # presence.pxd has the types that it is compile
     return int.from_bytes(key, "big")
 
 
-def _kind(node: Record) -> int:
-    """What a node record is: 0 where it is none."""
+def _note(key: Record, node: Record, kinds: bytearray) -> int:
+    """Note what a node record is, and return it: 0 where it is none, or its number was never given out."""
     if cython.compiled:
-        return verglas_kind(node)  # type: ignore[no-any-return]
+        return verglas_note(key, node, kinds, _LONGEST_LINK_RECORD)  # type: ignore[no-any-return]
+    inode = _inode(key)
+    if inode >= len(kinds):
+        return 0
+    kind = _FILE if len(node) > _LONGEST_LINK_RECORD else _kind(node)
+    kinds[inode] = _FILE if kind == _BLOB else kind
+    return kind
+
+
+def _kind(node: Record) -> int:
     if len(node) < trees.NODE_PAYLOAD:
         return 0
     kind = node[0]

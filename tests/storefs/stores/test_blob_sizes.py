@@ -32,9 +32,17 @@ def test_rows_are_digests_and_sizes(blob_sizes: ModuleType, scratch: Path) -> No
         (scratch / digest[:2] / digest[2:]).write_bytes(b"x" * (number % 7))
         expected.add(row(digest, number % 7))
     rows = blob_sizes.list_blobs(str(scratch))
-    size = blob_sizes.ROW_SIZE
-    assert len(rows) == size * len(expected)
-    assert {rows[start : start + size] for start in range(0, len(rows), size)} == expected
+    assert rows == b"".join(sorted(expected))
+
+
+def test_rows_are_sorted_and_each_is_once(blob_sizes: ModuleType) -> None:
+    rows = [row(f"{number * 0x9E3779B97F4A7C15 % 2**64:016x}" * 4, size) for number in range(50) for size in (300, 2)]
+    given = b"".join(rows + rows[20:70] + rows[::-7])
+    before = bytes(bytearray(given))
+    assert blob_sizes.sorted_rows(given) == b"".join(sorted(rows))
+    assert given == before
+    assert blob_sizes.sorted_rows(b"") == b""
+    assert blob_sizes.sorted_rows(rows[0]) == rows[0]
 
 
 def test_sizes_need_not_be_asked_for(blob_sizes: ModuleType, scratch: Path) -> None:
