@@ -1,11 +1,13 @@
 """`nix-daemon`: serve the store to other users, and to other machines through ssh.
 
-Everything is imported at the start, before the first client: their processes are forked from this one and share it.
+What requests take is imported before they come. A command imports late because it serves one; the clients' processes
+are forked from this one, share what it has, and would each import anew what it has not.
 """
 
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from builder.daemon_service import BuildingService
@@ -26,6 +28,31 @@ if TYPE_CHECKING:
     from storefs.options import Invocation
 
 _RECEIVE = 256 << 10  # bytes: as much as the kernel holds for a socket
+
+# Each is imported inside a function somewhere, of ours or of Python's, and imports the rest of what an operation takes.
+_SHARED = (
+    "builder.fetching",
+    "builder.machine",
+    "builder.scheduler",
+    "builder.scratch",
+    "encodings.ascii",
+    "encodings.idna",
+    "hashlib",
+    "ssl",
+    "storefs.gc.collector",
+    "storefs.gc.temp_roots",
+    "storefs.http_client.client",
+    "storefs.metadata.nar_reader",
+    "storefs.metadata.narinfo_cache",
+    "storefs.metadata.realisation_rows",
+    "storefs.metadata.tree_reader",
+    "storefs.stores.cache_uri",
+    "storefs.stores.direct_source",
+    "storefs.stores.local_intake",
+    "storefs.stores.mount_control",
+    "storefs.stores.substitution",
+    "storefs.stores.text_paths",
+)
 
 COMMAND = Command(
     "nix-daemon",
@@ -55,7 +82,10 @@ def run(invocation: Invocation) -> int:
     ensure_mounted(config)
     # Opened and closed once: a broken database is found now, and everything that opening loads is there to be shared.
     LocalStore(config).close()
-    serve_forever(open_listener(config, socket_path(config)), config, lambda client, peer: _serve(config, client, peer))
+    listener = open_listener(config, socket_path(config))
+    for name in _SHARED:  # a tenth of a second, in which the first clients may be waiting already
+        import_module(name)
+    serve_forever(listener, config, lambda client, peer: _serve(config, client, peer))
     return 0
 
 
