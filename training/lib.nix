@@ -67,6 +67,7 @@ rec {
   recursiveUpdate = left: right: left // mapAttrs (name: value:
     if left ? ${name} && isAttrs left.${name} && isAttrs value && !(isDerivation value)
     then recursiveUpdate left.${name} value else value) right;
+  catAttrs = name: sets: concatLists (map (set: if set ? ${name} then [ set.${name} ] else [ ]) sets);
   zipAttrsWith = f: sets:
     genAttrs (unique (concatMap attrNames sets)) (name: f name (catAttrs name sets));
   isDerivation = x: isAttrs x && x ? type && x.type == "derivation";

@@ -18,7 +18,7 @@ else:
         force_list,
         force_string_no_context,
     )
-    from evaluator.core.nodes import delay_call2, delayed2
+    from evaluator.core.nodes import Mapping, delay_call2, delayed2, mapped, mapping_of
     from evaluator.core.values import (
         NULL,
         Attrs,
@@ -128,7 +128,15 @@ def prim_listToAttrs(state, items):
     where: object
     out.positions = None
     counters.sets += 1
-    for x in force_list(items, "while evaluating the argument passed to builtins.listToAttrs"):
+    mapping: Mapping = mapping_of(items)
+    pairs: list
+    if mapping is None:
+        pairs = force_list(items, "while evaluating the argument passed to builtins.listToAttrs")
+    else:
+        pairs = mapping.source
+    for x in pairs:
+        if mapping is not None:
+            x = mapped(mapping, x)
         d = force_attrs(x, "while evaluating an element of the list passed to builtins.listToAttrs")
         name: object = required(d, "name", "in a {name=...; value=...;} pair")
         if type(name) is not str:

@@ -6,6 +6,7 @@ cdef extern from *:
     typedef struct verglas_cell { PyObject_HEAD PyObject *a, *b, *c; } verglas_cell;
 
     static verglas_cell *verglas_free2, *verglas_free3;
+    static PyObject *verglas_thunk, *verglas_running;  /* the class of thunks, and what one holds while it is forced */
     /* How many cells are being freed, one inside the other. Every long chain of values goes through thunks and closures,
        and would be taken apart by recursion: from some depth on, what they held waits here. */
     static int verglas_nested;
@@ -107,7 +108,17 @@ cdef extern from *:
         return (PyObject *)cell;
     }
 
-    static void verglas_live_in_cells(PyObject *thunk, PyObject *func, PyObject *frame, PyObject *frame2) {
+    /* The value of a thunk that was forced already; anything else as it is. */
+    static inline PyObject *verglas_seen_through(PyObject *x) {
+        verglas_cell *cell = (verglas_cell *)x;
+        return (PyObject *)Py_TYPE(x) == verglas_thunk && cell->a == Py_None && cell->b != verglas_running ? cell->b : x;
+    }
+
+    static void verglas_live_in_cells(
+        PyObject *thunk, PyObject *running, PyObject *func, PyObject *frame, PyObject *frame2
+    ) {
+        verglas_thunk = thunk;
+        verglas_running = running;
         ((PyTypeObject *)thunk)->tp_dealloc = verglas_free_chained;
         ((PyTypeObject *)func)->tp_dealloc = verglas_free_chained;
         ((PyTypeObject *)frame)->tp_dealloc = verglas_free_two;
@@ -116,4 +127,4 @@ cdef extern from *:
     """
     object verglas_cell2(object type, object a, object b)
     object verglas_cell3(object type, object a, object b, object c)
-    void verglas_live_in_cells(object thunk, object func, object frame, object frame2)
+    void verglas_live_in_cells(object thunk, object running, object func, object frame, object frame2)

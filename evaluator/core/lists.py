@@ -26,7 +26,7 @@ else:
         same,
         type_error,
     )
-    from evaluator.core.nodes import delay_call, delayed
+    from evaluator.core.nodes import Mapping, delay_call, delayed, mapped, mapping_is_wanted, mapping_of, new_mapping
     from evaluator.core.values import (
         ContextString,
         Func,
@@ -42,15 +42,20 @@ else:
 
 def prim_map(state, f, items):
     """`map f list`: the list of the results of `f` for every element."""
+    wanted: cython.bint = mapping_is_wanted()
     source: list = force_list(items, "while evaluating the second argument passed to builtins.map")
-    out: list = []
-    if source:
+    n: cython.Py_ssize_t = len(source)
+    i: cython.Py_ssize_t
+    out: list = [None] * n
+    if n:
         if type(f) is not Thunk:  # one that is may be needed by nothing
             force_function(f, "while evaluating the first argument passed to builtins.map")
+        counters.list_elements += n
+        if wanted:
+            return new_mapping(f, source)
         node: Node = delayed(f)
-        for x in source:
-            out.append(delay_call(node, x))
-        counters.list_elements += len(out)
+        for i in range(n):
+            out[i] = delay_call(node, source[i])
     return out
 
 
@@ -168,12 +173,16 @@ def prim_elem(state, x, items):
 
 def prim_concatLists(state, lists):
     """`concatLists lists`: one list of the elements of all."""
-    source: list = force_list(lists, "while evaluating the first argument passed to builtins.concatLists")
+    doing: str = "while evaluating the first argument passed to builtins.concatLists"
+    mapping: Mapping = mapping_of(lists)
+    source: list = force_list(lists, doing) if mapping is None else mapping.source
     out: list = []
     part: list
     only: list = None
     counters.list_concatenations += 1
     for x in source:
+        if mapping is not None:
+            x = mapped(mapping, x)
         part = force_list(x, "while evaluating a value of the list passed to builtins.concatLists")
         if part:
             only = part

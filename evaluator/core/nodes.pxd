@@ -7,7 +7,7 @@ from evaluator.core.values cimport (
     Attrs, BLACKHOLE, ContextString, Counters, Frame, Func, Lambda, Lazy, Node, NULL, Path, PrimOp, Thunk,
     check_stack, counters, empty_frame, force_thunk, make_path, make_string, merged_positions, merged_set, new_attrs, new_frame,
     new_frame2, new_func, new_thunk, position_of,
-    run_body, shape_of, shaped_set, show_type,
+    run_body, run_body1, run_body2, shape_of, shaped_set, show_type,
 )
 
 
@@ -22,6 +22,16 @@ cdef Node list_of(list items)
 cdef Node interpolation(list parts, list where, long long pos, object state)
 cdef Node operation(object kind, Node a, Node b, long long pos, long long pos2, object state)
 cdef Node call_of(Node f, list args, long long pos)
+cdef class Mapping:
+    cdef Node node
+    cdef list source
+
+
+cdef bint _mapping_wanted
+cdef Mapping mapping_of(object x)
+cdef bint mapping_is_wanted()
+cdef Mapping new_mapping(object f, list source)
+cdef object mapped(Mapping m, object x)
 cdef Node delayed(object f)
 cdef Node delayed2(object f)
 cdef object delay_call(Node node, object a)

@@ -21,6 +21,7 @@ from evaluator.errors import (
 from evaluator.names import show_name
 
 if cython.compiled:
+    from cython.cimports.evaluator.core.forced import replace
     from cython.cimports.evaluator.core.frames import verglas_held, verglas_hold, verglas_place
     from cython.cimports.evaluator.core.tables import attribute, begin, filled, is_pattern, put
 else:
@@ -65,6 +66,8 @@ else:
         new_thunk,
         position_of,
         run_body,
+        run_body1,
+        run_body2,
         shape_of,
         shaped_set,
         show_type,
@@ -116,6 +119,15 @@ def outer(frame: Frame, level: cython.int) -> Frame:
     if level == 2:
         return frame.up.up
     return frame.up if level == 1 else frame
+
+
+@cython.cfunc
+@cython.inline
+def seen_through(x: object) -> object:
+    """The value of a thunk that was forced already; anything else as it is."""
+    if type(x) is Thunk and cython.cast(Thunk, x).node is None and cython.cast(Thunk, x).payload is not BLACKHOLE:
+        return cython.cast(Thunk, x).payload
+    return x
 
 
 def evaluate(node: Node, values: list):
@@ -241,7 +253,7 @@ class Var0(Node):
         if x is None:  # the scope is being filled
             return new_thunk(self, env)
         counters.avoided += 1
-        return x
+        return seen_through(x)
 
     @cython.cfunc
     def peek(self, env: Frame) -> object:
@@ -282,7 +294,7 @@ class Var(Node):
         if x is None:
             return new_thunk(self, env)
         counters.avoided += 1
-        return x
+        return seen_through(x)
 
     @cython.cfunc
     def peek(self, env: Frame) -> object:
@@ -303,7 +315,8 @@ class WithVar(Node):
     """A variable that one of the enclosing `with`s must define: that `level` environments further out, or one of the
     others, of which `next` is the innermost, seen from there.
 
-    `without` is the set that was last seen to lack the name: it is mostly the same one that is asked again.
+    It is mostly the same set that is asked again: `without` is the last one that lacked the name, `having` the last one
+    that has it, as `value`.
     """
 
     name: str
@@ -311,6 +324,8 @@ class WithVar(Node):
     next: "WithVar"
     pos: cython.longlong
     without: object
+    having: object
+    value: object
 
     @cython.cfunc
     def find(self, env: Frame) -> object:
@@ -321,6 +336,8 @@ class WithVar(Node):
             if type(x) is Thunk:
                 x = force_thunk(cython.cast(Thunk, x), self.pos)
                 env.first = x
+            if x is at.having:
+                return at.value
             if x is not at.without:
                 if not isinstance(x, dict):
                     raise type_error(x, "a set", 0, "while evaluating the first subexpression of a with expression")
@@ -328,6 +345,9 @@ class WithVar(Node):
                 if v is not None:
                     if counters.selections is not None:
                         count_selection(x, self.name)
+                    else:
+                        at.having = x
+                        at.value = v
                     return v
                 at.without = x
             at = at.next
@@ -337,6 +357,8 @@ class WithVar(Node):
     def eval(self, env: Frame) -> object:
         v: object = self.find(env)
         if type(v) is Thunk:
+            if cython.cast(Thunk, v).node is None and cython.cast(Thunk, v).payload is not BLACKHOLE:
+                return cython.cast(Thunk, v).payload
             return force_thunk(cython.cast(Thunk, v), self.pos)
         return v
 
@@ -419,8 +441,11 @@ class Select1(Node):
                 if type(v) is Thunk:
                     t = cython.cast(Thunk, v)
                     if t.node is None and t.payload is not BLACKHOLE:
-                        return t.payload
-                    return force_selected(t, s, self.name, self.pos)
+                        v = t.payload
+                    else:
+                        v = force_selected(t, s, self.name, self.pos)
+                    if cython.compiled:
+                        replace(s, self.name, v)
                 return v
         e: object = missing(s, self.name, self.pos)
         raise selected(e, 0, "", self.pos, self.name)
@@ -433,7 +458,7 @@ class Select1(Node):
             v: object = attribute(s, self.name)
             if v is not None and counters.selections is None:
                 counters.avoided += 1
-                return v
+                return seen_through(v)
         return new_thunk(self, env)
 
     @cython.cfunc
@@ -455,8 +480,12 @@ class Select1(Node):
 def name_of(p: object, env: Frame, where: cython.longlong) -> str:
     """Evaluate a dynamic attribute name in a selection."""
     v: object = cython.cast(Node, p).eval(env)
-    if type(v) is str:
-        return cython.cast(str, v)
+    return cython.cast(str, v) if type(v) is str else dynamic_name(v, where)
+
+
+@cython.cfunc
+def dynamic_name(v: object, where: cython.longlong) -> str:
+    """An attribute name that is no plain string, or none at all."""
     return force_string_no_context(v, "while evaluating an attribute name", where)
 
 
@@ -500,6 +529,8 @@ class Select(Node):
                 s = v
             if type(s) is Thunk:
                 s = force_thunk(cython.cast(Thunk, s), -1)
+                if cython.compiled:
+                    replace(holder, held, s)
             return s
         except NixError as e:
             where: cython.longlong = 0 if holder is None else position_of(holder, held)
@@ -534,12 +565,19 @@ class Has(Node):
     path: list
     where: list
     single: cython.bint
+    name: str
+    computed: Node
 
     def __init__(self, e, path, where):
         self.e = e
         self.path = path
         self.where = where
         self.single = len(path) == 1
+        self.name = self.computed = None
+        if type(path[0]) is str:
+            self.name = path[0]
+        else:
+            self.computed = path[0]
 
     @cython.cfunc
     def eval(self, env: Frame) -> object:
@@ -549,12 +587,12 @@ class Has(Node):
     @cython.exceptval(-1, check=False)
     def test(self, env: Frame, pos: cython.longlong) -> cython.int:
         s: object = self.e.eval(env)
-        name: str
+        name: str = self.name
         i: cython.Py_ssize_t = 0
-        p: object
         if self.single:
-            p = self.path[i]
-            name = cython.cast(str, p) if type(p) is str else name_of(p, env, self.where[i])
+            if name is None:
+                v: object = self.computed.eval(env)
+                name = cython.cast(str, v) if type(v) is str else dynamic_name(v, self.where[i])
             return isinstance(s, dict) and attribute(s, name) is not None
         for p in self.path:
             if type(s) is Thunk:
@@ -993,9 +1031,7 @@ class FunctionNode(Lambda):
 
     @cython.cfunc
     def enter(self, f: Func, argument: object, pos: cython.longlong) -> object:
-        counters.environments += 1
-        counters.environment_slots += 1
-        return run_body(self, new_frame(f.env, argument), pos)
+        return run_body1(self, f.env, argument, pos)
 
     @cython.cfunc
     def enter2(self, f: Func, a: object, b: object, pos: cython.longlong) -> object:
@@ -1072,11 +1108,9 @@ class Function2(FunctionNode):
     @cython.cfunc
     def enter2(self, f: Func, a: object, b: object, pos: cython.longlong) -> object:
         counters.function_calls += 1
-        counters.environments += 2
-        counters.environment_slots += 2
         if counters.calls_of_functions is not None:
             counters.calls_of_functions[self] = counters.calls_of_functions.get(self, 0) + 1
-        return run_body(self.inner, new_frame2(f.env, a, b), pos)
+        return run_body2(self.inner, f.env, a, b, pos)
 
     def argument_name(self):
         return self.argument
@@ -1128,7 +1162,7 @@ class FunctionSet(FunctionNode):
                 missing_one = True
             else:
                 used += 1
-                set_slot(slots, place(i + 1), v)
+                set_slot(slots, place(i + 1), seen_through(v))
         if missing_one:
             for i in range(n):
                 if slot(slots, place(i + 1)) is None:
@@ -1184,6 +1218,8 @@ class Call1(Node):
         if type(f) is Func:
             return cython.cast(Func, f).code.enter(cython.cast(Func, f), self.a.delay(env), self.pos)
         if type(f) is PrimOp and cython.cast(PrimOp, f).arity == 1:
+            if cython.cast(PrimOp, f).consumes and type(self.a) is Call2:
+                return call_primop1(cython.cast(PrimOp, f), cython.cast(Call2, self.a).consumed(env), self.pos)
             return call_primop1(cython.cast(PrimOp, f), self.a.delay(env), self.pos)
         return call(f, [self.a.delay(env)], self.pos)
 
@@ -1198,6 +1234,14 @@ class Call2(Node):
     a: Node
     b: Node
     pos: cython.longlong
+    once: Node
+
+    @cython.cfunc
+    def consumed(self, env: Frame) -> object:
+        """A thunk for the argument of a builtin that looks at it once, and that nobody else has: see `mapping_of`."""
+        if self.once is None:
+            self.once = Once(self)
+        return new_thunk(self.once, env)
 
     @cython.cfunc
     def eval(self, env: Frame) -> object:
@@ -1216,6 +1260,9 @@ class Call2(Node):
                 return cython.cast(Func, f).code.enter(cython.cast(Func, f), self.b.delay(env), self.pos)
             return call(f, [self.b.delay(env)], self.pos)
         if type(f) is PrimOp and cython.cast(PrimOp, f).arity == 2 and not cython.cast(PrimOp, f).args:
+            if cython.cast(PrimOp, f).consumes and type(self.b) is Call2:
+                y: object = cython.cast(Call2, self.b).consumed(env)
+                return call_primop2(cython.cast(PrimOp, f), self.a.delay(env), y, self.pos)
             return call_primop2(cython.cast(PrimOp, f), self.a.delay(env), self.b.delay(env), self.pos)
         return call(f, [self.a.delay(env), self.b.delay(env)], self.pos)
 
@@ -1994,6 +2041,7 @@ def variable_of_with(name, levels, at, pos):
     node.next = None if at + 1 == len(levels) else variable_of_with(name, levels, at + 1, pos)
     node.pos = pos
     node.without = None
+    node.having = node.value = None
     return node
 
 
@@ -2051,6 +2099,7 @@ def call_of(f, args, pos):
         two.a = args[0]
         two.b = args[1]
         two.pos = pos
+        two.once = None
         return two
     return CallN(f, args, pos)
 
@@ -2124,6 +2173,87 @@ class Applied2(Node):
             return call(call_traced(f, [arguments[0]], 0), [arguments[1]], 0)
         finally:
             counters.tracer.leave()
+
+
+# -- what `map` makes for a builtin that needs every element at once, in order, and keeps none: no list of thunks
+
+
+@cython.final
+@cython.no_gc
+@cython.cclass
+class Once(Node):
+    """A call whose result one builtin will look at, once."""
+
+    call: Call2
+
+    def __init__(self, call):
+        self.call = call
+
+    @cython.cfunc
+    def eval(self, env: Frame) -> object:
+        return self.call.eval(env)
+
+
+@cython.final
+@cython.no_gc
+@cython.cclass
+class Mapping:
+    """A `map` that is not done yet."""
+
+
+_mapping_wanted = False
+
+
+def mapping_of(x):
+    """Return what `map` is to do if the argument `x` of a builtin that `consumes` is a call of it; otherwise None.
+
+    `map`'s own arguments are evaluated, with the errors that they have in either case.
+    """
+    global _mapping_wanted
+    if type(x) is not Thunk or type(cython.cast(Thunk, x).node) is not Once:
+        return None
+    t: Thunk = cython.cast(Thunk, x)
+    env: Frame
+    if cython.compiled:
+        env = cython.cast(Frame, t.payload)
+    else:
+        env = t.payload
+    f: object = cython.cast(Once, t.node).call.f.peek(env)
+    if type(f) is not PrimOp or not cython.cast(PrimOp, f).maps or cython.cast(PrimOp, f).args:
+        return None
+    # The next builtin that is called is `map`: its arguments are put off, and it itself is known.
+    _mapping_wanted = True
+    try:
+        value: object = force_thunk(t, -1)
+    finally:
+        _mapping_wanted = False
+    return value if type(value) is Mapping else None
+
+
+def mapping_is_wanted():
+    """Whether `map`, which asks for it first of all, is called by `mapping_of`."""
+    global _mapping_wanted
+    wanted: cython.bint = _mapping_wanted
+    _mapping_wanted = False
+    return wanted
+
+
+def new_mapping(f, source):
+    """Return what is to be done with `source`, which is not empty."""
+    m: Mapping = Mapping.__new__(Mapping)
+    m.node = delayed(f)
+    m.source = source
+    return m
+
+
+def mapped(m, x):
+    """Return the forced result for one element."""
+    argument: Frame
+    if cython.compiled:
+        argument = cython.cast(Frame, x)  # in place of an environment: see `Applied`
+    else:
+        argument = x
+    return m.node.eval(argument)
 
 
 def delayed(f):

@@ -253,14 +253,16 @@ cdef extern from *:
         to = verglas_values(merged);
         from = verglas_values(right);
         for (i = 0; i < b->entries; i++) {
-            Py_INCREF(from[i]);
-            to[merger->places[i]] = from[i];
+            PyObject *value = verglas_seen_through(from[i]);
+            Py_INCREF(value);
+            to[merger->places[i]] = value;
         }
         from = verglas_values(left);
         for (i = 0; i < a->entries; i++)
             if (to[i] == NULL) {
-                Py_INCREF(from[i]);
-                to[i] = from[i];
+                PyObject *value = verglas_seen_through(from[i]);
+                Py_INCREF(value);
+                to[i] = value;
             }
         verglas_filled(merged);
         return merged;
@@ -276,8 +278,9 @@ cdef extern from *:
         if (verglas_begin(set, from) < 0) return -1;
         table = verglas_table_of(set);
         for (i = 0; i < like->entries; i++) {
-            Py_INCREF(values[i]);
-            verglas_entries(table)[i].value = values[i];
+            PyObject *value = verglas_seen_through(values[i]);
+            Py_INCREF(value);
+            verglas_entries(table)[i].value = value;
         }
         verglas_filled(set);
         return 0;

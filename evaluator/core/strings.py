@@ -19,6 +19,7 @@ else:
         force_string,
         force_string_context,
     )
+    from evaluator.core.nodes import Mapping, mapped, mapping_of
     from evaluator.core.values import (
         ContextString,
         Path,
@@ -99,10 +100,13 @@ def prim_concatStringsSep(state, separator, items):
     between: str = force_string_context(separator, context, doing)
     out: list = []
     doing = "while evaluating the second argument (the list of strings to concat) passed to builtins.concatStringsSep"
-    strings: list = force_list(items, doing)
+    mapping: Mapping = mapping_of(items)
+    strings: list = force_list(items, doing) if mapping is None else mapping.source
     doing = "while evaluating one element of the list of strings to concat passed to builtins.concatStringsSep"
     for x in strings:
-        if type(x) is Thunk:
+        if mapping is not None:
+            x = mapped(mapping, x)
+        elif type(x) is Thunk:
             x = force_thunk(cython.cast(Thunk, x), -1)
         if type(x) is not str:
             x = coerce(state, x, context, False, True, doing)

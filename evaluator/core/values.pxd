@@ -99,6 +99,8 @@ cdef class PrimOp:
     cdef readonly int arity
     cdef readonly object state
     cdef readonly list args
+    cdef readonly bint maps
+    cdef readonly bint consumes
     cdef object function
     cdef object loader
     cdef object implementation(self)
@@ -173,5 +175,7 @@ cdef object merged_set(object left, object right, object positions)
 cdef int copy_set(object set, object source) except -1
 cdef object settled(object set)
 cdef object run_body(Lambda code, Frame env, long long pos)
+cdef object run_body1(Lambda code, Frame up, object a, long long pos)
+cdef object run_body2(Lambda code, Frame up, object a, object b, long long pos)
 cdef object run_body_slow(Lambda code, Frame env, long long pos)
 cdef object merged_positions(object left, object right)

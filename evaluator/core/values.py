@@ -165,12 +165,17 @@ class Func:
         return "<LAMBDA>"
 
 
+_CONSUMERS = frozenset(["concatLists", "concatStringsSep", "listToAttrs"])
+
+
 @cython.final
 @cython.cclass
 class PrimOp:
     """A builtin, or a builtin applied to some of its arguments (`args`).
 
     `function` is called as `function(state, *arguments)`; when it is None, `loader()` returns it at the first call.
+    Where one that `consumes` its last argument is given what the one that `maps` makes, no list is made
+    (nodes.mapping_of).
     """
 
     def __init__(self, name, arity, state=None, function=None, loader=None, args=None):
@@ -180,6 +185,8 @@ class PrimOp:
         self.function = function
         self.loader = loader
         self.args = [] if args is None else args
+        self.maps = name == "map"
+        self.consumes = name in _CONSUMERS
 
     def implementation(self):
         if self.function is None:
@@ -597,6 +604,20 @@ def run_body(code, env, pos):
     return body.eval(env)
 
 
+def run_body1(code, up, a, pos):
+    """`run_body` in a new environment of one slot."""
+    counters.environments += 1
+    counters.environment_slots += 1
+    return run_body(code, new_frame(up, a), pos)
+
+
+def run_body2(code, up, a, b, pos):
+    """`run_body` in a new environment of two slots, which counts as two environments."""
+    counters.environments += 2
+    counters.environment_slots += 2
+    return run_body(code, new_frame2(up, a, b), pos)
+
+
 def run_body_slow(code, env, pos):
     """`run_body` when calls are counted, profiled or traced."""
     if counters.calls_of_functions is not None:
@@ -711,7 +732,7 @@ def show_type(v):
 
 
 if cython.compiled:
-    verglas_live_in_cells(Thunk, Func, Frame, Frame2)
+    verglas_live_in_cells(Thunk, BLACKHOLE, Func, Frame, Frame2)
     verglas_frames_are_one_piece(FrameN)
     verglas_sets_have_shapes(Attrs)
     verglas_use_huge_pages()
