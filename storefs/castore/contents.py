@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 # Bytes: what a name in a tree costs without its contents, here, and in dirty pages of the transaction that writes it.
 ENTRY_WEIGHT = 2 << 10
-# Bytes. While as much is being written, as much may wait; with pages and the program itself that is below 100 MB, also
-# where the writing thread gets little of the processor. With half of it there are twice the transactions, which write a
-# twentieth more.
-ROOM = 12 << 20
+# Bytes. While as much is being written, and as much waits for the disk to have its files, as much may wait to be; with
+# pages and the program itself that is below 100 MB, also where the writing threads get little of the processor. With
+# half of it there are twice the transactions, which write a twentieth more.
+ROOM = 10 << 20
 
 
 class Contents:

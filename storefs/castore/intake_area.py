@@ -15,17 +15,20 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+from itertools import islice
 
 from storefs.castore.blobs import BlobError
 from storefs.castore.left_overs import remove_area
 from storefs.castore.taking_over import take_over
 from storefs.castore.whole_files import write_new
 from storefs.castore.write_behind import WriteBehind
-from storefs.durable import sync_directory, sync_file, sync_file_system
+from storefs.durable import sync_directory, sync_file
 from storefs.placement import spread_folders
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sized
+
     from storefs.castore.blobs import BlobStore
 
     Buffer = bytes | bytearray | memoryview
@@ -69,7 +72,19 @@ def new_area(blobs: BlobStore, repair: bool = False) -> IntakeArea:
 class IntakeArea:
     """The working directory of one addition.  Used in one thread at a time; ends with `close`."""
 
-    __slots__ = ("_counter", "_damaged", "_fd", "_fresh", "_links", "_repair", "_store", "behind", "path", "published")
+    __slots__ = (
+        "_counter",
+        "_damaged",
+        "_fd",
+        "_fresh",
+        "_handed",
+        "_links",
+        "_repair",
+        "_store",
+        "behind",
+        "path",
+        "published",
+    )
 
     def __init__(self, store: BlobStore, path: str, repair: bool) -> None:
         self._store = store
@@ -78,6 +93,7 @@ class IntakeArea:
         self._links: dict[bytes, str] = {}
         self._damaged: set[bytes] = set()
         self._fresh: set[bytes] = set()  # what was written or moved here, and not found among the blobs
+        self._handed = 0  # how many of the links, which are in order, somebody else makes durable
         self.published: set[bytes] = set()  # digests that got their names, which no committed row may name yet
         self.path = path
         self._fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -103,7 +119,11 @@ class IntakeArea:
     @property
     def syncs_all(self) -> bool:
         """Whether these are so many that syncing them may be syncing the file system."""
-        return self._store.synced and len(self._links) > SYNC_ONE_BY_ONE
+        return self.takes_long_to_sync(self._links)
+
+    def takes_long_to_sync(self, digests: Sized) -> bool:
+        """Whether these are so many that something else should be done meanwhile."""
+        return self._store.synced and len(digests) > SYNC_ONE_BY_ONE
 
     def temporary_name(self) -> str:
         """A fresh name in the area."""
@@ -154,14 +174,15 @@ class IntakeArea:
                 self._link(self._links[digest], self._store.path(digest))
             self.published.add(digest)
 
-    def hand_over(self) -> tuple[list[bytes], WriteBehind]:
-        """Publish, and return every blob that this addition relies on, and who has begun to write them to the disk.
+    def hand_over(self) -> list[bytes]:
+        """Publish, and return every blob that this addition relies on and that was not handed over before.
 
-        For `sync`, which another thread may call while this one goes on; then `let_go`.
+        For `sync`, which another thread may call while this one goes on; then `let_go`, in the same order.
         """
         self.publish()
-        behind, self.behind = self.behind, WriteBehind(self._store, self.path)
-        return list(self._links), behind
+        digests = list(islice(self._links, self._handed, None))
+        self._handed = len(self._links)
+        return digests
 
     def let_go(self, digests: list[bytes]) -> None:
         """Forget blobs that committed rows name: those keep them."""
@@ -169,6 +190,7 @@ class IntakeArea:
             os.unlink(self._links.pop(digest))
             self._fresh.discard(digest)
             self.published.discard(digest)
+        self._handed -= len(digests)
 
     def read(self, digest: bytes) -> bytes:
         """Contents that this addition relies on."""
@@ -195,33 +217,16 @@ class IntakeArea:
         except FileNotFoundError:
             pass
 
-    def sync(self, digests: list[bytes], behind: WriteBehind | None = None) -> None:
-        """Make these blobs, bytes and names, durable; ``behind`` is who has begun to write them.
+    def sync(self, digests: list[bytes]) -> None:
+        """Make these blobs, bytes and names, durable; does nothing where blobs are not waited for, see `BlobStore`."""
+        self.begin_sync(digests)()
 
-        Does nothing where blobs are not waited for, see `BlobStore`.
-        """
-        error = (behind or self.behind).finish()
-        if error is not None:  # the kernel tells of a failed write once, so the sync below may not hear of it
-            raise write_error(self._store.directory, error) from error
-        self.sync_names(digests)
-
-    def sync_names(self, digests: list[bytes]) -> None:
-        """Make these blobs durable, of which nobody has begun to write any; see `sync`."""
-        if not digests or not self._store.synced:
-            return
-        try:
-            if len(digests) > SYNC_ONE_BY_ONE:
-                sync_file_system(self._store.directory)
-                return
-            folders = set()
-            for digest in digests:
-                sync_file(self._links[digest])
-                folders.add(os.path.dirname(self._store.path(digest)))
-            for folder in folders:
-                sync_directory(folder)
-            sync_directory(self._store.directory)
-        except OSError as error:
-            raise write_error(self._store.directory, error) from error
+    def begin_sync(self, digests: list[bytes]) -> Callable[[], None]:
+        """Have the disk begin with that, if they are many; the result waits for the end, once, in any thread."""
+        if not self._store.synced:
+            return lambda: None
+        many = self.behind.begin_sync_all() if self.takes_long_to_sync(digests) else None
+        return lambda: self._end_sync(many, digests)
 
     def close(self) -> int:
         """Give up everything that was not published and return the bytes that this frees."""
@@ -229,6 +234,23 @@ class IntakeArea:
         freed = remove_area(self.path)
         os.close(self._fd)
         return freed
+
+    def _end_sync(self, many: Callable[[], None] | None, digests: list[bytes]) -> None:
+        try:
+            if many is not None:
+                many()
+                return
+            self.behind.settle()
+            folders = set()
+            for digest in digests:
+                sync_file(self._links[digest])
+                folders.add(os.path.dirname(self._store.path(digest)))
+            for folder in folders:
+                sync_directory(folder)
+            if digests:
+                sync_directory(self._store.directory)
+        except OSError as error:
+            raise write_error(self._store.directory, error) from error
 
     def _adopt_existing(self, digest: bytes, size: int) -> bool:
         """Rely on a blob that is there already; False where there is none, or only a damaged one."""

@@ -3,11 +3,14 @@
 What the disk has taken may be in a cache of its own, which a sync has emptied, and that takes time as well: so now and
 then it is asked to do that, too (measured at the end of a gigabyte: 1.4 s without, 0.2 with).
 
-Promises nothing: what is durable is decided by `storefs.durable` alone, which finds less to do.  Its thread takes the
-time that starting a write takes, and sleeps while the disk works.  For `storefs.castore.intake_area`; one thread asks.
+Promises nothing of what is only told to it; who has to know waits, and everybody who waits when the disk is asked for
+everything is answered by that.  Its thread takes the time that starting a write takes, and sleeps while the disk works.
+For `storefs.castore.intake_area`: one thread tells what was written, any may wait.
 """
 
 from __future__ import annotations
+
+from _thread import allocate_lock
 
 from storefs.castore.joined_thread import JoinedThread
 from storefs.durable import start_writing, sync_file, sync_file_system
@@ -15,12 +18,14 @@ from storefs.durable import start_writing, sync_file, sync_file_system
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _queue import SimpleQueue
+    from _thread import LockType
+    from collections.abc import Callable
 
     from storefs.castore.blobs import BlobStore
 
 _LARGE = 1 << 20  # bytes: a file of this size is worth a request of its own
-# Bytes of smaller files that are worth one syncfs. A large addition syncs every 50 MB or so of them itself, before it
-# writes rows (stores/staging.py): with more than that here the disk would do nothing until then.
+# Bytes of smaller files that are worth one syncfs. A large addition waits for one every 50 MB or so, before it writes
+# rows (stores/staging.py): with more than that here the disk would do nothing until then.
 _MANY = 32 << 20
 _CACHED = 64 << 20  # bytes of large files, of all additions to a store, that the disk may have in its cache alone
 
@@ -38,7 +43,7 @@ class WriteBehind:
         self._directory = directory
         self._queue: SimpleQueue[_Request | None] | None = None  # None at the end; its thread starts with the first
         self._thread = JoinedThread()
-        self._error: OSError | None = None
+        self._error: BaseException | None = None
         self._grown = 0  # bytes of the file that grows, which were counted
         self._waiting = 0  # bytes of small files that nobody has asked the disk to write
         self._syncing = False
@@ -63,6 +68,27 @@ class WriteBehind:
         self._grown += size
         self._ask(path, size, growing=True)
 
+    def settle(self) -> None:
+        """Wait for what was asked for; raises OSError where the disk could not write.
+
+        The kernel tells of a failed write once: whoever syncs a file afterwards may not hear of it.
+        """
+        if self._queue is not None:
+            self._wait(self._asked(""))
+        elif self._error is not None:
+            raise self._error
+
+    def sync_all(self) -> None:
+        """Make everything that was written to the file system durable; raises OSError where the disk could not."""
+        self.begin_sync_all()()
+
+    def begin_sync_all(self) -> Callable[[], None]:
+        """Have the disk begin with that, where its thread runs; the result waits for the end, once, in any thread."""
+        if self._queue is None:
+            return lambda: sync_file_system(self._directory)
+        request = self._asked(self._directory)
+        return lambda: self._wait(request)
+
     def finish(self) -> OSError | None:
         """Wait for the requests under way, and return why the disk could not write if it could not.
 
@@ -70,11 +96,11 @@ class WriteBehind:
         """
         if self._queue is not None:
             self._queue.put(None)
-            error = self._thread.join()
+            self._thread.join()
             self._queue = None
-            if error is not None:
-                raise error
-        return self._error
+        if self._error is None or isinstance(self._error, OSError):
+            return self._error
+        raise self._error
 
     def _ask(self, path: str, size: int, *, growing: bool = False) -> None:
         # Threads may lose some of each other's bytes here: the disk is asked a little later then.
@@ -95,26 +121,58 @@ class WriteBehind:
             self._queue = queue
         self._queue.put(request)
 
+    def _asked(self, path: str) -> _Request:
+        assert self._queue is not None
+        request = _Request(path)
+        request.done = allocate_lock()
+        request.done.acquire()
+        self._queue.put(request)
+        return request
+
+    def _wait(self, request: _Request) -> None:
+        assert request.done is not None
+        request.done.acquire()
+        if self._error is not None:
+            raise self._error
+
     def _run(self, queue: SimpleQueue[_Request | None]) -> None:
-        while (request := queue.get()) is not None:
-            try:
-                if request.path == self._directory:
-                    sync_file_system(request.path)
-                    self._syncing = False
-                elif request.flush:
-                    sync_file(request.path)
-                else:
-                    start_writing(request.path)
-            except OSError as error:
-                # What grew may have its final name by now, and was asked for by that, too.
-                if not (request.growing and isinstance(error, FileNotFoundError)):
+        goes_on = True
+        while goes_on:
+            requests = [queue.get()]
+            while not queue.empty():
+                requests.append(queue.get())
+            goes_on = requests[len(requests) - 1] is not None
+            asked = [request for request in requests if request is not None]
+            for request in asked:
+                if request.path and request.path != self._directory:
+                    self._begin(request)
+            if any(request.path == self._directory for request in asked):
+                try:
+                    sync_file_system(self._directory)
+                except BaseException as error:  # as below
                     self._error = error
+                self._syncing = False
+            for request in asked:
+                if request.done is not None:
+                    request.done.release()
+
+    def _begin(self, request: _Request) -> None:
+        try:
+            if request.flush:
+                sync_file(request.path)
+            else:
+                start_writing(request.path)
+        except BaseException as error:  # told to whoever waits, who would wait for ever for a thread that is gone
+            # What grew may have its final name by now, and was asked for by that, too.
+            if not (request.growing and isinstance(error, FileNotFoundError)):
+                self._error = error
 
 
 class _Request:
-    __slots__ = ("flush", "growing", "path")
+    __slots__ = ("done", "flush", "growing", "path")
 
     def __init__(self, path: str, *, flush: bool = False, growing: bool = False) -> None:
-        self.path = path  # of a large file, or the directory for everything in it
+        self.path = path  # of a large file, or the directory for everything in it; nothing to wait only
         self.flush = flush  # whether the disk's cache is to be emptied
         self.growing = growing
+        self.done: LockType | None = None  # held until it is answered

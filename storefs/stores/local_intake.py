@@ -272,7 +272,8 @@ class LocalIntake:
         area = self._area_or_none
         if area is not None:
             restored = [digest for digest in writer.blobs if area.ensure(digest)]
-            area.sync(restored)
+            if restored:
+                area.sync(restored)
         return result
 
     def _valid_id(self, txn: Transaction, path: StorePath) -> int:

@@ -3,7 +3,8 @@
 Whenever what waits in memory is more than there is room for, the directories that are complete, and the files and links
 of those that are not, are written by a thread in a transaction of their own; what remains of each is an inode.  No path
 leads to them: a directory record *holds* them for the addition (metadata/tree_writer.py), whose area proves that it
-lives.  Registering names them instead; an addition that fails, or the collector, takes them down.
+lives.  Registering names them instead; an addition that fails, or the collector, takes them down.  While the rows of
+one batch are written, the disk takes the files of the next.
 
 So memory is bounded by the largest directory, not by the tree.  For `stores.local_intake`, which is used in one thread.
 """
@@ -11,6 +12,7 @@ So memory is bounded by the largest directory, not by the tree.  For `stores.loc
 from __future__ import annotations
 
 import os
+from _thread import allocate_lock
 
 from storefs.castore.side_thread import SideThread
 from storefs.gc.sweep import sweep_blobs, unnamed
@@ -27,8 +29,9 @@ if TYPE_CHECKING:
     from storefs.castore.contents import Contents
     from storefs.castore.intake_area import IntakeArea
     from storefs.castore.trees import DirectoryNode, IngestedTree
-    from storefs.castore.write_behind import WriteBehind
     from storefs.metadata.environment import Environment, Transaction
+
+_UNDER_WAY = 2  # batches: one whose rows are written, and one whose files the disk takes
 
 
 class Staging:
@@ -44,7 +47,7 @@ class Staging:
         self._repair = repair
         self.trees: list[IngestedTree] = []
         self._written = 0  # how many of them have their rows
-        self._batch: _Batch | None = None
+        self._batches: list[_Batch] = []  # under way, the oldest first
         # One for all batches: each of many would have a heap of its own, and keep what LMDB's pages took there.
         self._thread: SideThread | None = None
         self._holders: set[int] = set()
@@ -53,13 +56,17 @@ class Staging:
     def write_ahead(self, stack: Sequence[DirectoryNode]) -> None:
         """Begin to write everything that is in memory; ``stack`` are the directories that are not complete.
 
-        Waits for the last batch, and raises what that met.
+        Waits for the last batch, or the last but one where the last has to wait for the disk; raises what that met.
         """
-        self.wait()
         area = self._area()
-        digests, behind = area.hand_over()
-        sync = (lambda: _sync(self._env, area, digests, behind)) if self._blobs.synced else None
-        batch = _Batch(self._env, area, self._contents.hand_over(), self._repair, digests, sync)
+        while self._batches:
+            # For few files the disk does not take long, and what is in memory meanwhile is better written.
+            if len(self._batches) < _UNDER_WAY and area.takes_long_to_sync(self._batches[0].digests):
+                break
+            self._wait_for_first()
+        digests = area.hand_over()
+        durable = area.begin_sync(self._not_durable(area, digests)) if self._blobs.synced else None
+        batch = _Batch(self._env, area, self._contents.hand_over(), self._repair, digests, durable)
         for place, directory in enumerate(stack):
             # The last entry of all but the innermost is the next one.
             batch.add_directory(directory, len(directory.entries) - (place < len(stack) - 1))
@@ -68,20 +75,29 @@ class Staging:
         if self._thread is None:
             self._thread = SideThread(_Batch.write)
         self._thread.put(batch)
-        self._batch = batch
+        self._batches.append(batch)
 
     def wait(self) -> None:
         """Wait for what is being written; raises what that met."""
-        batch, thread = self._batch, self._thread
-        if batch is None or thread is None:
+        while self._batches:
+            self._wait_for_first()
+
+    def _wait_for_first(self) -> None:
+        batch, thread = self._batches[0], self._thread
+        assert thread is not None
+        batch.wait()
+        if batch.is_written:
+            self._note(self._batches.pop(0))
             return
-        self._batch = None
+        self._batches.clear()
         try:
-            thread.drain()
-        except BaseException:
+            thread.drain()  # raises what it met
+        finally:
             self._end_thread()
-            raise
-        self._note(batch)
+
+    def _not_durable(self, area: IntakeArea, digests: list[bytes]) -> list[bytes]:
+        published = [digest for digest in digests if digest in area.published]
+        return list({*published, *unnamed(self._env, digests)})
 
     def _end_thread(self) -> None:
         thread, self._thread = self._thread, None
@@ -106,9 +122,10 @@ class Staging:
     def give_up(self) -> None:
         """Take down what was written ahead and not registered; what the disk prevents is left to the collector."""
         self._end_thread()
-        batch, self._batch = self._batch, None
-        if batch is not None and batch.is_written:
-            self._note(batch)
+        for batch in self._batches:
+            if batch.is_written:
+                self._note(batch)
+        self._batches.clear()
         if not self._holders:
             return
         owner = os.path.basename(self._area().path).encode()
@@ -135,14 +152,17 @@ class _Batch:
         contents: Contents,
         repair: bool,
         digests: list[bytes],
-        sync: Callable[[], None] | None,
+        durable: Callable[[], None] | None,
     ) -> None:
+        """``durable`` waits until the files are."""
         self._env = env
         self._area = area
         self._contents = contents
         self._repair = repair
         self._directories: list[tuple[DirectoryNode, int]] = []
-        self._sync = sync
+        self._durable = durable
+        self._under_way = allocate_lock()
+        self._under_way.acquire()
         self.is_written = False
         self.digests = digests
         self.trees: list[IngestedTree] = []
@@ -152,32 +172,41 @@ class _Batch:
 
     def add_directory(self, directory: DirectoryNode, stop: int) -> None:
         """Entries of a directory that is not complete, which may get more meanwhile, but behind ``stop``."""
-        if stop > directory.stored:
-            self._directories.append((directory, stop))
+        self._directories.append((directory, stop))
 
     def write(self) -> None:
         """Write it, in another thread than the addition's."""
-        if self._sync is not None:
-            self._sync()
-        self._env.update(self._write)()
-        self.is_written = True
+        try:
+            if self._durable is not None:
+                self._durable()
+            self._env.update(self._write)()
+            self._contents.hand_over()  # what is written need not be held until somebody waits for this
+            self.is_written = True
+        finally:
+            self._under_way.release()
+
+    def wait(self) -> None:
+        """Wait until it is written, or could not be; those before it have to be written."""
+        with self._under_way:
+            pass
 
     def _write(self, txn: Transaction) -> Callable[[], None]:
         """Write, and return what is to be done once that is committed."""
         writer = TreeWriter(self._env, txn, self._contents, self._repair)
         owner = os.path.basename(self._area.path).encode()
+        directories = [(directory, stop) for directory, stop in self._directories if stop > directory.stored]
         parts = [
             writer.hold((node for _, node in directory.entries[directory.stored : stop]), owner)
-            for directory, stop in self._directories
+            for directory, stop in directories
         ]
         roots = [writer.hold([tree.root], owner) for tree in self.trees]
         writer.finish()
         restored = [digest for digest in writer.blobs if self._area.ensure(digest)]
         if restored:
-            self._area.sync_names(restored)
+            self._area.sync(restored)
 
         def committed() -> None:
-            for (directory, stop), (holder, stored) in zip(self._directories, parts, strict=True):
+            for (directory, stop), (holder, stored) in zip(directories, parts, strict=True):
                 for place, node in enumerate(stored, directory.stored):
                     directory.entries[place] = (directory.entries[place][0], node)
                 directory.stored = stop
@@ -190,7 +219,3 @@ class _Batch:
             self.inodes = writer.inodes
 
         return committed
-
-
-def _sync(env: Environment, area: IntakeArea, digests: list[bytes], behind: WriteBehind) -> None:
-    area.sync(list(area.published.union(unnamed(env, digests))), behind)

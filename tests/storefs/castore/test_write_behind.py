@@ -77,6 +77,55 @@ def test_the_disk_empties_its_cache_now_and_then(scratch: Path) -> None:
     assert re.findall("fsync|sync_file_range", log) == [*["sync_file_range"] * 3, "fsync"] * 2 + ["sync_file_range"]
 
 
+WAITING = """
+import sys
+from _thread import allocate_lock, start_new_thread
+from storefs.castore.blobs import BlobStore
+from storefs.castore.write_behind import WriteBehind
+behind = WriteBehind(BlobStore(sys.argv[1]), sys.argv[1])
+behind.sync_all()
+behind.settle()
+for _ in range(66):
+    behind.wrote("small", 1 << 19)
+done = [allocate_lock() for _ in range(20)]
+def wait(lock):
+    behind.sync_all()
+    lock.release()
+for lock in done:
+    lock.acquire()
+    start_new_thread(wait, (lock,))
+for lock in done:
+    lock.acquire()
+behind.settle()
+assert behind.finish() is None
+"""
+
+
+@needs_strace
+def test_all_who_wait_are_answered_together(scratch: Path) -> None:
+    """Once without the thread, once for what was told, and twice at most for twenty who come while that goes on."""
+    log = scratch / "log"
+    subprocess.run(
+        # Each takes a tenth of a second, so that all of them have come when the first is over.
+        ["strace", "-f", "-o", log, "-e", "trace=syncfs", "-e", "inject=syncfs:delay_enter=100000",
+         sys.executable, "-c", WAITING, str(scratch)],
+        check=True,
+    )  # fmt: skip
+    assert re.findall("syncfs\\(", log.read_text()) in (["syncfs("] * 3, ["syncfs("] * 4)
+
+
+def test_who_waits_is_told_of_a_failure(scratch: Path) -> None:
+    behind = WriteBehind(BlobStore(str(scratch)), str(scratch))
+    behind.wrote(str(scratch / "gone"), 1 << 20)
+    with pytest.raises(FileNotFoundError):
+        behind.settle()
+    with pytest.raises(FileNotFoundError):
+        behind.sync_all()
+    assert isinstance(behind.finish(), FileNotFoundError)
+    with pytest.raises(FileNotFoundError):
+        behind.settle()
+
+
 def test_what_was_counted_while_it_grew_is_not_counted_again(scratch: Path) -> None:
     store = BlobStore(str(scratch))
     behind = WriteBehind(store, str(scratch))

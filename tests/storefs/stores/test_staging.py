@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from storefs.castore import contents, joined_thread, side_thread
+from storefs.castore import contents, intake_area, joined_thread, side_thread
 from storefs.castore.host_tree import host_events
 from storefs.config import load_config
 from storefs.errors import StoreError
@@ -31,10 +31,15 @@ PATH = StorePath("0" * 32 + "-x")
 OTHER = StorePath("1" * 32 + "-y")
 
 
-@pytest.fixture(params=[1, 9000, 30_000])
+@pytest.fixture(params=[(1, 64), (9000, 64), (30_000, 64), (9000, 0)])
 def _little_room(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Room for nothing, for some entries, and for about a directory."""
-    monkeypatch.setattr(contents, "ROOM", request.param)
+    """Room for nothing, for some entries, for about a directory; and batches that are under way together.
+
+    Those are what the disk is waited for long: what has more than so many files.
+    """
+    room, few = request.param
+    monkeypatch.setattr(contents, "ROOM", room)
+    monkeypatch.setattr(intake_area, "SYNC_ONE_BY_ONE", few)
 
 
 @pytest.fixture
@@ -186,7 +191,7 @@ from storefs.castore import contents, joined_thread, side_thread
 from storefs.config import load_config
 from storefs.stores.local import LocalStore
 
-contents.ROOM = 9000
+contents.ROOM = 3000
 def pieces():
     yield sys.stdin.buffer.read(int(sys.argv[1]))
     os.kill(os.getpid(), 9)
