@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # Each look-up in the index of files makes more of it resident. After so many it is looked at whether that is too much,
 # unless the database is small.
 _LOOK_UPS = 8
-_ROOM = 12 << 20  # bytes
+_ROOM = 16 << 20  # bytes
 _FEW = 32  # files: where there are no more, nothing is looked at
 _RESIDENT = 16 << 20  # bytes: a smaller database may stay in memory as a whole
 
@@ -105,7 +105,6 @@ class TreeWriter:
             queue[position] = (inode, _EMPTY)  # what is written need not be held
             position += 1
             self._release(directory.holders)
-            self._find([node for _, node in directory.entries])
             entries = []
             for name, node in directory.entries:
                 if isinstance(node, FileNode):
@@ -140,14 +139,21 @@ class TreeWriter:
             self._residency.give_up()
 
     def _find(self, nodes: Iterable[Node]) -> None:
-        """Look for files in the index; those that it lacks get a row at once, whose inode `finish` writes.
+        """Look for all files below these in the index; those that it lacks get a row, whose inode `finish` writes.
 
-        In the order of the keys, so that each page of the index is looked at once, and what is written of it lies
-        together.
+        In the order of the keys: each page of the index is looked at once, those beside it in the file are looked at
+        next, because an earlier addition wrote them in this order, and what is written of it lies together again.
         """
         known = self._inodes
         created = self._created
-        keys = {node.key for node in nodes if isinstance(node, FileNode)}
+        keys: set[bytes] = set()
+        folders = [nodes]
+        while folders:
+            for node in folders.pop():
+                if isinstance(node, FileNode):
+                    keys.add(node.key)
+                elif isinstance(node, DirectoryNode):
+                    folders.append([child for _, child in node.entries])
         put, get, files = self._txn.put, self._txn.get, self._env.files
         if self._residency is None and len(known) + len(created) + len(keys) > _FEW:
             self._residency = Residency(self._env.path, _LOOK_UPS, _RESIDENT, _ROOM)
