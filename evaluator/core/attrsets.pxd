@@ -8,6 +8,7 @@ from evaluator.core.nodes cimport (
     new_mapping, subtract,
 )
 from evaluator.core.values cimport (
-    Attrs, ContextString, Counters, Func, Lambda, Node, NULL, Path, PrimOp, Thunk,
-    check_stack, copy_set, counters, force_thunk, make_path, make_string, position_of, settled, show_type,
+    Attrs, ContextString, Counters, Func, Lambda, MergedByNames, Node, NULL, Path, PrimOp, Thunk,
+    check_stack, copy_set, counters, force_thunk, is_merged, make_path, make_string, new_merged, position_of, settled,
+    show_type,
 )

@@ -23,12 +23,15 @@ else:
         NULL,
         Attrs,
         Func,
+        MergedByNames,
         Node,
         PrimOp,
         Thunk,
         copy_set,
         counters,
         force_thunk,
+        is_merged,
+        new_merged,
         position_of,
         settled,
     )
@@ -97,9 +100,9 @@ def same_positions(d: dict) -> dict:
     if type(d) is Attrs and cython.cast(Attrs, d).positions is not None:
         out: Attrs = Attrs.__new__(Attrs)
         out.positions = cython.cast(Attrs, d).positions
-        if type(out.positions) is not tuple:
+        if not is_merged(out.positions):
             # Not all names that the positions know are in the new set.
-            out.positions = (out.positions, None, _NONE)
+            out.positions = new_merged(MergedByNames, out.positions, (None, _NONE))
         return out
     return {}
 

@@ -58,6 +58,15 @@ cdef extern from *:
         Py_XDECREF(b);
     }
 
+    static void verglas_free_pair(PyObject *self) {
+        verglas_cell *cell = (verglas_cell *)self;
+        PyObject *a = cell->a, *b = cell->b;
+        cell->a = (PyObject *)verglas_free2;
+        verglas_free2 = cell;
+        verglas_let_go(a);
+        verglas_let_go(b);
+    }
+
     static void verglas_free_three(PyObject *self) {
         verglas_cell *cell = (verglas_cell *)self;
         PyObject *a = cell->a, *b = cell->b, *c = cell->c;
@@ -124,7 +133,11 @@ cdef extern from *:
         ((PyTypeObject *)frame)->tp_dealloc = verglas_free_two;
         ((PyTypeObject *)frame2)->tp_dealloc = verglas_free_three;
     }
+
+    /* The same for a class of pairs, either of which may begin a long chain. */
+    static void verglas_pairs_live_in_cells(PyObject *pair) { ((PyTypeObject *)pair)->tp_dealloc = verglas_free_pair; }
     """
     object verglas_cell2(object type, object a, object b)
     object verglas_cell3(object type, object a, object b, object c)
+    void verglas_pairs_live_in_cells(object pair)
     void verglas_live_in_cells(object thunk, object running, object func, object frame, object frame2)

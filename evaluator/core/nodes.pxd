@@ -4,8 +4,9 @@ from evaluator.core.calls cimport (
     force_string_no_context, less, type_error,
 )
 from evaluator.core.values cimport (
-    Attrs, BLACKHOLE, ContextString, Counters, Frame, Func, Lambda, Lazy, Node, NULL, Path, PrimOp, Thunk,
-    check_stack, counters, empty_frame, force_thunk, make_path, make_string, merged_positions, merged_set, new_attrs, new_frame,
+    Attrs, BLACKHOLE, ContextString, Counters, Frame, Func, Lambda, Lazy, Merged, MergedByNames, MergedLoosely, Node, NULL,
+    Path, PrimOp, Thunk, check_stack, counters, empty_frame, force_thunk, is_merged, make_path, make_string,
+    merged_positions, merged_set, new_attrs, new_frame, new_merged,
     new_frame2, new_func, new_thunk, position_of,
     run_body, run_body1, run_body2, shape_of, shaped_set, show_type,
 )

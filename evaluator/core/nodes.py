@@ -49,6 +49,8 @@ else:
         Func,
         Lambda,
         Lazy,
+        Merged,
+        MergedByNames,
         Node,
         Path,
         PrimOp,
@@ -56,6 +58,7 @@ else:
         counters,
         empty_frame,
         force_thunk,
+        is_merged,
         make_path,
         make_string,
         merged_positions,
@@ -63,6 +66,7 @@ else:
         new_frame,
         new_frame2,
         new_func,
+        new_merged,
         new_thunk,
         position_of,
         run_body,
@@ -762,7 +766,7 @@ class WithDynamic:
     def __init__(self, static, where):
         self.static = static
         self.where = where
-        if type(static) is tuple:
+        if is_merged(static):
             self.knows_names = False
 
     def position(self, name):
@@ -773,7 +777,7 @@ class WithDynamic:
         return position_of(holder, name)
 
     def set_position(self):
-        return 0 if type(self.static) is tuple else self.static.set_position()
+        return 0 if is_merged(self.static) else self.static.set_position()
 
 
 @cython.final
@@ -884,11 +888,8 @@ class RecAttrsNode(SetNode):
             if name in self.names:
                 set_slot(slots, place(self.names.index(name)), value)
             d[name] = value
-        d.positions = (
-            d.positions,
-            cython.cast(Attrs, overrides).positions if type(overrides) is Attrs else None,
-            overrides,
-        )
+        where: object = cython.cast(Attrs, overrides).positions if type(overrides) is Attrs else None
+        d.positions = new_merged(MergedByNames, d.positions, (where, overrides))
         return d
 
 
@@ -1801,7 +1802,7 @@ class Not(Node):
 class Update(Binary):
     """`a // b`; `merged` is what the last result has for positions, and often what the next one needs."""
 
-    merged: tuple
+    merged: Merged
 
     @cython.cfunc
     def eval(self, env: Frame) -> object:
@@ -1817,19 +1818,19 @@ class Update(Binary):
         if not cython.cast(dict, y):
             return x
         positions: object
-        merged: tuple = self.merged
+        merged: Merged = self.merged
         if (
             merged is not None
             and type(x) is Attrs
             and type(y) is Attrs
-            and merged[0] is cython.cast(Attrs, x).positions
-            and merged[1] is cython.cast(Attrs, y).positions
+            and merged.left is cython.cast(Attrs, x).positions
+            and merged.right is cython.cast(Attrs, y).positions
         ):
             positions = merged
         else:
             positions = merged_positions(x, y)
-            if positions is not None and (positions[2] is None or positions[2] is True):
-                self.merged = positions
+            if positions is not None and type(positions) is not MergedByNames:
+                self.merged = cython.cast(Merged, positions)
         counters.sets += 1
         r: object = merged_set(x, y, positions)
         counters.update_values_copied += len(cython.cast(dict, r))

@@ -123,6 +123,24 @@ cdef class Attrs(dict):
     cdef public object positions
 
 
+@cython.no_gc
+cdef class Merged:
+    cdef object left
+    cdef object right
+
+
+@cython.final
+@cython.no_gc
+cdef class MergedLoosely(Merged):
+    pass
+
+
+@cython.final
+@cython.no_gc
+cdef class MergedByNames(Merged):
+    pass
+
+
 @cython.final
 cdef class Counters:
     cdef public long long thunks
@@ -179,3 +197,5 @@ cdef object run_body1(Lambda code, Frame up, object a, long long pos)
 cdef object run_body2(Lambda code, Frame up, object a, object b, long long pos)
 cdef object run_body_slow(Lambda code, Frame env, long long pos)
 cdef object merged_positions(object left, object right)
+cdef object new_merged(object kind, object left, object right)
+cdef bint is_merged(object positions)

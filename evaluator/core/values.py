@@ -34,8 +34,14 @@ if cython.compiled:
     from cython.cimports.cpython.dict import PyDict_Merge, PyDict_Update
     from cython.cimports.cpython.exc import PyErr_CheckSignals
     from cython.cimports.evaluator.core.arenas import verglas_use_huge_pages
-    from cython.cimports.evaluator.core.cells import verglas_cell2, verglas_cell3, verglas_live_in_cells
+    from cython.cimports.evaluator.core.cells import (
+        verglas_cell2,
+        verglas_cell3,
+        verglas_live_in_cells,
+        verglas_pairs_live_in_cells,
+    )
     from cython.cimports.evaluator.core.frames import verglas_frames_are_one_piece, verglas_new_frame
+    from cython.cimports.evaluator.core.leftovers import verglas_give_back
     from cython.cimports.evaluator.core.shapes import (
         verglas_copy,
         verglas_merge,
@@ -239,13 +245,33 @@ class Path:
 class Attrs(dict):
     """A set that knows where its attributes were defined.
 
-    `positions` is None, or an object with `position(name) -> int` (0 when unknown) and `set_position() -> int`, or what
-    `merged_positions` made. Results that carry no positions in Nix either (mapAttrs, fromJSON ...) are plain dicts.
+    `positions` is None, or an object with `position(name) -> int` (0 when unknown) and `set_position() -> int`, or one
+    of the classes below. Results that carry no positions in Nix either (mapAttrs, fromJSON ...) are plain dicts.
     """
 
     def __init__(self, *args, positions=None):
         dict.__init__(self, *args)
         self.positions = positions
+
+
+@cython.no_gc
+@cython.cclass
+class Merged:
+    """What `left // right` has for positions: those of `left` and of `right`, either of which knows its names."""
+
+
+@cython.final
+@cython.no_gc
+@cython.cclass
+class MergedLoosely(Merged):
+    """The same where those of `left` don't know their names."""
+
+
+@cython.final
+@cython.no_gc
+@cython.cclass
+class MergedByNames(Merged):
+    """The same where those of `right` don't: here, `right` is a tuple of them and the names that are theirs."""
 
 
 @cython.cclass
@@ -271,6 +297,8 @@ class Counters:
 
 #: The value `null`.
 NULL = Null()
+#: A set without attributes that nobody wrote.
+_EMPTY = Attrs(positions=None)
 #: Counters of this process. They and the limits below are the only mutable state of the compiled core, which would pay
 #: for reaching them through an object at every call.
 counters = Counters()
@@ -449,38 +477,58 @@ def position_of(attrs, name):
 def position_in(where: object, name: str) -> cython.longlong:
     """As `position_of`, of what a set has for positions; 0 if they know their names and `name` is none of them."""
     found: cython.longlong
-    while type(where) is tuple:
-        left, right, names = where
-        if names is None or names is True:
-            found = position_in(right, name) if type(right) is tuple else right.position(name)
+    m: Merged
+    right: object
+    while is_merged(where):
+        m = cython.cast(Merged, where)
+        right = m.right
+        if type(where) is MergedByNames:
+            positions, names = right
+            where = positions if name in names else m.left
+        else:
+            found = position_in(right, name) if is_merged(right) else right.position(name)
             if found:
                 return found
-            where = left
-        else:
-            where = right if name in names else left
+            where = m.left
     return 0 if where is None else where.position(name)
 
 
-def merged_positions(left, right):
-    """Return the `positions` of `left // right`: (positions of left, of right, how to tell which names are right's).
+def is_merged(positions):
+    """Whether these are the positions of a merged set."""
+    kind: object = type(positions)
+    return kind is Merged or kind is MergedLoosely or kind is MergedByNames
 
-    Most know their own names, for which the last is True if the left ones do so, too, and None if they don't. For
-    others it is the set `right` itself, which would not be needed any more.
+
+def new_merged(kind, left, right):
+    """Return one of the three classes of positions of merged sets."""
+    if cython.compiled:
+        return verglas_cell2(kind, left, right)
+    else:
+        m: Merged = kind.__new__(kind)
+        m.left = left
+        m.right = right
+        return m
+
+
+def merged_positions(left, right):
+    """Return the `positions` of `left // right`.
+
+    Most know their own names. For others the set `right` itself is kept, which would not be needed any more.
     """
     a: object = cython.cast(Attrs, left).positions if type(left) is Attrs else None
     b: object = cython.cast(Attrs, right).positions if type(right) is Attrs else None
     if a is None and b is None:
         return None
     if knows_names(b):
-        return (a, b, True if knows_names(a) else None)
-    return (a, b, right)
+        return new_merged(Merged if knows_names(a) else MergedLoosely, a, b)
+    return new_merged(MergedByNames, a, (b, right))
 
 
 @cython.cfunc
 def knows_names(positions: object) -> cython.bint:
     """Whether these positions tell which names are theirs: they give 0 for others."""
-    if type(positions) is tuple:
-        return cython.cast(tuple, positions)[2] is True
+    if is_merged(positions):
+        return type(positions) is Merged
     return positions is not None and positions.knows_names
 
 
@@ -493,7 +541,7 @@ def set_position(attrs):
     """Return the position of the set's own expression, 0 if it has none."""
     if type(attrs) is Attrs:
         where: object = cython.cast(Attrs, attrs).positions
-        if where is not None and type(where) is not tuple:
+        if where is not None and not is_merged(where):
             return where.set_position()
     return 0
 
@@ -545,6 +593,8 @@ def copy_set(set, source):
 
 def settled(set):
     """Return a new set, which is to stay as it is: with less memory if there are others with the same names."""
+    if not set:
+        return _EMPTY
     if cython.compiled:
         verglas_settle(set)
     return set
@@ -660,7 +710,7 @@ def poll():
     _ticks = 0
     if cython.compiled:
         with cython.nogil:
-            pass
+            verglas_give_back()
         PyErr_CheckSignals()
     if _interrupted:
         _interrupted = False
@@ -733,6 +783,9 @@ def show_type(v):
 
 if cython.compiled:
     verglas_live_in_cells(Thunk, BLACKHOLE, Func, Frame, Frame2)
+    verglas_pairs_live_in_cells(Merged)
+    verglas_pairs_live_in_cells(MergedLoosely)
+    verglas_pairs_live_in_cells(MergedByNames)
     verglas_frames_are_one_piece(FrameN)
     verglas_sets_have_shapes(Attrs)
     verglas_use_huge_pages()
