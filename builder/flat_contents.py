@@ -7,6 +7,7 @@ from storefs.formats.nar import ROOT_HEAD, regular_node
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from storefs.formats.byte_reader import Buffer
     from storefs.formats.hash_modulo import ModuloHasher
     from storefs.formats.hashes import Hash, Hasher
 
@@ -25,7 +26,7 @@ class FlatHasher:
         self._head = b""
         self._left = -1
 
-    def feed(self, piece: bytes) -> None:
+    def feed(self, piece: Buffer) -> None:
         """Take in more of the NAR."""
         if self._left < 0:
             self._head += piece

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from builder.produced import Produced
     from storefs.api import Intake, Tree
+    from storefs.formats.byte_reader import Buffer
     from storefs.formats.derivation import DerivationOutput
     from storefs.formats.store_path import StoreDir, StorePath
 
@@ -85,7 +86,7 @@ class _Made:
         self._spool: BinaryIO = tempfile.TemporaryFile(dir=os.path.dirname(host_path))  # noqa: SIM115  see close
         scanner = ReferenceScanner(candidates)
 
-        def note(piece: bytes) -> None:
+        def note(piece: Buffer) -> None:
             scanner.feed(piece)
             self._spool.write(piece)
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from builder.produced import Produced
     from storefs.api import Intake, Tree
+    from storefs.formats.byte_reader import Buffer
     from storefs.formats.path_info import PathInfo
     from storefs.formats.realisation import Realisation
     from storefs.formats.store_path import StorePath
@@ -185,7 +186,7 @@ def _take_in_tree(
 
     with tempfile.TemporaryFile(dir=os.path.dirname(host_path)) as spool:
 
-        def note(piece: bytes) -> None:
+        def note(piece: Buffer) -> None:
             scanner.feed(piece)
             spool.write(piece)
 
@@ -207,7 +208,7 @@ def _take_in_fixed(
     whole, flat = Hasher(output.hash_type), FlatHasher(Hasher(output.hash_type))
     feed = whole.update if output.is_recursive else flat.feed
 
-    def note(piece: bytes) -> None:
+    def note(piece: Buffer) -> None:
         scanner.feed(piece)
         feed(piece)
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from typing import Protocol
 
+    from storefs.formats.byte_reader import Buffer
     from storefs.formats.derivation import Derivation
     from storefs.formats.derived_path import DerivedPath
     from storefs.formats.hashes import Hash
@@ -53,7 +54,7 @@ class Intake(Protocol):
         source: str,
         *,
         move: bool = False,
-        nar_sink: Callable[[bytes], object] | None = None,
+        nar_sink: Callable[[Buffer], object] | None = None,
         keep: Callable[[bytes, str], bool] | None = None,
     ) -> Tree:
         """Take in the file, symbolic link or directory at the host path `source`, in canonical form.
@@ -62,7 +63,8 @@ class Intake(Protocol):
             source: a host path; not changed, unless `move`.
             move: large files may be renamed into the store; `source` is of no use afterwards.
             nar_sink: also given the NAR serialisation, in pieces, for hashing and for scanning in the same pass: in
-                order, perhaps on another thread, and not after this has returned.
+                order, perhaps on another thread, and not after this has returned. A piece may be a view, of what will
+                be something else after the call: who keeps it copies it.
             keep: called with each entry's path and type ('regular', 'directory', 'symlink', 'unknown'); False leaves
                 the entry and what is beneath it out.
 
@@ -70,7 +72,7 @@ class Intake(Protocol):
             StoreError: an object that a store cannot hold (a socket, a device), or the disk is full.
         """
 
-    def add_nar(self, chunks: Iterable[bytes], *, nar_sink: Callable[[bytes], object] | None = None) -> Tree:
+    def add_nar(self, chunks: Iterable[bytes], *, nar_sink: Callable[[Buffer], object] | None = None) -> Tree:
         """Take in a NAR serialisation; `nar_sink` as in `add_tree`.
 
         Raises:

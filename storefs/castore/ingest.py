@@ -54,7 +54,7 @@ def ingest_events(
     *,
     make_room: Callable[[list[DirectoryNode]], None],
     move: bool = False,
-    nar_sink: Callable[[bytes], object] | None = None,
+    nar_sink: Callable[[Buffer], object] | None = None,
 ) -> IngestedTree:
     """Take in the tree that ``events`` tell.
 

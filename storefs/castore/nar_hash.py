@@ -24,7 +24,7 @@ _AROUND_FILE = 176  # bytes of NAR for each file of a directory, besides its nam
 class NarHash:
     """SHA-256 of the NAR as it goes by, and what else wants to see it; of a large one on a thread of its own."""
 
-    def __init__(self, sink: Callable[[bytes], object] | None) -> None:
+    def __init__(self, sink: Callable[[Buffer], object] | None) -> None:
         self.size = 0
         self._hash = new_hashlib("sha256")
         self._sink = sink
@@ -89,7 +89,7 @@ class NarHash:
     def _see(self, batch: Buffer) -> None:
         self._hash.update(batch)
         if self._sink is not None:
-            self._sink(bytes(batch))
+            self._sink(batch)
 
 
 def kept(piece: Buffer) -> Buffer:

@@ -103,13 +103,13 @@ class LocalIntake:
         source: str,
         *,
         move: bool = False,
-        nar_sink: Callable[[bytes], object] | None = None,
+        nar_sink: Callable[[Buffer], object] | None = None,
         keep: Keep | None = None,
     ) -> IngestedTree:
         """See `storefs.api.Intake`."""
         return self.add_events(host_runs(source, keep), move=move, nar_sink=nar_sink)
 
-    def add_nar(self, chunks: Iterable[Buffer], *, nar_sink: Callable[[bytes], object] | None = None) -> IngestedTree:
+    def add_nar(self, chunks: Iterable[Buffer], *, nar_sink: Callable[[Buffer], object] | None = None) -> IngestedTree:
         """See `storefs.api.Intake`; the stream ends with the NAR."""
         if isinstance(chunks, NarStream):
             return self.add_events(chunks.events, nar_sink=nar_sink)
@@ -120,7 +120,7 @@ class LocalIntake:
         return tree
 
     def add_events(
-        self, events: Iterable[EventOrRun], *, move: bool = False, nar_sink: Callable[[bytes], object] | None = None
+        self, events: Iterable[EventOrRun], *, move: bool = False, nar_sink: Callable[[Buffer], object] | None = None
     ) -> IngestedTree:
         """Take in a tree that is told in events, as `storefs.formats.nar.parse_nar` tells it."""
         tree = ingest_events(

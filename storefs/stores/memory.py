@@ -184,7 +184,7 @@ class MemoryIntake:
         source: str,
         *,
         move: bool = False,
-        nar_sink: Callable[[bytes], object] | None = None,
+        nar_sink: Callable[[Buffer], object] | None = None,
         keep: Callable[[bytes, str], bool] | None = None,
     ) -> MemoryTree:
         """See `storefs.api.Intake`; nothing is ever moved."""
@@ -193,7 +193,7 @@ class MemoryIntake:
             nar_sink(nar)
         return MemoryTree(nar)
 
-    def add_nar(self, chunks: Iterable[Buffer], *, nar_sink: Callable[[bytes], object] | None = None) -> MemoryTree:
+    def add_nar(self, chunks: Iterable[Buffer], *, nar_sink: Callable[[Buffer], object] | None = None) -> MemoryTree:
         """See `storefs.api.Intake`."""
         reader = ByteReader(chunks)
         nar = b"".join(write_nar(parse_nar(reader)))

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from storefs.api import Tree
     from storefs.castore.host_tree import Keep
+    from storefs.formats.byte_reader import Buffer
     from storefs.formats.hashes import Hash
     from storefs.formats.path_info import PathInfo
     from storefs.formats.store_path import StoreDir, StorePath
@@ -69,14 +70,14 @@ class RemoteIntake:
         source: str,
         *,
         move: bool = False,
-        nar_sink: Callable[[bytes], object] | None = None,
+        nar_sink: Callable[[Buffer], object] | None = None,
         keep: Keep | None = None,
     ) -> RemoteTree:
         """See `storefs.api.Intake`. The source is read again when it is sent; the daemon notices if it has changed."""
         del move  # nothing can be moved through a socket
         return self._hashed(lambda: write_nar(host_runs(source, keep)), nar_sink)
 
-    def add_nar(self, chunks: Iterable[bytes], *, nar_sink: Callable[[bytes], object] | None = None) -> RemoteTree:
+    def add_nar(self, chunks: Iterable[bytes], *, nar_sink: Callable[[Buffer], object] | None = None) -> RemoteTree:
         """See `storefs.api.Intake`. Kept in a temporary file until it is sent."""
         import tempfile  # noqa: PLC0415  4 ms; most who ask a daemon to build send it derivations only
 
@@ -122,7 +123,7 @@ class RemoteIntake:
         self._store.add_many([(known[path][0], known[path][1].open()) for path in ordered])
 
     @staticmethod
-    def _hashed(open_nar: Callable[[], Iterator[bytes]], sink: Callable[[bytes], object] | None) -> RemoteTree:
+    def _hashed(open_nar: Callable[[], Iterator[bytes]], sink: Callable[[Buffer], object] | None) -> RemoteTree:
         hasher = Hasher("sha256")
         size = 0
         for piece in open_nar():

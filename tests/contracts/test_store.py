@@ -182,7 +182,7 @@ def test_host_trees_become_canonical(store: Store, scratch: Path) -> None:
     os.utime(top / "plain", (5, 5))
     seen: list[bytes] = []
     with store.intake() as intake:
-        tree = intake.add_tree(str(top), nar_sink=seen.append)
+        tree = intake.add_tree(str(top), nar_sink=lambda piece: seen.append(bytes(piece)))
         path = store.directory.make_fixed_output_path(True, tree.nar_hash, "tree")
         intake.register([(tree, PathInfo(path, tree.nar_hash, tree.nar_size))])
     expected = {b"plain": b"x" * 100, b"run": (b"x" * 100,), b"sub": {b"link": "nowhere"}}
@@ -235,7 +235,7 @@ def test_bad_archives_are_refused(store: Store) -> None:
             with pytest.raises((BadNarError, StoreError)):
                 intake.add_nar([bad])
         seen: list[bytes] = []
-        tree = intake.add_nar([data], nar_sink=seen.append)
+        tree = intake.add_nar([data], nar_sink=lambda piece: seen.append(bytes(piece)))
         assert b"".join(seen) == data
         path = StorePath("0" * 32 + "-x")
         intake.register([(tree, PathInfo(path, tree.nar_hash, tree.nar_size))])

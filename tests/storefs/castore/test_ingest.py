@@ -207,7 +207,7 @@ def test_small_files_are_hashed_in_few_large_pieces(local_store: LocalStore) -> 
     events.append(EndDirectory())
     pieces: list[bytes] = []
     with local_store.intake() as intake:
-        tree = intake.add_events(events, nar_sink=pieces.append)
+        tree = intake.add_events(events, nar_sink=lambda piece: pieces.append(bytes(piece)))
     assert sum(map(len, pieces)) == tree.nar_size
     assert len(pieces) <= tree.nar_size // (128 << 10) + 2 * large
     assert hashlib.sha256(b"".join(pieces)).digest() == tree.nar_hash.digest
@@ -256,11 +256,18 @@ def make_large_tree(top: Path) -> None:
 def test_a_large_tree_is_stored_by_several_threads_and_complete(local_store: LocalStore, scratch: Path) -> None:
     make_large_tree(scratch / "top")
     seen: list[bytes] = []
+    kinds: set[type] = set()
+
+    def sink(piece: bytes | bytearray | memoryview) -> None:
+        seen.append(bytes(piece))
+        kinds.add(type(piece))
+
     with local_store.intake() as intake:
-        tree = intake.add_tree(str(scratch / "top"), nar_sink=seen.append)
+        tree = intake.add_tree(str(scratch / "top"), nar_sink=sink)
         intake.register([(tree, PathInfo(PATH, tree.nar_hash, tree.nar_size))])
     nar = b"".join(write_nar(host_events(str(scratch / "top"))))
     assert b"".join(seen) == nar == b"".join(local_store.nar(PATH))
+    assert memoryview in kinds  # not copied for the sink
     assert tree.nar_hash.digest == hashlib.sha256(nar).digest()
     check_invariants(local_store)
 
