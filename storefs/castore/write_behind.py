@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _LARGE = 1 << 20  # bytes: a file of this size is worth a request of its own
 # Bytes of smaller files that are worth one syncfs. A large addition waits for one every 50 MB or so, before it writes
 # rows (stores/staging.py): with more than that here the disk would do nothing until then.
-_MANY = 32 << 20
+MANY = 32 << 20
 _CACHED = 64 << 20  # bytes of large files, of all additions to a store, that the disk may have in its cache alone
 
 
@@ -55,7 +55,7 @@ class WriteBehind:
             self._grown = 0
             return
         self._waiting += size
-        if self._waiting >= _MANY and not self._syncing:
+        if self._waiting >= MANY and not self._syncing:
             self._waiting = 0
             self._syncing = True
             self._put(_Request(self._directory))

@@ -6,6 +6,9 @@ The calls come from strace. What survives a cut is, at the least:
 - the names that a directory had when it was last fsync'ed;
 - everything at the time of a syncfs.
 
+Threads share descriptors. Of calls that overlap, what a sync makes durable is what was there when it began; what other
+calls do is done when they end.
+
 Anything else may be there or not, in any mixture; `survivors` gives the state with none of it and states with random
 parts of it. (Sources: fsync(2), open(2); Pillai et al., OSDI 2014.)
 """
@@ -19,16 +22,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 _CALL = re.compile(r"^(?P<pid>\d+) +(?P<name>\w+)\((?P<arguments>.*)\) += (?P<result>-?\d+)(<.*>)?")
+_UNFINISHED = re.compile(r"^(?P<pid>\d+) +(?P<name>\w+)\((?P<arguments>.*) <unfinished \.\.\.>$")
+_RESUMED = re.compile(r"^(?P<pid>\d+) +<\.\.\. (?P<name>\w+) resumed>(?P<rest>.*)$")
+_SYNCS = ("fsync", "fdatasync", "syncfs")
 _STRING = re.compile(r'"((?:\\x[0-9a-f]{2})*)"(\.\.\.)?')
+_PROCESS = "the program"  # whose threads share descriptors; it starts no others
 _NUMBER = re.compile(r", (\d+)\)?$")
 
 TRACED = (
     "openat,close,write,writev,lseek,pwrite64,pwritev,fsync,fdatasync,syncfs,link,symlink,rename,unlink,mkdir,rmdir,"
     "ftruncate"
 )
+
+
+class _Moment:
+    """What a sync that begins now makes durable: contents, how many writes those are, and names."""
+
+    def __init__(self, disk: Disk) -> None:
+        self.contents = [bytearray(content) for content in disk.contents]
+        self.writes = list(disk.writes)
+        self.names = dict(disk.names)
+        self.number = disk.calls
 
 
 class Disk:
@@ -40,6 +57,11 @@ class Disk:
         self.durable_contents: list[bytes] = []
         self.targets: dict[int, bytes] = {}  # file -> where it leads, of symbolic links, which are as durable as names
         self.pending: list[list[tuple[int, bytes]]] = []  # writes since the last sync of each file
+        self.writes: list[int] = []  # how many there were of each file
+        self.unfinished: dict[str, tuple[str, _Moment | None]] = {}  # thread -> the beginning of its call
+        self.calls = 0
+        self.names_of = 0  # the call with which the last sync of names that has ended began
+        self._moment: _Moment | None = None  # when the sync that ends now began
         self.names: dict[str, int | None] = {}  # path -> file, None for a directory
         self.durable_names: dict[str, int | None] = {}
         self.open_files: dict[tuple[str, int], tuple[int, bool]] = {}  # (process, descriptor) -> (file, O_DSYNC)
@@ -66,6 +88,7 @@ class Disk:
         self.contents.append(bytearray(content))
         self.durable_contents.append(content)
         self.pending.append([])
+        self.writes.append(0)
         return len(self.contents) - 1
 
     def _new_link(self, target: bytes) -> int:
@@ -75,12 +98,23 @@ class Disk:
 
     def apply(self, line: str) -> bool:
         """Replay one line of strace; returns whether it changed anything."""
+        self._moment = None
+        self.calls += 1
+        begun = _UNFINISHED.match(line)
+        if begun is not None:
+            moment = _Moment(self) if begun["name"] in _SYNCS else None
+            self.unfinished[begun["pid"]] = (f"{begun['pid']} {begun['name']}({begun['arguments']}", moment)
+            return False
+        resumed = _RESUMED.match(line)
+        if resumed is not None:
+            beginning, self._moment = self.unfinished.pop(resumed["pid"])
+            line = beginning + resumed["rest"]
         call = _CALL.match(line)
         if call is None or call["result"].startswith("-"):
             return False
-        name, arguments, process = call["name"], call["arguments"], call["pid"]
+        name, arguments = call["name"], call["arguments"]
         handler = getattr(self, f"_{name}", None)
-        return handler is not None and bool(handler(process, arguments, int(call["result"])))
+        return handler is not None and bool(handler(_PROCESS, arguments, int(call["result"])))
 
     def _inside(self, path: str) -> bool:
         return path.startswith(self.top + "/")
@@ -101,6 +135,7 @@ class Disk:
             if "O_TRUNC" in arguments:
                 self.contents[file].clear()
                 self.pending[file].append((-1, b""))
+                self.writes[file] += 1
             if "O_APPEND" in arguments:
                 self.positions[process, result] = -1
         return created
@@ -116,8 +151,12 @@ class Disk:
             durable = bytearray(self.durable_contents[file])
             _splice(durable, position, data)
             self.durable_contents[file] = bytes(durable)
+            for _, moment in self.unfinished.values():
+                if moment is not None and file < len(moment.contents):
+                    _splice(moment.contents[file], position, data)
         else:
             self.pending[file].append((position, data))
+            self.writes[file] += 1
         return True
 
     def _write(self, process: str, arguments: str, result: int) -> bool:
@@ -165,32 +204,44 @@ class Disk:
             content.extend(bytes(size - len(content)))
         return False
 
-    def _sync_file(self, file: int) -> None:
-        self.durable_contents[file] = bytes(self.contents[file])
-        self.pending[file].clear()
+    def _sync_file(self, file: int, moment: _Moment) -> None:
+        if file >= len(moment.contents):
+            return  # made since
+        later = self.writes[file] - moment.writes[file]
+        if later <= len(self.pending[file]):  # else another sync, which began later, has ended
+            self.durable_contents[file] = bytes(moment.contents[file])
+            del self.pending[file][: len(self.pending[file]) - later]
 
     def _fsync(self, process: str, arguments: str, result: int) -> bool:
         descriptor = _descriptor(arguments)
+        moment = self._moment or _Moment(self)
         found = self.open_files.get((process, descriptor))
         if found is not None:
-            self._sync_file(found[0])
+            self._sync_file(found[0], moment)
             return True
         path = self.open_paths.get((process, descriptor), "")
         if path in self.names or path == self.top:
-            for name in [each for each in self.durable_names if os.path.dirname(each) == path]:
-                if name not in self.names:
-                    del self.durable_names[name]
-            self.durable_names.update({n: f for n, f in self.names.items() if os.path.dirname(n) == path})
+            self._sync_names(moment, lambda name: os.path.dirname(name) == path)
             return True
         return False
 
     _fdatasync = _fsync
 
     def _syncfs(self, process: str, arguments: str, result: int) -> bool:
+        moment = self._moment or _Moment(self)
         for file in range(len(self.contents)):
-            self._sync_file(file)
-        self.durable_names = dict(self.names)
+            self._sync_file(file, moment)
+        self._sync_names(moment, lambda _: True)
         return True
+
+    def _sync_names(self, moment: _Moment, those: Callable[[str], bool]) -> None:
+        if moment.number < self.names_of:
+            return  # another sync, which began later, has ended
+        self.names_of = moment.number
+        for name in [each for each in self.durable_names if those(each)]:
+            if name not in moment.names:
+                del self.durable_names[name]
+        self.durable_names.update({name: file for name, file in moment.names.items() if those(name)})
 
     def _link(self, process: str, arguments: str, result: int) -> bool:
         old, new = (path.decode() for path in _strings(arguments))

@@ -28,6 +28,8 @@ pytestmark = pytest.mark.slow
 # what must be valid, and what must not, once the program has said that it is done
 EXPECTED = {
     "add": ({"tree"}, set()),
+    "ahead": ({"tree"}, set()),
+    "ahead together": ({"tree"}, set()),
     "text": ({"text"}, set()),
     "import": ({"rubbish", "garbage"}, set()),
     "replace": ({"garbage"}, set()),
@@ -157,11 +159,12 @@ def test_a_new_store_is_there_with_its_first_path(
 
 
 @needs_strace
-def test_a_forgotten_sync_would_be_noticed(environ: dict[str, str], scratch: Path) -> None:
+@pytest.mark.parametrize("workload", ["add-unsynced", "ahead-unsynced"])
+def test_a_forgotten_sync_would_be_noticed(environ: dict[str, str], scratch: Path, workload: str) -> None:
     """The same with a writer that does not sync its blobs: the model of the disk is worth something."""
 
     def look(finished: bool) -> None:
         check(environ, "add", finished)
 
     with pytest.raises((AssertionError, StoreError)):
-        run_and_cut(environ, scratch, "add-unsynced", look, deep=True)
+        run_and_cut(environ, scratch, workload, look, deep=True)

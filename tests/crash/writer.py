@@ -6,7 +6,7 @@ import os
 import random
 import sys
 
-from storefs.castore import contents, intake_area
+from storefs.castore import contents, intake_area, write_behind
 from storefs.castore.intake_area import IntakeArea
 from storefs.config import load_config
 from storefs.formats.hashes import hash_bytes
@@ -45,10 +45,15 @@ def main(workload: str) -> None:
     if workload == "add-unsynced":
         IntakeArea.sync = lambda self, digests: None  # type: ignore[method-assign]
         workload = "add"
+    if workload == "ahead-unsynced":
+        IntakeArea.begin_sync = lambda self, digests: lambda: None  # type: ignore[method-assign]
+        workload = "ahead together"
     if workload in ("ahead", "ahead together"):
         contents.ROOM = 5000  # so most of the tree is written before it is registered
         if workload == "ahead together":
-            intake_area.SYNC_ONE_BY_ONE = 0  # so the files of one batch are synced beside the rows of another
+            # so the files of one batch are synced, by a thread, beside the rows of another
+            intake_area.SYNC_ONE_BY_ONE = 0
+            write_behind.MANY = 1
         workload = "add"
     if workload == "add, not waiting":
         config = config.with_settings([("fsync-store-paths", "false")])

@@ -277,7 +277,7 @@ def test_what_a_sink_raises_late_ends_the_addition(local_store: LocalStore, scra
     make_large_tree(scratch / "top")
     seen = 0
 
-    def sink(piece: bytes) -> None:
+    def sink(piece: bytes | bytearray | memoryview) -> None:
         nonlocal seen
         seen += len(piece)
         if seen > 25 << 20:
