@@ -271,14 +271,16 @@ cdef extern from *:
     /* Put the attributes of `from` into an empty set. */
     static int verglas_copy(PyObject *set, PyObject *from) {
         verglas_table *like = verglas_table_of(from), *table;
-        PyObject **values;
+        PyObject **values = verglas_values(from);
         Py_ssize_t i;
-        if (!verglas_is_shaped(from)) return PyDict_Update(set, from);
-        values = verglas_values(from);
+        if (values != NULL ? !verglas_is_shaped(from)
+                           : like->kind != VERGLAS_ONLY_STRINGS || PyDict_GET_SIZE(from) != like->entries
+                                 || ((Py_ssize_t)1 << like->log2_size) / 3 >= like->entries)
+            return PyDict_Update(set, from);  /* it has gaps, or far too much room */
         if (verglas_begin(set, from) < 0) return -1;
         table = verglas_table_of(set);
         for (i = 0; i < like->entries; i++) {
-            PyObject *value = verglas_seen_through(values[i]);
+            PyObject *value = verglas_seen_through(values != NULL ? values[i] : verglas_entries(like)[i].value);
             Py_INCREF(value);
             verglas_entries(table)[i].value = value;
         }

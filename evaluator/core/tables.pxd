@@ -121,7 +121,7 @@ cdef extern from *:
             to[i].name = from[i].name;
             to[i].value = NULL;
         }
-        for (; i < room; i++) to[i].name = to[i].value = NULL;
+        /* Nobody looks at what is behind the entries: their pages, of a large table a third, need not be there. */
         /* The table that an empty dict has is one for all. That it counts one reference too many harms nobody. */
         ((PyDictObject *)set)->ma_keys = (PyDictKeysObject *)table;
         return 0;
