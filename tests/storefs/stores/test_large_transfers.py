@@ -148,7 +148,7 @@ class TestArchive:
         environ["NIX_CONFIG"] = f"substituters = {url}\nrequire-sigs = false\nauto-mount = false\n"
         shown = f"{environ['NIX_STORE_DIR']}/{path.base_name}"
         # Without the mount that nix-store starts: the command is what is measured.
-        assert peak_of(environ, "verglas", "copy", "--from", url, shown) < 100 << 20
+        assert peak_of(environ, "verglas", "copy", "--from", url, shown) < 100_000_000
         with LocalStore(load_config(environ)) as store:
             info = store.path_info(path)
             assert sum(map(len, store.nar(path))) == info.nar_size
