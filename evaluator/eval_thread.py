@@ -12,6 +12,7 @@ import _thread
 import gc
 import sys
 
+from evaluator.core import values
 from evaluator.core.values import interrupt, set_stack_size
 from evaluator.errors import Interrupted
 
@@ -26,8 +27,9 @@ if TYPE_CHECKING:
 _STACK_SIZES = (1 << 30, 256 << 20, 64 << 20, 16 << 20, 8 << 20)
 # Left for what runs below the evaluator's own check: C library calls, the interpreter, freeing deep structures.
 _RESERVE = 4
-# Builtins written in Python recurse on the heap, not on the stack; this bounds the memory that a cycle can use.
-_PYTHON_FRAMES = 400_000
+# What is written in Python recurses on the heap, not on the stack; this bounds the memory that a cycle can use. With a
+# compiled core that is some builtins; else each call of the language takes five frames, and 100,000 have room.
+_PYTHON_FRAMES = 1_000_000 if str(values.__file__).endswith(".py") else 400_000
 
 
 class EvalThread:

@@ -52,6 +52,14 @@ def test_answers_uncompiled_are_the_same(name):
 
 
 @pytest.mark.slow
+def test_uncompiled_too_a_hundred_thousand_calls_may_be_nested():
+    expression = "let f = n: if n == 100000 then n else f (n + 1); in f 0"
+    command = [sys.executable, HERE / "uncompiled.py", "nix-instantiate", "--eval", "-E", expression]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("100000\n", "")
+
+
+@pytest.mark.slow
 @pytest.mark.oracle
 @pytest.mark.parametrize("name", FILES)
 def test_real_nix_gives_the_same_answers(name, real_nix: RealNix):
