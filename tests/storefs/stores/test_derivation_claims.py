@@ -87,7 +87,8 @@ def test_an_output_whose_path_is_not_known_yet_has_a_proper_name(store: LocalSto
     output = DerivationOutput(None, "r:sha256")
     good, bad = (Derivation("d", {each: output}, {}, set(), "system", "/bin/sh", [], {}) for each in ("dev", name))
     add(store, good, "d")
-    with pytest.raises(StoreError, match=r"illegal character|longer than"):
+    # Names of outputs are not escaped in a derivation: one with a quote can't be read again.
+    with pytest.raises(StoreError, match="unterminated string" if '"' in name else "illegal character|longer than"):
         add(store, bad, "d")
 
 
