@@ -7,6 +7,7 @@ are those that the project promises.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from bench.harness import need
 if TYPE_CHECKING:
     from bench.harness import Bench
 
+PARSE = "parse every file of the tree"
 CONFIGURATION = '{ boot.loader.grub.device = "/dev/sda"; fileSystems = [ { mountPoint = "/"; device = "/dev/x"; } ]; }'
 
 MICRO = {
@@ -84,6 +86,17 @@ def run(bench: Bench) -> None:
 
 
 def _package_set(bench: Bench, real: str, theirs: dict[str, str], tree: Path) -> None:
+    if bench.wants(PARSE):
+        parse = ["--parse", *_sound_files(bench, tree)]
+        bench.compare(
+            PARSE,
+            ours=["nix-instantiate", *parse],
+            peer=[real, *parse],
+            peer_environ=theirs,
+            clock="cpu",
+            pairs=3,
+            limit=0.5,
+        )
     system = [tree / "nixos", "-A", "system", "--arg", "configuration", CONFIGURATION]
     questions = {
         "hello": ([tree, "-A", "hello"], (0.9, 0.6, 0.3)),
@@ -114,6 +127,22 @@ def _package_set(bench: Bench, real: str, theirs: dict[str, str], tree: Path) ->
             for program, options in (("nix-instantiate", uncached), (real, []))
         ]
         bench.record(f"{name}: peak memory beside real Nix", peaks[0] / peaks[1], "x", limit=0.8)
+
+
+def _sound_files(bench: Bench, tree: Path) -> list[str]:
+    """All files of a tree, as find(1) lists them, but those, a handful, that are no expressions."""
+    found = subprocess.run(["find", tree, "-name", "*.nix"], stdout=subprocess.PIPE, check=True, text=True)
+    files = found.stdout.splitlines()
+    while True:
+        command = ["nix-instantiate", "--parse", *files]
+        done = subprocess.run(
+            command, env=bench.environ, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False
+        )
+        if done.returncode == 0:
+            return files
+        place = re.search(r"at (/.*?):\d+:\d+", done.stderr.decode())
+        assert place is not None, done.stderr.decode()
+        files.remove(place[1])
 
 
 def _peak(words: list[str], bench: Bench) -> int:
