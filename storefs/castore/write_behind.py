@@ -78,12 +78,11 @@ class WriteBehind:
         elif self._error is not None:
             raise self._error
 
-    def sync_all(self) -> None:
-        """Make everything that was written to the file system durable; raises OSError where the disk could not."""
-        self.begin_sync_all()()
-
     def begin_sync_all(self) -> Callable[[], None]:
-        """Have the disk begin with that, where its thread runs; the result waits for the end, once, in any thread."""
+        """Have the disk begin to make everything on the file system durable, where its thread runs.
+
+        The result waits for the end, once, in any thread; it raises OSError where the disk could not.
+        """
         if self._queue is None:
             return lambda: sync_file_system(self._directory)
         request = self._asked(self._directory)

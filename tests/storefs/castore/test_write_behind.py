@@ -83,13 +83,13 @@ from _thread import allocate_lock, start_new_thread
 from storefs.castore.blobs import BlobStore
 from storefs.castore.write_behind import WriteBehind
 behind = WriteBehind(BlobStore(sys.argv[1]), sys.argv[1])
-behind.sync_all()
+behind.begin_sync_all()()
 behind.settle()
 for _ in range(66):
     behind.wrote("small", 1 << 19)
 done = [allocate_lock() for _ in range(20)]
 def wait(lock):
-    behind.sync_all()
+    behind.begin_sync_all()()
     lock.release()
 for lock in done:
     lock.acquire()
@@ -120,7 +120,7 @@ def test_who_waits_is_told_of_a_failure(scratch: Path) -> None:
     with pytest.raises(FileNotFoundError):
         behind.settle()
     with pytest.raises(FileNotFoundError):
-        behind.sync_all()
+        behind.begin_sync_all()()
     assert isinstance(behind.finish(), FileNotFoundError)
     with pytest.raises(FileNotFoundError):
         behind.settle()
