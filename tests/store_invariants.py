@@ -12,7 +12,7 @@ from storefs.formats.hashes import hash_bytes
 from storefs.formats.store_path import StorePath
 from storefs.metadata import trees
 from storefs.metadata.records import decode_path_record, path_key, path_of_key
-from storefs.metadata.schema import DYING_KEY, KEY, KEY_NEXT_ID, KEY_NEXT_INODE, NUMBER
+from storefs.metadata.schema import DYING_KEY, KEY, KEY_NEXT_ID, KEY_NEXT_INODE, LISTING_KEY_SIZE, NUMBER
 
 if TYPE_CHECKING:
     from storefs.stores.local import LocalStore
@@ -32,6 +32,7 @@ def check_invariants(store: LocalStore, *, contents: bool = True) -> None:
                 "outputs",
                 "makes",
                 "dirs",
+                "listings",
                 "nodes",
                 "files",
                 "uses",
@@ -87,10 +88,17 @@ def _check_trees(
 ) -> None:
     dirs = {KEY.unpack(key)[0]: value for key, value in tables["dirs"]}
     nodes = {KEY.unpack(key)[0]: value for key, value in tables["nodes"]}
+    listings = dict(tables["listings"])
+    sharing = Counter(value for value in dirs.values() if len(value) == LISTING_KEY_SIZE)
+    assert set(sharing) == set(listings), "a listing that is missing, or that no directory has"
+    assert all(digest_bytes(record) == key for key, record in listings.items())
+    listing_of = {inode: value for inode, value in dirs.items() if value in listings}
+    dirs = {inode: listings.get(value, value) for inode, value in dirs.items()}
     assert not dirs.keys() & nodes.keys()
     assert all(inode < next_inode for inode in [*dirs, *nodes])
     names: Counter[int] = Counter()
     parents: Counter[int] = Counter()
+    counted: set[bytes] = set()
 
     def visit(inode: int, skip: int = 0) -> None:
         todo = [(inode, skip)]
@@ -98,6 +106,9 @@ def _check_trees(
             current, done = todo.pop()
             if current in dirs:
                 parents[current] += 1
+                listing = listing_of.get(current)
+                once = 0 if listing in counted else 1
+                counted.update([listing] if listing else [])
                 for _, child, size, mode in list(trees.decode_directory(dirs[current]))[done:]:
                     if mode == trees.MODE_DIRECTORY:
                         assert child in dirs, "a directory without a record"
@@ -106,7 +117,7 @@ def _check_trees(
                         assert child in nodes, "a file without a record"
                         assert trees.node_size(nodes[child]) == size
                         assert trees.node_mode(nodes[child]) == mode
-                        names[child] += 1
+                        names[child] += once
             else:
                 assert current in nodes, "a root without a record"
                 names[current] += 1
@@ -124,7 +135,11 @@ def _check_trees(
     assert all(count == 1 for count in parents.values()), "a directory with two names"
     assert set(names) == set(nodes), "a file that nothing names"
 
-    uses = {KEY.unpack(key)[0]: NUMBER.unpack(value)[0] for key, value in tables["uses"]}
+    counts = {key: NUMBER.unpack(value)[0] for key, value in tables["uses"]}
+    assert {key: count for key, count in sharing.items() if count > 1} == {
+        key: count for key, count in counts.items() if len(key) == LISTING_KEY_SIZE
+    }
+    uses = {KEY.unpack(key)[0]: count for key, count in counts.items() if len(key) != LISTING_KEY_SIZE}
     files = {key: NUMBER.unpack(value)[0] for key, value in tables["files"]}
     blobs: set[bytes] = set()
     seen: dict[bytes, int] = {}

@@ -15,6 +15,7 @@ from itertools import islice
 from storefs.fuse.view import GoneError
 from storefs.metadata import path_infos, trees
 from storefs.metadata.entry_search import RecentDirectories, find_entry
+from storefs.metadata.listings import find_directory, listing_of, listing_uses
 from storefs.metadata.records import path_of_key, root_of
 from storefs.metadata.schema import KEY
 
@@ -47,7 +48,6 @@ class MetadataForest:
         self._identity = _identity_of(environment.file)
         self._begin = environment.begin_read
         self._end = environment.end_read
-        self._dirs = environment.dirs
         self._nodes = environment.nodes
         self._txn: Transaction | None = None
         self._last = 0
@@ -106,7 +106,8 @@ class MetadataForest:
         record = self._snapshot().get(key, db=self._nodes)
         if record is not None:
             return trees.node_attr(record)
-        return trees.directory_attr(self._directory(inode))
+        self._directory(inode)
+        return trees.encode_attr(inode, 0, trees.MODE_DIRECTORY)
 
     def content(self, inode: Inode) -> tuple[Record | None, bytes, int]:
         """Return a file's bytes or the digest of its blob, or a symbolic link's target."""
@@ -123,20 +124,26 @@ class MetadataForest:
 
     def children(self, inode: Inode) -> list[tuple[Inode, bool]] | None:
         """Return (inode, whether it is a directory) of a directory's entries, None for anything else."""
-        record = self._snapshot().get(KEY.pack(inode), db=self._dirs)
+        record = find_directory(self._environment, self._snapshot(), inode)
         if record is None:
             return None
         return [(child, mode == trees.MODE_DIRECTORY) for child, mode in trees.decode_inodes(record)]
 
     def names(self, directory: Inode) -> list[tuple[bytes, Inode]]:
         """Return (name, inode) of a directory's entries."""
-        record = self._snapshot().get(KEY.pack(directory), db=self._dirs)
+        record = find_directory(self._environment, self._snapshot(), directory)
         return [] if record is None else [(name, inode) for name, inode, _, _ in trees.decode_directory(record)]
 
     def uses(self, inode: Inode) -> int:
-        """Return how many names a regular file has."""
+        """Return how many names a regular file has; those in directories that share a listing count once."""
         value = self._snapshot().get(KEY.pack(inode), db=self._environment.uses)
         return 1 if value is None else int.from_bytes(value, "little")
+
+    def sharing(self, directory: Inode) -> tuple[bytes, int]:
+        """Return what a directory has in common with others, and how many they are with itself."""
+        txn = self._snapshot()
+        listing = listing_of(self._environment, txn, directory)
+        return listing, listing_uses(self._environment, txn, listing) if listing else 1
 
     def name_containing(self, inode: Inode) -> bytes | None:
         """Return the name of a store path whose tree has this inode, None if there is none or it takes too long.
@@ -176,7 +183,7 @@ class MetadataForest:
         return txn
 
     def _directory(self, inode: Inode) -> Record:
-        record = self._snapshot().get(KEY.pack(inode), db=self._dirs)
+        record = find_directory(self._environment, self._snapshot(), inode)
         if record is None:
             raise GoneError
         return record

@@ -151,6 +151,7 @@ class Invalidator:
         directories: list[Inode] = []
         lost: dict[Inode, int] = {}
         single = set()
+        shared: dict[bytes, int] = {}  # how many directories are left that have these entries
         pending = list(roots)
         for root in roots:
             if self._children(root) is None:
@@ -164,11 +165,16 @@ class Invalidator:
                     if children is None:
                         continue
                     directories.append(inode)
+                    listing, others = self._forest.sharing(inode)
+                    if listing:
+                        others = shared[listing] = shared.get(listing, others) - 1
+                    # Entries that directories share are one name each, which the last of these takes with it.
+                    names = 0 if listing and others else 1
                     for child, is_directory in children:
                         if is_directory:
                             pending.append(child)
                         else:
-                            lost[child] = lost.get(child, 0) + 1
+                            lost[child] = lost.get(child, 0) + names
             finally:
                 self._forest.end()
         return directories, lost, single

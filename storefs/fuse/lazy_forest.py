@@ -115,6 +115,10 @@ class LazyForest:
         """Return how many names a regular file has."""
         return 1 if self._lazy.owns(inode) else self._base.uses(inode)
 
+    def sharing(self, directory: Inode) -> tuple[bytes, int]:
+        """Return what a directory has in common with others, and how many they are with itself."""
+        return (b"", 1) if self._lazy.owns(directory) else self._base.sharing(directory)
+
     def name_containing(self, inode: Inode) -> bytes | None:
         """Return the name of a store path whose tree has this inode. Slow."""
         if self._lazy.owns(inode):

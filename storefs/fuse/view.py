@@ -100,7 +100,13 @@ if TYPE_CHECKING:
             """Return (name, inode) of a directory's entries, none if it is gone."""
 
         def uses(self, inode: Inode) -> int:
-            """Return how many names a regular file has, in all trees whose records are there."""
+            """Return how many names a regular file has, in all trees whose records are there.
+
+            Those in directories that share their entries count once.
+            """
+
+        def sharing(self, directory: Inode) -> tuple[bytes, int]:
+            """Return the key of the entries that a directory shares, and how many do; nothing and 1 for its own."""
 
         def name_containing(self, inode: Inode) -> bytes | None:
             """Return the name of a store path whose tree has this inode. Slow: for messages."""

@@ -11,7 +11,7 @@ import os
 from storefs.castore.intake_area import new_area
 from storefs.castore.left_overs import digests_in_area, remove_area
 from storefs.metadata import trees
-from storefs.metadata.schema import KEY, NUMBER
+from storefs.metadata.schema import KEY, LISTING_KEY_SIZE, NUMBER
 from storefs.metadata.tree_release import give_up_staged
 
 TYPE_CHECKING = False
@@ -75,9 +75,14 @@ def saved_by_sharing(env: Environment) -> int:
     saved = 0
     with env.snapshot() as txn:
         for key, value in txn.cursor(env.uses).iternext():
+            names = NUMBER.unpack(value)[0] - 1
+            if len(key) == LISTING_KEY_SIZE:
+                listing = txn.get(key, db=env.listings)
+                saved += names * sum(size for _, _, size, _ in trees.decode_directory(listing)) if listing else 0
+                continue
             record = txn.get(key, db=env.nodes)
             if record is not None:
-                saved += trees.node_size(record) * (NUMBER.unpack(value)[0] - 1)
+                saved += trees.node_size(record) * names
     return saved
 
 

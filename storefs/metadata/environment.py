@@ -98,6 +98,7 @@ class Environment:
     dying: Database
     files: Database
     ids: Database
+    listings: Database | None
     makes: Database
     meta: Database
     narinfo: Database
@@ -312,11 +313,7 @@ class Environment:
             if handle is None and not later:
                 raise DatabaseError(f"the store database '{self.path}' lacks the table '{name}'")
             setattr(self, name, handle)
-        if version is not None and version < schema.SCHEMA_VERSION:
-            if self.read_only:
-                raise DatabaseError(
-                    f"the store database '{self.path}' has format {version} and must be upgraded by its owner first"
-                )
+        if version is not None and version < schema.SCHEMA_VERSION and not self.read_only:
             from storefs.metadata.migrations import upgrade  # noqa: PLC0415  for old databases only
 
             self.update(lambda txn: upgrade(self, txn, schema.SCHEMA_VERSION))

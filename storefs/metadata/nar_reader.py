@@ -26,6 +26,7 @@ from storefs.formats.nar import (
     regular_node,
 )
 from storefs.metadata import trees
+from storefs.metadata.listings import find_directory
 from storefs.metadata.schema import KEY
 from storefs.metadata.trees import TreeDamagedError
 
@@ -183,7 +184,7 @@ def _directory(env: Environment, blobs: BlobStore, root: int) -> Iterator[Buffer
 
 def _entries(env: Environment, inode: int) -> list[tuple[bytes, int, int, int]]:
     with env.snapshot() as txn:
-        record = txn.get(KEY.pack(inode), db=env.dirs)
+        record = find_directory(env, txn, inode)
     if record is None:
         raise TreeDamagedError(f"the store database lacks the directory number {inode}")
     return trees.decode_directory(record)

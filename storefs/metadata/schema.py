@@ -15,12 +15,14 @@ it a new tree; an *inode* belongs to one file system object and is never given o
     referrers     path id                 (sorted duplicates) u64 path id of a path that refers to it, itself excluded
     outputs       digest, name            (sorted duplicates) u64 path id of a valid derivation that makes this path
     makes         path id of a derivation the base names of its outputs, separated by spaces
-    dirs          inode                   directory record (see trees.py)
+    dirs          inode                   directory record (see trees.py), or the key of the listing that is one
+    listings      BLAKE3 digest of it     directory record that several directories may have (see listings.py)
     nodes         inode                   node record of a file or symbolic link (see trees.py)
     files         content + executable    u64 inode: the node that every tree uses for this content; the key is the
                                           32-byte BLAKE3 digest and one byte, 0 or 1
     uses          inode                   u64: how many directory entries and tree roots name this regular file; a file
-                                          that is named once has no row
+                                          that is named once has no row. The entries of a listing count once
+    uses          key of a listing        u64: how many directories have it; one that has one directory has no row
     dying         inode, serial number    u32, base name: root of a removed tree, or a directory below (serial 0), how
                                           many of its entries have been released, and, of a root, the path it had
     dead_blobs    BLAKE3 digest           u64: size of a blob that no node names any more and that may be unlinked
@@ -36,21 +38,23 @@ Invariants, true after every commit:
 * every id in ``references`` has a row in ``ids``, whose digest has a row in ``paths``: the closure of a valid path is
   valid; ``referrers`` is the inverse of ``references``, and ``outputs`` of ``makes``;
 * the root of every path, and everything below it, has its row in ``dirs`` or ``nodes``; a directory has one parent;
+* every key of a listing in ``dirs`` has its row in ``listings``, and every listing a directory that has it;
 * ``files`` names exactly the regular files in ``nodes``, each once;
 * a node record of kind BLOB in ``files`` has its blob file, complete and durable, before the commit that adds it; a
   blob file is unlinked only by a process that holds the write lock and sees no row in ``files`` that names it;
 * symbolic links and directories are never shared; inodes of ``dying`` and ``staged`` are named by no valid path;
 * every row in ``realisations`` names a valid path and has its row in ``realised``, and the other way round.
 
-Three tables came later, with the number of the format unchanged: a store without them has no realisations and nothing
-staged, and whoever first opens it for writing makes them.
+Format 2 has listings, and is otherwise format 1, which is read as it is by whoever may not write.  Three older tables
+came without a new number.  A store without these four has no realisations, nothing staged and no listings, and whoever
+first opens it for writing makes them.
 """
 
 from __future__ import annotations
 
 from _struct import Struct  # all that `struct` has, which is a file more to read
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 META = "meta"
 PATHS = "paths"
@@ -60,6 +64,7 @@ REFERRERS = "referrers"
 OUTPUTS = "outputs"
 MAKES = "makes"
 DIRS = "dirs"
+LISTINGS = "listings"
 NODES = "nodes"
 FILES = "files"
 USES = "uses"
@@ -79,6 +84,7 @@ DATABASES = (
     OUTPUTS,
     MAKES,
     DIRS,
+    LISTINGS,
     NODES,
     FILES,
     USES,
@@ -89,7 +95,7 @@ DATABASES = (
     REALISED,
     STAGED,
 )
-LATER = frozenset({REALISATIONS, REALISED, STAGED})
+LATER = frozenset({REALISATIONS, REALISED, STAGED, LISTINGS})
 SORTED_DUPLICATES = frozenset({REFERRERS, OUTPUTS})
 
 KEY_VERSION = b"version"
@@ -102,6 +108,7 @@ DYING_KEY = Struct(">QQ")
 NUMBER = Struct("<Q")  # counts, inodes and path ids as values
 
 DIGEST_SIZE = 20  # bytes of a hash part
+LISTING_KEY_SIZE = 32  # bytes: a directory record is longer
 
 # path id, root inode, NAR size, registration time, SHA-256 of the NAR,
 # flags, length of the deriver's base name (0: unknown), of the content address, of the signatures

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from storefs.metadata import trees
 from storefs.metadata.entry_search import find_entry
+from storefs.metadata.listings import find_directory
 from storefs.metadata.schema import KEY
 from storefs.metadata.trees import TreeDamagedError
 
@@ -118,7 +119,7 @@ class TreeReader:
 
     def _directory(self, inode: int) -> bytes:
         with self._env.snapshot() as txn:
-            record = txn.get(KEY.pack(inode), db=self._env.dirs)
+            record = find_directory(self._env, txn, inode)
         if record is None:
             raise TreeDamagedError(f"the store database lacks the directory number {inode}")
         return record

@@ -12,7 +12,8 @@ import time
 from storefs.castore.digest import digest_bytes
 from storefs.castore.trees import file_key
 from storefs.metadata import path_infos, trees
-from storefs.metadata.schema import DYING_KEY, KEY, NUMBER
+from storefs.metadata.listings import give_up_listing
+from storefs.metadata.schema import DYING_KEY, KEY, LISTING_KEY_SIZE, NUMBER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -131,6 +132,13 @@ def _release_one(
     inode = DYING_KEY.unpack(row_key)[0]
     key = KEY.pack(inode)
     record = txn.get(key, db=env.dirs)
+    if record is not None and len(record) == LISTING_KEY_SIZE:
+        record = give_up_listing(env, txn, inode, record)
+        if record is None:  # others have it, or it is missing
+            txn.delete(key, db=env.dirs)
+            txn.delete(row_key, db=env.dying)
+            result.entries += 1
+            return []
     if record is None:
         # the root of a path that is no directory, or a row that is gone already
         node = txn.get(key, db=env.nodes)

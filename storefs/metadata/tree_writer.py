@@ -1,4 +1,4 @@
-"""From a tree in memory to its rows in dirs, nodes, files and uses, inside the transaction that registers it.
+"""From a tree in memory to its rows in dirs, listings, nodes, files and uses, inside the transaction that registers it.
 
 Or, of a large one, to the rows of its parts in earlier transactions: then a directory record of its own *holds* them,
 whose row in ``staged`` says whose they are, until what contains them is written.  Called by the stores only.  The order
@@ -7,14 +7,16 @@ of the steps that make it durable is theirs: contents in blob files before the t
 
 from __future__ import annotations
 
+from storefs.castore.digest import digest_bytes
 from storefs.castore.trees import DirectoryNode, FileNode, LinkNode, StoredNode
 from storefs.metadata import trees
+from storefs.metadata.listings import may_be_shared, share_listing
 from storefs.metadata.residency import Residency
 from storefs.metadata.schema import KEY, KEY_NEXT_INODE, NUMBER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from storefs.castore.contents import Contents
     from storefs.castore.trees import IngestedTree, Node
@@ -45,6 +47,7 @@ class TreeWriter:
         self._inodes: dict[bytes, int] = {}
         self._residency: Residency | None = None  # not before it is needed
         self._created: set[bytes] = set()  # what the index lacked
+        self._compared: set[bytes] = set()  # what repair has looked at
         self._uses: dict[bytes, int] = {}
         self.blobs: list[bytes] = []  # digests of blob files that rows now name for the first time
         self.released: list[int] = []  # inodes of records that held what something else names now
@@ -105,6 +108,9 @@ class TreeWriter:
             queue[position] = (inode, _EMPTY)  # what is written need not be held
             position += 1
             self._release(directory.holders)
+            if may_be_shared(directory.entries):
+                put(KEY.pack(inode), self._listing(directory.entries), append=True, db=dirs)
+                continue
             entries = []
             for name, node in directory.entries:
                 if isinstance(node, FileNode):
@@ -119,6 +125,21 @@ class TreeWriter:
                     entries.append((name, self._link(node), len(node.target), trees.MODE_SYMLINK))
             put(KEY.pack(inode), trees.encode_directory(inode, entries), append=True, db=dirs)
         return root_inode
+
+    def _listing(self, files: Sequence[tuple[bytes, Node]]) -> bytes:
+        """The key of the listing of a directory with these files."""
+        entries = []
+        keys = []
+        for name, node in files:
+            assert isinstance(node, FileNode)
+            keys.append(node.key)
+            entries.append((name, self._inode(node), node.size, trees.file_mode(node.executable)))
+        record = trees.encode_directory(0, entries)
+        listing = digest_bytes(record)
+        if share_listing(self._env, self._txn, listing, record, self._repair):
+            for key in keys:
+                self._uses[key] = self._uses.get(key, 0) + 1
+        return listing
 
     def finish(self) -> None:
         """Write what is shared by all trees: the index of files and how often each is used."""
@@ -179,9 +200,12 @@ class TreeWriter:
         return inode
 
     def _file(self, node: FileNode) -> int:
+        self._uses[node.key] = self._uses.get(node.key, 0) + 1
+        return self._inode(node)
+
+    def _inode(self, node: FileNode) -> int:
+        """The inode of a file, which somebody is going to name."""
         key = node.key
-        uses = self._uses.get(key, 0)
-        self._uses[key] = uses + 1
         inode = self._inodes.get(key)
         if inode is None:
             inode = self._allocate()
@@ -193,7 +217,8 @@ class TreeWriter:
                 self.blobs.append(node.digest)
                 self._txn.delete(node.digest, db=self._env.dead_blobs)
             self._txn.put(KEY.pack(inode), record, append=True, db=self._env.nodes)
-        elif self._repair and not uses and key not in self._created:
+        elif self._repair and key not in self._created and key not in self._compared:
+            self._compared.add(key)
             self._mend(inode, node)
         return inode
 

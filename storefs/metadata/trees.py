@@ -3,7 +3,7 @@
 Pure functions over bytes; they know neither LMDB nor FUSE sockets, but the kernel's structures of fuse.h (7.31 and
 later, little-endian) are laid out here once.  `storefs.metadata.path_infos` writes them, the mount and the stores read.
 
-A *directory record* (database ``dirs``, key: inode) is
+A *directory record* (database ``dirs``, key: inode; or ``listings``, see listings.py) is
 
     u32 number of entries, u32 zero
     fuse_attr of the directory itself                                         (88 bytes)
@@ -130,11 +130,6 @@ def encode_directory(inode: Inode, entries: Iterable[tuple[bytes, Inode, int, in
 def entry_count(record: Record) -> int:
     """How many entries a directory record has."""
     return int.from_bytes(record[:4], "little")
-
-
-def directory_attr(record: R) -> R:
-    """The directory's own fuse_attr."""
-    return record[8:DIRECTORY_OFFSETS]
 
 
 def entries_start(record: Record) -> int:

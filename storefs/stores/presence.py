@@ -11,7 +11,7 @@ from _struct import Struct  # as in metadata/schema.py
 import cython
 
 from storefs.metadata import trees
-from storefs.metadata.schema import KEY_NEXT_INODE, NUMBER
+from storefs.metadata.schema import KEY_NEXT_INODE, LISTING_KEY_SIZE, NUMBER
 from storefs.stores.blob_sizes import DIGEST_SIZE, ROW_SIZE, BlobSizes, sorted_rows
 
 if cython.compiled:
@@ -109,15 +109,30 @@ def _read_directories(env: Environment, txn: Transaction, kinds: bytearray, wron
             kinds[inode] = _DIRECTORY
         else:
             wrong.add(inode)
+    whole: set[bytes] = set()
+    if env.listings is not None:
+        for key, record in txn.cursor(env.listings).iternext():
+            if _is_whole(record, kinds, wrong):
+                whole.add(bytes(key))
     for key, record in txn.cursor(env.dirs).iternext():
-        try:
-            if _agree(record, kinds):
-                continue
-            for _, child, _, mode in trees.decode_directory(record):
-                if child >= len(kinds) or kinds[child] != _KIND_OF_MODE[mode]:
-                    wrong.add(child)
-        except (trees.CorruptTreeError, KeyError):  # the latter: a mode that nothing has
+        if len(record) == LISTING_KEY_SIZE:
+            if record not in whole:
+                wrong.add(_inode(key))
+        elif not _is_whole(record, kinds, wrong):
             wrong.add(_inode(key))
+
+
+def _is_whole(record: Record, kinds: bytearray, wrong: set[int]) -> bool:
+    """Whether a directory record can be read; what it names and is not what it says goes to ``wrong``."""
+    try:
+        if _agree(record, kinds):
+            return True
+        for _, child, _, mode in trees.decode_directory(record):
+            if child >= len(kinds) or kinds[child] != _KIND_OF_MODE[mode]:
+                wrong.add(child)
+    except (trees.CorruptTreeError, KeyError):  # the latter: a mode that nothing has
+        return False
+    return True
 
 
 def _inode(key: Record) -> int:  # presence.pxd has the types that it is compiled with

@@ -14,8 +14,8 @@ from storefs.castore.blobs import BlobError
 from storefs.errors import StoreError
 from storefs.formats.path_info import InvalidPathError
 from storefs.metadata import path_infos, trees
+from storefs.metadata.listings import find_directory
 from storefs.metadata.records import CorruptRecordError
-from storefs.metadata.schema import KEY
 from storefs.metadata.trees import TreeDamagedError
 from storefs.stores.presence import check_presence
 from storefs.stores.readings import Readings
@@ -111,7 +111,7 @@ def _contains(store: LocalStore, root: int, inodes: set[int]) -> bool:
         if inode in inodes:
             return True
         with store.environment.snapshot() as txn:
-            record = txn.get(KEY.pack(inode), db=store.environment.dirs)
+            record = find_directory(store.environment, txn, inode)
         if record is not None:
             for child, mode in trees.decode_inodes(record):
                 if child in inodes:

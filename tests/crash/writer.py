@@ -37,6 +37,10 @@ def make_tree(top: str) -> str:
         os.makedirs(f"{top}/d{number % 3}", exist_ok=True)
         with open(f"{top}/d{number % 3}/f{number}", "wb") as file:
             file.write(source.randbytes(20 if number % 2 else 3000))
+    os.mkdir(f"{top}/shared")  # which has a listing that other paths have
+    for number in range(12):
+        with open(f"{top}/shared/f{number}", "wb") as file:
+            file.write(b"%d" % number)
     return top
 
 
@@ -69,6 +73,10 @@ def main(workload: str) -> None:
             with open(f"{config.state_dir}/archive", "wb") as file:
                 file.write(archive)
             make_tree(f"{config.state_dir}/tree")
+            for name in ("kept", "dropped"):
+                path = add_host_path(store, f"{config.state_dir}/tree/shared", name)
+                if name == "kept":
+                    os.symlink(store.directory.print(path), f"{config.state_dir}/gcroots/kept")
         elif workload == "add":
             add_host_path(store, f"{config.state_dir}/tree", "tree")
         elif workload == "import":

@@ -103,7 +103,7 @@ class MemoryForest:
         self._snapshot()
         if inode in self._nodes:
             return trees.node_attr(self._nodes[inode])
-        return trees.directory_attr(self._directory(inode))
+        return self._directory(inode)[8 : trees.DIRECTORY_OFFSETS]
 
     def content(self, inode: int) -> tuple[bytes | None, bytes, int]:
         self._snapshot()
@@ -126,6 +126,9 @@ class MemoryForest:
 
     def uses(self, inode: int) -> int:
         return 1
+
+    def sharing(self, directory: int) -> tuple[bytes, int]:
+        return b"", 1
 
     def blob_path(self, digest: bytes) -> str:
         return f"{self.folder}/{digest.hex()}"

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from storefs.castore import contents
+from storefs.castore.host_tree import host_events
 from storefs.config import load_config
 from storefs.formats.hashes import hash_bytes
-from storefs.formats.nar import nar_of_bytes
+from storefs.formats.nar import nar_of_bytes, write_nar
 from storefs.formats.path_info import InvalidPathError, PathInfo
 from storefs.formats.store_path import StorePath
 from storefs.gc.collector import StillAliveError
@@ -24,7 +25,15 @@ from tests.store_invariants import check_invariants, check_nothing_is_left
 
 NUMBERS = st.integers(0, 7)
 # few contents, so that paths share them; both sides of the border between database and blob
-CONTENTS = st.sampled_from([b"", b"small", b"other", b"large" * 20, b"larger" * 30])
+FILES = [b"", b"small", b"other", b"large" * 20, b"larger" * 30]
+# and directories, some of which have the same files
+MANY = {f"{number:02}": FILES[number % len(FILES)] for number in range(12)}
+TREES: dict[str, dict[str, dict[str, bytes]]] = {
+    "one": {"a": MANY},
+    "twice": {"a": MANY, "b": MANY, "few": {"x": b"small"}},
+    "changed": {"a": MANY, "b": {**MANY, "00": b"other"}},
+}
+CONTENTS = st.sampled_from([*FILES, *TREES])
 
 
 def path_of(number: int) -> StorePath:
@@ -47,8 +56,15 @@ class Model(RuleBasedStateMachine):
                 "NIX_CONFIG": "fsync-metadata = false",
             }
         )
+        self.nars: dict[bytes | str, bytes] = {content: nar_of_bytes(content) for content in FILES}
+        for name, folders in TREES.items():
+            for folder, files in folders.items():
+                (self.folder / name / folder).mkdir(parents=True)
+                for file, content in files.items():
+                    (self.folder / name / folder / file).write_bytes(content)
+            self.nars[name] = b"".join(write_nar(host_events(f"{self.folder}/{name}")))
         self.store = LocalStore(self.config, map_size=1 << 20, inline_limit=64)
-        self.valid: dict[int, tuple[bytes, frozenset[int]]] = {}
+        self.valid: dict[int, tuple[bytes | str, frozenset[int]]] = {}
         self.roots: set[int] = set()
 
     def teardown(self) -> None:
@@ -58,9 +74,10 @@ class Model(RuleBasedStateMachine):
             shutil.rmtree(self.folder)
 
     @rule(number=NUMBERS, content=CONTENTS, references=st.frozensets(NUMBERS, max_size=3), replace=st.booleans())
-    def register(self, number: int, content: bytes, references: frozenset[int], replace: bool) -> None:
+    def register(self, number: int, content: bytes | str, references: frozenset[int], replace: bool) -> None:
         with self.store.intake(repair=replace) as intake:
-            tree = intake.add_bytes(content)
+            is_file = isinstance(content, bytes)
+            tree = intake.add_bytes(content) if is_file else intake.add_tree(f"{self.folder}/{content}")
             info = PathInfo(path_of(number), tree.nar_hash, tree.nar_size, [path_of(each) for each in references])
             if number in self.valid and not replace:
                 intake.register([(tree, info)])
@@ -134,7 +151,7 @@ class Model(RuleBasedStateMachine):
         for number, (content, references) in self.valid.items():
             info = store.path_info(path_of(number))
             assert set(info.references) == {path_of(each) for each in references}
-            assert b"".join(store.nar(path_of(number))) == nar_of_bytes(content)
+            assert b"".join(store.nar(path_of(number))) == self.nars[content]
             referrers = {path_of(other) for other, (_, its) in self.valid.items() if number in its}
             assert set(store.referrers(path_of(number))) == referrers
 

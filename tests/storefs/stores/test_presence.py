@@ -11,6 +11,7 @@ from storefs.formats.hashes import hash_bytes
 from storefs.formats.path_info import PathInfo
 from storefs.formats.store_path import StorePath
 from storefs.metadata import trees
+from storefs.metadata.listings import listing_of
 from storefs.metadata.schema import KEY
 from storefs.stores.adding import add_host_path
 from tests.variants import VARIANTS, variant
@@ -134,3 +135,28 @@ def test_a_directory_that_names_what_was_never_given_out(
     )
     env.update(lambda txn: txn.put(KEY.pack(directory), record, db=env.dirs))
     assert check().wrong == {2**63}
+
+
+@pytest.mark.parametrize("damage", ["cut", "wrong", "missing"])
+def test_a_damaged_listing_is_wrong_for_every_directory_that_has_it(
+    local_store: LocalStore, scratch: Path, check: Callable[..., Presence], damage: str
+) -> None:
+    env = local_store.environment
+    folders = []
+    for name in ("one", "two"):
+        (scratch / name).mkdir()
+        for number in range(12):
+            (scratch / name / f"f{number}").write_bytes(b"%d" % number)
+        folders.append(local_store.root_inode(add_host_path(local_store, str(scratch / name), name)))
+    first = local_store.reader.entries(folders[0])[0]
+    with env.snapshot() as txn:
+        key = listing_of(env, txn, folders[0])
+        record = txn.get(key, db=env.listings) or b""
+    assert check().wrong == set()
+    if damage == "cut":
+        env.update(lambda txn: txn.put(key, record[:-8], db=env.listings))
+    elif damage == "missing":
+        env.update(lambda txn: txn.delete(key, db=env.listings))
+    else:
+        env.update(lambda txn: txn.delete(KEY.pack(first.inode), db=env.nodes))
+    assert check().wrong == ({first.inode} if damage == "wrong" else set(folders))
