@@ -55,6 +55,7 @@ MODULES = (
     "storefs/fuse/view.py",
     "storefs/metadata/entry_search.py",
     "storefs/metadata/nar_reader.py",
+    "storefs/metadata/page_scan.py",
     "storefs/metadata/tree_writer.py",
     "storefs/stores/blob_sizes.py",
     "storefs/stores/presence.py",
