@@ -1,7 +1,8 @@
-"""Which blob files there are, and how large: asked of the file system in a thread, beside whoever reads the database.
+"""Which blob files there are, and how large: asked of the file system on all processors, beside reading the database.
 
-One question for each file takes as long as reading its row. Compiled (MODULES in setup.py), the thread asks without the
-interpreter's lock, on another processor; as plain Python it only works.  For stores/presence.py.  Blocks on the disk.
+One question for each file takes as long as reading its row, or longer. Compiled (MODULES in setup.py), threads take one
+folder after the other and ask without the interpreter's lock, and so does whoever waits for them; as plain Python it
+only works.  For stores/presence.py.  Blocks on the disk.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from storefs.castore.joined_thread import JoinedThread
 if cython.compiled:
     from cython.cimports.storefs.stores.blob_sizes import (
         verglas_fill_hexadecimal,
-        verglas_list_blobs,
-        verglas_sorted_rows,
+        verglas_help,
+        verglas_listed,
+        verglas_open_listing,
+        verglas_stop,
     )
 
     verglas_fill_hexadecimal()
@@ -29,35 +32,84 @@ if TYPE_CHECKING:
 DIGEST_SIZE = 32  # bytes: castore/digest.py has this number, and loads BLAKE3
 ROW_SIZE = DIGEST_SIZE + 8
 _IMPOSSIBLE = 2**64 - 1  # the size of what is no regular file
+_MOST_THREADS = 8
 
 
-def list_blobs(directory: str, sizes: bool = True) -> bytes:
-    """A row for every blob below ``directory``, as `sorted_rows` has them; foreign files are skipped.
+class BlobSizes:
+    """A row for every blob below a directory, found by threads between `start` and `wait`; foreign files are skipped.
 
-    That is its digest, and its size as eight bytes, little-endian; zero where ``sizes`` are not asked for, which takes
-    a third of the time.  Raises OSError.
+    A row is the blob's digest, and its size as eight bytes, little-endian; zero where ``sizes`` are not asked for,
+    which takes a third of the time.  A context manager, which ends what is under way.
     """
-    if cython.compiled:
-        return verglas_list_blobs(os.fsencode(directory), sizes)  # type: ignore[no-any-return]
-    found = []
-    for folder in _names(directory):
-        for name in _names(f"{directory}/{folder}"):
+
+    def __init__(self, directory: str, sizes: bool = True) -> None:
+        self._directory = directory
+        self._sizes = sizes
+        self._listing: object = None  # of blob_sizes.pxd
+        self._folders: list[str] = []  # those that nobody has taken
+        self._rows: list[bytes] = []
+        self._threads: list[JoinedThread] = []
+
+    def start(self) -> None:
+        """Begin; once.  Raises OSError where there is a directory that can't be read."""
+        if cython.compiled:
+            self._listing = verglas_open_listing(os.fsencode(self._directory), self._sizes)
+        else:
+            self._folders = _names(self._directory)
+        # Whoever waits is one more. Where there is one processor, it does something else while the disk is waited for.
+        for _ in range(min(max(2, len(os.sched_getaffinity(0))), _MOST_THREADS) - 1):
+            thread = JoinedThread()
             try:
-                digest = bytes.fromhex(folder + name)
-                about = os.lstat(f"{directory}/{folder}/{name}") if sizes else None
-            except (FileNotFoundError, ValueError):
-                continue  # removed meanwhile, or not named as a blob is
-            if len(digest) == DIGEST_SIZE and digest.hex() == folder + name:
-                size = 0 if about is None else about.st_size if S_ISREG(about.st_mode) else _IMPOSSIBLE
-                found.append(digest + size.to_bytes(8, "little"))
-    return sorted_rows(b"".join(found))
+                thread.start(self._help)
+            except RuntimeError:
+                return  # no thread can be made: those that there are do it
+            self._threads.append(thread)
 
+    def __enter__(self) -> Self:
+        return self
 
-def sorted_rows(rows: bytes) -> bytes:
-    """Rows in ascending order, each once."""
-    if cython.compiled:
-        return verglas_sorted_rows(rows)  # type: ignore[no-any-return]
-    return b"".join(sorted({rows[start : start + ROW_SIZE] for start in range(0, len(rows), ROW_SIZE)}))
+    def __exit__(self, *_: object) -> None:
+        if cython.compiled and self._listing is not None:
+            verglas_stop(self._listing)
+        self._folders = []
+        for thread in self._threads:
+            thread.join()
+
+    def wait(self) -> bytes:
+        """The rows, in no order; one that is in two folders, twice.  Raises what went wrong, also in a thread."""
+        self._help()
+        for thread in self._threads:
+            error = thread.join()
+            if error is not None:  # without rows all blobs would be missing
+                raise error
+        if cython.compiled:
+            return verglas_listed(self._listing)  # type: ignore[no-any-return]
+        return b"".join(self._rows)
+
+    def _help(self) -> None:
+        """List folders until nobody has to take one; in any thread."""
+        if cython.compiled:
+            verglas_help(self._listing)
+            return
+        while self._folders:
+            try:
+                folder = self._folders.pop()
+            except IndexError:
+                return  # another thread was faster
+            for name in _names(f"{self._directory}/{folder}"):
+                self._rows.append(self._row(folder, name))
+
+    def _row(self, folder: str, name: str) -> bytes:
+        """Empty for what is no blob, or was removed meanwhile."""
+        try:
+            digest = bytes.fromhex(folder + name)
+            about = os.lstat(f"{self._directory}/{folder}/{name}") if self._sizes else None
+        except (FileNotFoundError, ValueError):
+            return b""
+        if len(digest) != DIGEST_SIZE or digest.hex() != folder + name:
+            return b""
+        size = 0 if about is None else about.st_size if S_ISREG(about.st_mode) else _IMPOSSIBLE
+        return digest + size.to_bytes(8, "little")
 
 
 def _names(directory: str) -> list[str]:
@@ -65,33 +117,3 @@ def _names(directory: str) -> list[str]:
         return os.listdir(directory)
     except (FileNotFoundError, NotADirectoryError):
         return []
-
-
-class BlobSizes:
-    """The answer of `list_blobs`, which a thread works out meanwhile.  A context manager, which waits for its end."""
-
-    def __init__(self, directory: str, sizes: bool = True) -> None:
-        self._directory = directory
-        self._sizes = sizes
-        self._rows = b""
-        self._thread = JoinedThread()
-
-    def start(self) -> None:
-        """Begin; once."""
-        self._thread.start(self._list)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._thread.join()
-
-    def wait(self) -> bytes:
-        """The rows of every blob; raises what `list_blobs` raised."""
-        error = self._thread.join()
-        if error is not None:  # without rows all blobs would be missing
-            raise error
-        return self._rows
-
-    def _list(self) -> None:
-        self._rows = list_blobs(self._directory, self._sizes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,9 +12,11 @@ from storefs.formats.hashes import hash_bytes
 from storefs.formats.path_info import PathInfo
 from storefs.formats.store_path import StorePath
 from storefs.metadata import trees
+from storefs.metadata.environment import DatabaseError
 from storefs.metadata.listings import listing_of
 from storefs.metadata.schema import KEY
 from storefs.stores.adding import add_host_path
+from storefs.stores.presence import check_presence
 from tests.variants import VARIANTS, variant
 
 if TYPE_CHECKING:
@@ -160,3 +163,71 @@ def test_a_damaged_listing_is_wrong_for_every_directory_that_has_it(
     else:
         env.update(lambda txn: txn.delete(KEY.pack(first.inode), db=env.nodes))
     assert check().wrong == ({first.inode} if damage == "wrong" else set(folders))
+
+
+def put_link(store: LocalStore, scratch: Path, target: bytes) -> tuple[int, int]:
+    """A tree with one link: returns the inodes of the directory and the link."""
+    top = scratch / "links"
+    top.mkdir()
+    os.symlink(target, os.fsencode(top / "link"))
+    root = store.root_inode(add_host_path(store, str(top), "links"))
+    link = store.reader.find(root, b"link")
+    assert link is not None
+    return root, link.inode
+
+
+def test_a_link_with_pages_of_its_own_is_one(
+    local_store: LocalStore, scratch: Path, check: Callable[..., Presence]
+) -> None:
+    _, link = put_link(local_store, scratch, b"x" * 4000)
+    env = local_store.environment
+    key = KEY.pack(link)
+    with env.snapshot() as txn:
+        node = txn.get(key, db=env.nodes) or b""
+    assert check().wrong == set()
+    for damaged in (b"I" + node[1:], b"?" + node[1:], node[:-4000] + b"x" * 5000, node[:80]):
+        env.update(lambda txn, damaged=damaged: txn.put(key, damaged, db=env.nodes))  # type: ignore[misc]
+        assert link in check().wrong
+
+
+def test_a_path_whose_root_has_no_row(local_store: LocalStore, check: Callable[..., Presence]) -> None:
+    roots = [add(local_store, name, os.urandom(size))[0] for name, size in (("a", 10), ("b", 3000), ("c", 20_000))]
+    env = local_store.environment
+    env.update(lambda txn: [txn.delete(KEY.pack(root), db=env.nodes) for root in roots])
+    assert check().wrong == set(roots)
+
+
+@pytest.mark.slow
+def test_a_damaged_database_is_an_error_or_a_finding_and_no_crash(local_store: LocalStore, scratch: Path) -> None:
+    """Rows with inodes of any size, kinds, digests and records that say anything, on pages that do."""
+    tree(local_store, scratch)
+    for number in range(40):
+        add(local_store, f"p{number}", bytes([number]) * (300 * number))
+        add(local_store, f"blob{number}", bytes([number]) * 20_000)
+    env, blobs = local_store.environment, local_store.blobs
+    assert check_presence(env, blobs).wrong == set()
+    with open(env.file, "r+b", buffering=0) as file:
+        content = file.read()
+        # What LMDB looks up itself, it believes: its own pages, and the table with the next inode.
+        spared = (b"dead_blobs", b"next-inode")
+        places = [
+            at for at in range(8192, len(content), 4096) if not any(each in content[at : at + 4096] for each in spared)
+        ]
+        source = random.Random(1)
+        seen: set[str] = set()
+        for _ in range(400):
+            changes = [
+                (source.choice(places) + source.randrange(source.choice((64, 4096))), source.randbytes(1))
+                for _ in range(source.choice((1, 8, 100)))
+            ]
+            for place, byte in changes:
+                os.pwrite(file.fileno(), byte, place)
+            try:
+                found = check_presence(env, blobs)
+                seen.add("wrong" if found.wrong else "sound")
+            except DatabaseError:
+                seen.add("error")
+            for place, _ in changes:
+                os.pwrite(file.fileno(), content[place : place + 1], place)
+    assert seen == {"wrong", "sound", "error"}
+    assert check_presence(env, blobs).wrong == set()
