@@ -239,9 +239,9 @@ class StoreIO(EvalIO):
         store_path = self.directory.parse(path)
         text = self._texts.get(path)
         if text is not None and text.content is not None:
-            from storefs.formats.derivation import parse_derivation  # noqa: PLC0415  rarely needed
+            from storefs.formats.derivation import read_derivation  # noqa: PLC0415  rarely needed
 
-            return parse_derivation(text.content, self.directory, store_path.name.removesuffix(".drv"))
+            return read_derivation(text.content, self.directory, store_path)
         store = self.store
         if store is None or not store.is_valid(store_path):
             raise StoreError(f"path '{path}' is not valid")

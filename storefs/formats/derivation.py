@@ -228,6 +228,14 @@ class Derivation:
         )
 
 
+def read_derivation(data: bytes, store_dir: StoreDir, path: StorePath) -> Derivation:
+    """Like `parse_derivation`, of the `.drv` file that is this store path, which errors name (BadDerivationError)."""
+    try:
+        return parse_derivation(data, store_dir, path.name.removesuffix(DRV_EXTENSION))
+    except StoreError as error:
+        raise BadDerivationError(f"error parsing derivation '{store_dir.print(path)}': {error}") from error
+
+
 def parse_derivation(data: bytes, store_dir: StoreDir, name: str) -> Derivation:
     """Read the text of a `.drv` file.
 

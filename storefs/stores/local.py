@@ -237,9 +237,9 @@ class LocalStore:
 
     def derivation(self, path: StorePath) -> Derivation:
         """See `storefs.api.Store`."""
-        from storefs.formats.derivation import parse_derivation  # noqa: PLC0415
+        from storefs.formats.derivation import read_derivation  # noqa: PLC0415
 
-        return parse_derivation(self.read_path(path), self.directory, path.name.removesuffix(".drv"))
+        return read_derivation(self.read_path(path), self.directory, path)
 
     def nar(self, path: StorePath) -> Iterator[bytes]:
         """See `storefs.api.Store`."""

@@ -16,7 +16,7 @@ from storefs.castore.ingest import ingest_bytes, ingest_events
 from storefs.castore.intake_area import new_area
 from storefs.castore.trees import FileNode, IngestedTree, StoredNode
 from storefs.formats.byte_reader import ByteReader
-from storefs.formats.derivation import BadDerivationError, parse_derivation
+from storefs.formats.derivation import BadDerivationError, read_derivation
 from storefs.formats.nar import BadNarError, NarStream, parse_nar
 from storefs.formats.path_info import InvalidPathError
 from storefs.gc.sweep import is_named, unnamed
@@ -218,7 +218,7 @@ class LocalIntake:
             content = self._contents.inline(node.digest)
         else:
             content = self._open_area().read(node.digest)
-        return parse_derivation(content, self._directory, path.name.removesuffix(".drv"))
+        return read_derivation(content, self._directory, path)
 
     def _withdraw_unnamed(self, area: IntakeArea) -> None:
         """Take back blobs that got their names for nothing: registering failed, or the paths were valid already."""

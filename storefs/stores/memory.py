@@ -12,7 +12,7 @@ from threading import Lock
 from storefs.castore.host_tree import host_runs
 from storefs.errors import StoreError
 from storefs.formats.byte_reader import ByteReader
-from storefs.formats.derivation import parse_derivation
+from storefs.formats.derivation import read_derivation
 from storefs.formats.hashes import hash_bytes
 from storefs.formats.nar import BadNarError, Regular, nar_of_bytes, parse_nar, write_nar
 from storefs.formats.path_info import InvalidPathError, PathInfo
@@ -106,7 +106,7 @@ class MemoryStore:
 
     def derivation(self, path: StorePath) -> Derivation:
         """See `storefs.api.Store`."""
-        return parse_derivation(self._only_file(path), self.directory, path.name.removesuffix(".drv"))
+        return read_derivation(self._only_file(path), self.directory, path)
 
     def nar(self, path: StorePath) -> Iterator[bytes]:
         """See `storefs.api.Store`."""
@@ -151,7 +151,7 @@ class MemoryStore:
                         raise InvalidPathError(self.directory, reference)
                 if info.path.is_derivation:
                     content = _file_in(tree.nar)
-                    parse_derivation(content, self.directory, info.path.name.removesuffix(".drv"))
+                    read_derivation(content, self.directory, info.path)
                 if replace or info.path not in self._objects:
                     registered = info.registration_time or int(time.time())
                     new[info.path] = (info.replace(nar_size=tree.nar_size, registration_time=registered), tree.nar)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from storefs.errors import StoreError, UsageError
 from storefs.formats.byte_reader import ByteReader
-from storefs.formats.derivation import parse_derivation
+from storefs.formats.derivation import read_derivation
 from storefs.formats.nar import Regular, parse_nar
 from storefs.formats.narinfo import NarInfo, parse_narinfo
 from storefs.formats.path_info import InvalidPathError, PathInfo
@@ -225,7 +225,7 @@ class NarStore:
         if not isinstance(next(events), Regular):
             raise StoreError(f"'{self.directory.print(path)}' is no regular file, so it is no derivation")
         content = b"".join(bytes(piece) for piece in events if isinstance(piece, (bytes, bytearray, memoryview)))
-        return parse_derivation(content, self.directory, path.name.removesuffix(".drv"))
+        return read_derivation(content, self.directory, path)
 
     def nar(self, path: StorePath) -> Iterator[bytes]:
         """See `storefs.api.Store`."""

@@ -5,7 +5,7 @@ Synchronous, and able to be used by several threads, each of which gets a connec
 
 from __future__ import annotations
 
-from storefs.formats.derivation import parse_derivation
+from storefs.formats.derivation import read_derivation
 from storefs.formats.nar import parse_nar, write_nar
 from storefs.formats.path_info import InvalidPathError
 from storefs.protocol import worker_ops as op
@@ -149,7 +149,7 @@ class RemoteStore:
         events = self.nar_events(path)
         next(events)
         text = b"".join(piece for piece in events if isinstance(piece, (bytes, memoryview)))
-        return parse_derivation(text, self.directory, path.name.removesuffix(".drv"))
+        return read_derivation(text, self.directory, path)
 
     def nar(self, path: StorePath) -> Iterator[bytes]:
         """See `storefs.api.Store`."""

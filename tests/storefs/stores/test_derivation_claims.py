@@ -107,3 +107,10 @@ def test_what_is_no_derivation_is_refused_under_that_name(store: LocalStore, con
     with pytest.raises(StoreError):
         store.add_text("x.drv", content)
     assert store.is_valid(store.add_text("x.txt", content))
+
+
+def test_what_is_no_derivation_is_named(store: LocalStore) -> None:
+    text = honest(store).unparse(store.directory).replace(b"x86_64-linux", b'a"b')
+    with pytest.raises(StoreError, match=r"^error parsing derivation '/.*-good\.drv': "):
+        store.add_text("good.drv", text)
+    assert not list(store.all_valid_paths())
