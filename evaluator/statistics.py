@@ -67,11 +67,17 @@ def _collect(state: EvalState) -> dict[str, object]:
 
 
 def _peak_memory() -> int:
-    """The most memory that was resident, in bytes: of this program, where `ru_maxrss` is also that of who began it."""
-    with open("/proc/self/status", "rb") as file:
-        for line in file:
-            if line.startswith(b"VmHWM:"):
-                return int(line.split()[1]) * 1024
+    """The most memory that was resident, in bytes, and 0 where there is no /proc.
+
+    Of this program, where `ru_maxrss` is also that of who began it.
+    """
+    try:
+        with open("/proc/self/status", "rb") as file:
+            for line in file:
+                if line.startswith(b"VmHWM:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass
     return 0
 
 
