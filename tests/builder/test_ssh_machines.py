@@ -113,7 +113,7 @@ def test_the_faster_machine_gets_more(bench: Workbench, machines: list[SshMachin
     """Rows H3 and H4: the least load for its speed, as many as there are slots, and nobody waits for nothing."""
     fast, slow = machines
     builders = f"{slow.line(scheme)} ; {fast.line(scheme, jobs=2, speed='2')}"
-    targets = [bench.derive(f"build{number}", f"{SLEEP} 1; echo $name > $out") for number in range(4)]
+    targets = [bench.derive(f"build{number}", f"{SLEEP} 2; echo $name > $out") for number in range(4)]
     began = os.times()
     results = bench.build(*targets, builders=builders, max_jobs="0")
     ended = os.times()
