@@ -4,6 +4,7 @@ cdef extern from *:
     #include <dirent.h>
     #include <errno.h>
     #include <fcntl.h>
+    #include <sched.h>
     #include <stdlib.h>
     #include <string.h>
     #include <sys/stat.h>
@@ -22,7 +23,7 @@ cdef extern from *:
         DIR *directory;
         char (*folders)[65];
         size_t count, next;
-        int sizes;
+        int sizes, processor;
         verglas_rows rows;
     } verglas_listing;
 
@@ -122,6 +123,7 @@ cdef extern from *:
         Py_INCREF(path);
         listing->path = path;
         listing->sizes = sizes;
+        listing->processor = sched_getcpu();
         error = verglas_find_folders(listing, PyBytes_AS_STRING(path));
         if (!error) return result;
         verglas_listing_failed(listing, error);
@@ -185,6 +187,20 @@ cdef extern from *:
         return error;
     }
 
+    /* Takes this thread from the processor of the one that began the listing. Threads of a process are made there, and
+       share it, until the kernel balances them, for longer than most listings take. */
+    static PyObject *verglas_step_aside(PyObject *capsule) {
+        verglas_listing *listing = (verglas_listing *)PyCapsule_GetPointer(capsule, VERGLAS_LISTING);
+        cpu_set_t processors;
+        if (listing == NULL) return NULL;
+        if (listing->processor >= 0 && listing->processor < CPU_SETSIZE
+            && !sched_getaffinity(0, sizeof processors, &processors)) {
+            CPU_CLR(listing->processor, &processors);
+            if (CPU_COUNT(&processors)) sched_setaffinity(0, sizeof processors, &processors);
+        }
+        Py_RETURN_NONE;
+    }
+
     /* Lists the folders that nobody has taken, until none is left; in any thread. */
     static PyObject *verglas_help(PyObject *capsule) {
         verglas_listing *listing = (verglas_listing *)PyCapsule_GetPointer(capsule, VERGLAS_LISTING);
@@ -226,6 +242,7 @@ cdef extern from *:
     ctypedef struct verglas_rows:
         pass
     object verglas_open_listing(object directory, bint sizes)
+    object verglas_step_aside(object listing)
     object verglas_help(object listing)
     object verglas_stop(object listing)
     object verglas_listed(object listing)

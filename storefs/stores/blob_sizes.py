@@ -8,6 +8,7 @@ only works.  For stores/presence.py.  Blocks on the disk.
 from __future__ import annotations
 
 import os
+from _thread import allocate_lock
 from stat import S_ISREG
 
 import cython
@@ -20,6 +21,7 @@ if cython.compiled:
         verglas_help,
         verglas_listed,
         verglas_open_listing,
+        verglas_step_aside,
         verglas_stop,
     )
 
@@ -48,6 +50,7 @@ class BlobSizes:
         self._listing: object = None  # of blob_sizes.pxd
         self._folders: list[str] = []  # those that nobody has taken
         self._rows: list[bytes] = []
+        self._begins = allocate_lock()  # held until the thread that was started last runs
         self._threads: list[JoinedThread] = []
 
     def start(self) -> None:
@@ -59,11 +62,14 @@ class BlobSizes:
         # Whoever waits is one more. Where there is one processor, it does something else while the disk is waited for.
         for _ in range(min(max(2, len(os.sched_getaffinity(0))), _MOST_THREADS) - 1):
             thread = JoinedThread()
+            self._begins.acquire()
             try:
-                thread.start(self._help)
+                thread.start(self._run)
             except RuntimeError:
                 return  # no thread can be made: those that there are do it
             self._threads.append(thread)
+            with self._begins:  # or else this processor would do something else for 3 ms first
+                pass
 
     def __enter__(self) -> Self:
         return self
@@ -85,6 +91,12 @@ class BlobSizes:
         if cython.compiled:
             return verglas_listed(self._listing)  # type: ignore[no-any-return]
         return b"".join(self._rows)
+
+    def _run(self) -> None:
+        self._begins.release()
+        if cython.compiled:
+            verglas_step_aside(self._listing)
+        self._help()
 
     def _help(self) -> None:
         """List folders until nobody has to take one; in any thread."""
