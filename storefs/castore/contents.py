@@ -6,6 +6,9 @@ Counts what the addition holds in memory, so that whoever takes trees in can wri
 
 from __future__ import annotations
 
+import errno
+import os
+
 from storefs.castore.digest import digest_bytes
 
 TYPE_CHECKING = False
@@ -22,12 +25,13 @@ ENTRY_WEIGHT = 2 << 10
 # pages and the program itself that is below 100 MB, also where the writing threads get little of the processor. With
 # half of it there are twice the transactions, which write a twentieth more.
 ROOM = 10 << 20
+_AT_ONCE = 512  # pieces of one writev(2), which takes 1024
 
 
 class Contents:
     """See the module.  ``weight`` is about how many bytes the addition takes in memory, ``room`` how many it may."""
 
-    __slots__ = ("_area", "_inline_limit", "_memory", "room", "weight")
+    __slots__ = ("_area", "_aside", "_inline_limit", "_memory", "_places", "room", "weight")
 
     def __init__(self, area: Callable[[], IntakeArea], inline_limit: int) -> None:
         """``area`` gives the intake area, which is made only when something needs it."""
@@ -35,6 +39,8 @@ class Contents:
         self._inline_limit = inline_limit
         self.room = ROOM
         self._memory: dict[bytes, bytes] = {}
+        self._places: dict[bytes, tuple[int, int]] = {}  # where contents that were set aside begin and end
+        self._aside: _Aside | None = None
         self.weight = 0
 
     def add(self, content: bytes) -> bytes:
@@ -61,13 +67,61 @@ class Contents:
         """Whether contents of this size live in the database."""
         return size <= self._inline_limit
 
-    def inline(self, digest: bytes) -> bytes:
+    def inline(self, digest: bytes) -> Buffer:
         """Small contents that were added."""
-        return self._memory[digest]
+        if self._aside is None:
+            return self._memory[digest]
+        start, end = self._places[digest]
+        return self._aside.view()[start:end]
+
+    def set_aside(self, path: str) -> None:
+        """Have what was added wait in a file that is called ``path`` for a moment: outside of this process's memory.
+
+        Where there is no room for it, nothing changes.
+        """
+        end = 0
+        for digest, content in self._memory.items():
+            self._places[digest] = (end, end := end + len(content))
+        try:
+            self._aside = _Aside(path, list(self._memory.values()), end)
+        except OSError:
+            return
+        self._memory = {}
 
     def hand_over(self) -> Contents:
         """Return everything so far, for who writes it; this one begins anew."""
         full = Contents(self._area, self._inline_limit)
         full._memory, self._memory = self._memory, {}
+        full._places, self._places = self._places, {}
+        full._aside, self._aside = self._aside, None
         self.weight = 0
         return full
+
+
+class _Aside:
+    """A file without a name, which is mapped when somebody looks at it."""
+
+    __slots__ = ("_fd", "_size", "_view")
+
+    def __init__(self, path: str, pieces: list[bytes], size: int) -> None:
+        self._size = size
+        self._view: memoryview | None = None
+        self._fd = -1
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        os.unlink(path)
+        left = size
+        for first in range(0, len(pieces), _AT_ONCE):
+            left -= os.writev(self._fd, pieces[first : first + _AT_ONCE])
+        if left:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+
+    def __del__(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+
+    def view(self) -> memoryview:
+        if self._view is None:
+            import mmap  # noqa: PLC0415  large additions only
+
+            self._view = memoryview(mmap.mmap(self._fd, self._size, prot=mmap.PROT_READ) if self._size else b"")
+        return self._view

@@ -22,10 +22,12 @@ class SideThread:
     What the function raises is raised by the next `put`, `drain` or `finish`; it gets nothing more then.
     """
 
-    __slots__ = ("_available", "_ended", "_error", "_guard", "_idle", "_items", "_left", "_room", "_work")
+    __slots__ = ("_ahead", "_available", "_ended", "_error", "_guard", "_idle", "_items", "_left", "_room", "_work")
 
-    def __init__(self, work: Callable[[Any], object]) -> None:
+    def __init__(self, work: Callable[[Any], object], ahead: int = _AHEAD) -> None:
+        """So many items may wait as ``ahead`` says, and as many that were taken."""
         self._work = work
+        self._ahead = ahead
         self._items: list[Any] = []
         self._left = 0  # items that are not done
         self._error: BaseException | None = None
@@ -73,7 +75,7 @@ class SideThread:
                 self._idle.acquire()
             if len(self._items) == 1:
                 self._available.release()
-            if len(self._items) == _AHEAD:
+            if len(self._items) == self._ahead:
                 self._room.acquire()
 
     def _run(self) -> None:
@@ -82,7 +84,7 @@ class SideThread:
             with self._guard:
                 items = self._items
                 self._items = []
-                if len(items) >= _AHEAD:
+                if len(items) >= self._ahead:
                     self._room.release()
             for item in items:
                 if item is None:

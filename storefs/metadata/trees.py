@@ -196,7 +196,7 @@ def file_mode(executable: bool) -> int:
     return MODE_EXECUTABLE if executable else MODE_REGULAR
 
 
-def encode_inline(inode: Inode, executable: bool, content: bytes) -> bytes:
+def encode_inline(inode: Inode, executable: bool, content: bytes | memoryview) -> bytes:
     """The node record of a small regular file."""
     size = len(content)
     mode = MODE_EXECUTABLE if executable else MODE_REGULAR

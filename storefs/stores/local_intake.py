@@ -215,7 +215,7 @@ class LocalIntake:
         elif not isinstance(node, FileNode):
             raise BadDerivationError(f"error parsing derivation '{self._directory.print(path)}': it is no regular file")
         elif self._contents.is_inline(node.size):
-            content = self._contents.inline(node.digest)
+            content = bytes(self._contents.inline(node.digest))
         else:
             content = self._open_area().read(node.digest)
         return read_derivation(content, self._directory, path)

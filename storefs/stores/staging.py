@@ -4,7 +4,7 @@ Whenever what waits in memory is more than there is room for, the directories th
 of those that are not, are written by a thread in a transaction of their own; what remains of each is an inode.  No path
 leads to them: a directory record *holds* them for the addition (metadata/tree_writer.py), whose area proves that it
 lives.  Registering names them instead; an addition that fails, or the collector, takes them down.  While the rows of
-one batch are written, the disk takes the files of the next.
+one batch are written, the disk takes the files of the next, and contents of later ones wait in a file without a name.
 
 So memory is bounded by the largest directory, not by the tree.  For `stores.local_intake`, which is used in one thread.
 """
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from storefs.metadata.environment import Environment, Transaction
 
 _UNDER_WAY = 2  # batches: one whose rows are written, and one whose files the disk takes
+# Batches where that is no long wait: the small contents of all but the first wait in the page cache. Half of the time
+# that writing rows takes is the disk's, and what an addition hashes after many small files, it hashes meanwhile.
+_SET_ASIDE = 8
 
 
 class Staging:
@@ -56,24 +59,28 @@ class Staging:
     def write_ahead(self, stack: Sequence[DirectoryNode]) -> None:
         """Begin to write everything that is in memory; ``stack`` are the directories that are not complete.
 
-        Waits for the last batch, or the last but one where the last has to wait for the disk; raises what that met.
+        Waits for an earlier batch where too many are under way; raises what that met.
         """
         area = self._area()
-        while self._batches:
-            # For few files the disk does not take long, and what is in memory meanwhile is better written.
-            if len(self._batches) < _UNDER_WAY and area.takes_long_to_sync(self._batches[0].digests):
-                break
-            self._wait_for_first()
         digests = area.hand_over()
+        # A sync of the file system would write to the disk what was set aside.
+        many = any(area.takes_long_to_sync(each) for each in (digests, *(batch.digests for batch in self._batches)))
+        while self._batches and (
+            self._batches[0].is_written or len(self._batches) >= (_UNDER_WAY if many else _SET_ASIDE)
+        ):
+            self._wait_for_first()
         durable = area.begin_sync(self._not_durable(area, digests)) if self._blobs.synced else None
-        batch = _Batch(self._env, area, self._contents.hand_over(), self._repair, digests, durable)
+        contents = self._contents.hand_over()
+        if self._batches and not many:
+            contents.set_aside(area.temporary_name())
+        batch = _Batch(self._env, area, contents, self._repair, digests, durable)
         for place, directory in enumerate(stack):
             # The last entry of all but the innermost is the next one.
             batch.add_directory(directory, len(directory.entries) - (place < len(stack) - 1))
         batch.trees = self.trees[self._written :]
         self._written = len(self.trees)
         if self._thread is None:
-            self._thread = SideThread(_Batch.write)
+            self._thread = SideThread(_Batch.write, _SET_ASIDE)
         self._thread.put(batch)
         self._batches.append(batch)
 

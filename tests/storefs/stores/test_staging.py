@@ -4,6 +4,7 @@ import resource
 import subprocess
 import sys
 from _thread import start_new_thread
+from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 import pytest
@@ -187,6 +188,40 @@ class TestWrittenAhead:
         check_nothing_is_left(local_store)
 
 
+def test_it_reads_on_while_rows_wait(local_store: LocalStore, tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contents, "ROOM", 40_000)
+    aside: list[str] = []
+    set_aside = contents.Contents.set_aside
+
+    def noted(self: contents.Contents, path: str) -> None:
+        set_aside(self, path)
+        aside.append(path)
+
+    monkeypatch.setattr(contents.Contents, "set_aside", noted)
+    began, all_read = Event(), Event()
+    in_time: list[bool] = []
+
+    def hold(_: object) -> None:
+        began.set()
+        in_time.append(all_read.wait(20))
+
+    def told() -> Iterator[bytes]:
+        yield from pieces(tree)
+        all_read.set()
+
+    holder = Thread(target=lambda: local_store.environment.update(hold))
+    holder.start()
+    began.wait()
+    with local_store.intake() as intake:
+        taken = intake.add_nar(told())
+        holder.join()
+        intake.register([(taken, info(taken, PATH))])
+    assert in_time == [True]
+    assert len(aside) > 1
+    assert b"".join(local_store.nar(PATH)) == b"".join(pieces(tree))
+    check_invariants(local_store)
+
+
 KILLED = """
 import os, sys
 from storefs.castore import contents, joined_thread, side_thread
@@ -196,6 +231,10 @@ from storefs.stores.local import LocalStore
 contents.ROOM = 3000
 def pieces():
     yield sys.stdin.buffer.read(int(sys.argv[1]))
+    while True:  # rows are written by a thread
+        with store.environment.snapshot() as txn:
+            if txn.stat(store.environment.staged)["entries"] > 1:
+                break
     os.kill(os.getpid(), 9)
 
 with LocalStore(load_config(), map_size=1 << 20, inline_limit=64) as store, store.intake() as intake:

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from storefs.castore.contents import Contents
+from storefs.castore.digest import digest_bytes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from storefs.castore.intake_area import IntakeArea
+
+PIECES = [b"", b"small", *(b"%d " % number * number for number in range(1500))]
+
+
+def no_area() -> IntakeArea:
+    raise AssertionError("nothing here is a blob")
+
+
+def full() -> Contents:
+    contents = Contents(no_area, 1 << 20)
+    for piece in PIECES:
+        assert contents.add(piece) == digest_bytes(piece)
+    return contents
+
+
+def test_a_view_is_copied_once() -> None:
+    buffer = bytearray(b"these")
+    contents = Contents(no_area, 100)
+    digest = digest_bytes(b"these")
+    contents.keep(digest, memoryview(buffer))
+    buffer[:] = b"other"
+    contents.keep(digest, memoryview(buffer))
+    assert contents.inline(digest) == b"these"
+    assert contents.weight == 5
+
+
+def test_what_was_set_aside_is_what_it_was_and_has_no_name(scratch: Path) -> None:
+    contents = full()
+    contents.set_aside(f"{scratch}/aside")
+    assert os.listdir(scratch) == []
+    handed = contents.hand_over()
+    assert [bytes(handed.inline(digest_bytes(piece))) for piece in PIECES] == PIECES
+
+
+def test_nothing_can_be_set_aside_too(scratch: Path) -> None:
+    contents = Contents(no_area, 100)
+    contents.add(b"")
+    contents.set_aside(f"{scratch}/aside")
+    assert bytes(contents.inline(digest_bytes(b""))) == b""
+
+
+def test_where_there_is_no_room_it_stays_in_memory(scratch: Path) -> None:
+    contents = full()
+    contents.set_aside(f"{scratch}/missing/aside")
+    assert [contents.inline(digest_bytes(piece)) for piece in PIECES] == PIECES
+
+
+def test_its_descriptor_ends_with_it(scratch: Path) -> None:
+    before = os.listdir("/proc/self/fd")
+    contents = full()
+    contents.set_aside(f"{scratch}/aside")
+    contents.inline(digest_bytes(b"small"))
+    contents.hand_over()
+    assert os.listdir("/proc/self/fd") == before
