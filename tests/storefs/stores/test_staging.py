@@ -13,8 +13,8 @@ from storefs.castore import contents, intake_area, joined_thread, side_thread, w
 from storefs.castore.host_tree import host_events
 from storefs.config import load_config
 from storefs.errors import StoreError
-from storefs.formats.aterm import BadATermError
 from storefs.formats.byte_reader import UnexpectedEndError
+from storefs.formats.derivation import BadDerivationError
 from storefs.formats.nar import write_nar
 from storefs.formats.path_info import PathInfo
 from storefs.formats.store_path import StorePath
@@ -183,7 +183,7 @@ class TestWrittenAhead:
         with local_store.intake() as intake:
             taken = intake.add_bytes(b"no derivation at all")
             intake.add_nar(pieces(tree))
-            with pytest.raises(BadATermError):
+            with pytest.raises(BadDerivationError):
                 intake.register([(taken, info(taken, path))])
         check_nothing_is_left(local_store)
 
