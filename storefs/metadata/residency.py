@@ -5,12 +5,17 @@ or, since it keeps files in larger pieces, up to 2 MiB for one look. So one pass
 here and there, make the whole file resident. The pages stay in the page cache either way; this only gives up the
 process's own mapping of them, which the next look restores for about a microsecond (madvise(2), MADV_DONTNEED: safe for
 a shared mapping of a file).
+
+Who looks here and there says so: of a database that is not in the page cache, each look would have the kernel read the
+neighbours from the disk, and a few thousand looks the whole of it (MADV_RANDOM).
 """
 
 from __future__ import annotations
 
 import os
 
+_MADV_NORMAL = 0
+_MADV_RANDOM = 1
 _MADV_DONTNEED = 4
 _WORTH_IT = 256 << 20  # bytes: a smaller file may stay resident as a whole
 _PAGE = os.sysconf("SC_PAGESIZE")
@@ -19,13 +24,23 @@ _PAGE = os.sysconf("SC_PAGESIZE")
 class Residency:
     """Gives up the map of one database file now and then: call `tick` once for each row of a scan."""
 
-    __slots__ = ("_every", "_least", "_ranges", "_room", "_statm", "_ticks", "_unmap")
+    __slots__ = ("_advise", "_every", "_least", "_ranges", "_room", "_scattered", "_statm", "_ticks")
 
-    def __init__(self, database: str, every: int = 50_000, worth: int = _WORTH_IT, room: int = 0) -> None:
+    def __init__(
+        self,
+        database: str,
+        every: int = 50_000,
+        worth: int = _WORTH_IT,
+        room: int = 0,
+        *,
+        scattered: bool = False,
+    ) -> None:
         """``database`` is the environment's directory; ``every`` so many rows its pages are given up.
 
-        With ``room``, only if they are more bytes.  A file of fewer than ``worth`` may stay resident.
+        With ``room``, only if they are more bytes.  A file of fewer than ``worth`` may stay resident.  With
+        ``scattered`` what is looked at is read from the disk without its neighbours, until `end`.
         """
+        self._scattered = False
         self._statm = -1  # a descriptor
         self._every = every
         self._room = room
@@ -41,15 +56,25 @@ class Residency:
             # For microseconds the interpreter lock is kept: who gives it back waits long for it.
             madvise = ctypes.PyDLL(None).madvise
             madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-            self._unmap = madvise
+            self._advise = madvise
+            if scattered:
+                self._tell(_MADV_RANDOM)
+                self._scattered = True
             if room:
                 self._statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
                 self.give_up()
                 self._least = self._resident()
 
     def __del__(self) -> None:
+        self.end()
         if self._statm >= 0:
             os.close(self._statm)
+
+    def end(self) -> None:
+        """The scan is over."""
+        if self._scattered:
+            self._scattered = False
+            self._tell(_MADV_NORMAL)
 
     def tick(self) -> None:
         """One more row was read."""
@@ -59,8 +84,11 @@ class Residency:
 
     def give_up(self) -> None:
         """Give up the map now."""
+        self._tell(_MADV_DONTNEED)
+
+    def _tell(self, advice: int) -> None:
         for start, size in self._ranges:
-            self._unmap(start, size, _MADV_DONTNEED)
+            self._advise(start, size, advice)
 
     def _is_large(self) -> bool:
         resident = self._resident()

@@ -158,6 +158,7 @@ class TreeWriter:
                 txn.put(inode, NUMBER.pack(total), db=env.uses)
         if self._residency is not None:
             self._residency.give_up()
+            self._residency.end()
 
     def _find(self, nodes: Iterable[Node]) -> None:
         """Look for all files below these in the index; those that it lacks get a row, whose inode `finish` writes.
@@ -177,7 +178,7 @@ class TreeWriter:
                     folders.append([child for _, child in node.entries])
         put, get, files = self._txn.put, self._txn.get, self._env.files
         if self._residency is None and len(known) + len(created) + len(keys) > _FEW:
-            self._residency = Residency(self._env.path, _LOOK_UPS, _RESIDENT, _ROOM)
+            self._residency = Residency(self._env.path, _LOOK_UPS, _RESIDENT, _ROOM, scattered=True)
         residency = self._residency
         for key in sorted(keys):
             if key in known or key in created:

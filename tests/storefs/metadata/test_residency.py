@@ -46,6 +46,18 @@ def resident(env: Environment) -> int:
     return total
 
 
+def read_alone(env: Environment) -> bool:
+    """Whether what is not in the page cache is read without its neighbours (`rr` in proc(5), VmFlags)."""
+    inside = False
+    with open("/proc/self/smaps", encoding="utf-8") as maps:
+        for line in maps:
+            if "-" in line.split(" ", 1)[0]:
+                inside = line.rstrip().endswith(env.file)
+            elif inside and line.startswith("VmFlags:"):
+                return "rr" in line.split()
+    raise AssertionError("the database is not mapped")
+
+
 def key(number: int) -> bytes:
     return b"%032d\0" % number
 
@@ -111,4 +123,36 @@ def test_writing_many_files_into_a_large_database(scratch: Path, monkeypatch: py
     monkeypatch.setattr(tree_writer, "_ROOM", 8 << 20)
     env.update(write)
     assert most < _MANY
+    env.close()
+
+
+def test_who_looks_here_and_there_has_no_neighbours_read(scratch: Path) -> None:
+    env = filled(scratch / "db")
+    scan = Residency(env.path, worth=0)
+    assert not read_alone(env)
+    looks = Residency(env.path, worth=0, scattered=True)
+    assert read_alone(env)
+    looks.end()
+    assert not read_alone(env)
+    looks = Residency(env.path, worth=0, scattered=True)
+    assert read_alone(env)
+    del looks  # as when a transaction fails
+    assert not read_alone(env)
+    scan.give_up()
+    env.close()
+
+
+def test_a_transaction_that_looks_for_many_files_is_such(scratch: Path) -> None:
+    env = filled(scratch / "db")
+    folder = DirectoryNode()
+    folder.entries += [(b"%04d" % number, FileNode(key(2 * number + 1), len(_CONTENT))) for number in range(100)]
+
+    def write(txn: Transaction) -> None:
+        writer = TreeWriter(env, txn, Same())
+        writer.hold([folder], b"owner")
+        assert read_alone(env)
+        writer.finish()
+        assert not read_alone(env)
+
+    env.update(write)
     env.close()
