@@ -42,7 +42,6 @@ MODULES = (
     "storefs/castore/host_tree.py",
     "storefs/castore/ingest.py",
     "storefs/castore/nar_hash.py",
-    "storefs/castore/run_digests.py",
     "storefs/castore/whole_files.py",
     "storefs/formats/hash_part_search.py",
     "storefs/formats/nar.py",

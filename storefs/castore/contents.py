@@ -46,22 +46,13 @@ class Contents:
     def add(self, content: bytes) -> bytes:
         """Keep a whole file's contents and return their digest."""
         digest = digest_bytes(content)
-        if self.is_inline(len(content)):
-            self.keep(digest, content)
-        else:
+        size = len(content)
+        if size > self._inline_limit:
             self._area().put(digest, content)
+        elif digest not in self._memory:
+            self._memory[digest] = content
+            self.weight += size
         return digest
-
-    def keep(self, digest: bytes, content: Buffer) -> None:
-        """Keep small contents whose digest is known; a view is copied if they are new."""
-        if digest not in self._memory:
-            self._memory[digest] = bytes(content)
-            self.weight += len(content)
-
-    @property
-    def inline_limit(self) -> int:
-        """The size, in bytes, of the largest contents that live in the database."""
-        return self._inline_limit
 
     def is_inline(self, size: int) -> bool:
         """Whether contents of this size live in the database."""

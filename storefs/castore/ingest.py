@@ -15,7 +15,6 @@ from storefs.castore.digest import Digester, digest_bytes
 from storefs.castore.host_tree import WHOLE_LIMIT, HostRegular
 from storefs.castore.intake_area import BLOB_MODE, write_error
 from storefs.castore.nar_hash import BATCH, LARGE, THREAD_PAYS, NarHash, kept
-from storefs.castore.run_digests import digest_files
 from storefs.castore.side_thread import SideThread
 from storefs.castore.trees import DirectoryNode, FileNode, IngestedTree, LinkNode, file_key
 from storefs.formats.hashes import Hash, new_hashlib
@@ -178,18 +177,16 @@ class _Ingest:
         text = run.text
         contents = self._contents
         large: list[tuple[FileNode, bool, int, int]] = []
-        known = digest_files(text, run.files, contents.inline_limit)
-        for (name, executable, size, start, links), digest in zip(run.files, known, strict=True):
-            if digest is not None:
-                contents.keep(digest, text[start : start + size])
-                node = FileNode(file_key(digest, executable), size)
+        for name, executable, size, start, links in run.files:
+            if contents.is_inline(size):
+                node = FileNode(file_key(contents.add(bytes(text[start : start + size])), executable), size)
             else:
                 node = FileNode(b"", size)
                 if self._move and links == 1:
                     self._settle()
-                    moved = digest_bytes(text[start : start + size])
-                    self._area().keep_moved(moved, os.fsdecode(run.folder + b"/" + name), size)
-                    node.key = file_key(moved, executable)
+                    digest = digest_bytes(text[start : start + size])
+                    self._area().keep_moved(digest, os.fsdecode(run.folder + b"/" + name), size)
+                    node.key = file_key(digest, executable)
                 else:
                     large.append((node, executable, start, size))
             entries.append((name, node))

@@ -25,17 +25,6 @@ def full() -> Contents:
     return contents
 
 
-def test_a_view_is_copied_once() -> None:
-    buffer = bytearray(b"these")
-    contents = Contents(no_area, 100)
-    digest = digest_bytes(b"these")
-    contents.keep(digest, memoryview(buffer))
-    buffer[:] = b"other"
-    contents.keep(digest, memoryview(buffer))
-    assert contents.inline(digest) == b"these"
-    assert contents.weight == 5
-
-
 def test_what_was_set_aside_is_what_it_was_and_has_no_name(scratch: Path) -> None:
     contents = full()
     contents.set_aside(f"{scratch}/aside")
