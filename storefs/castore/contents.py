@@ -66,9 +66,9 @@ class Contents:
         return self._aside.view()[start:end]
 
     def set_aside(self, path: str) -> None:
-        """Have what was added wait in a file that is called ``path`` for a moment: outside of this process's memory.
+        """Have what was handed over wait in a file, called ``path`` for a moment: outside of this process's memory.
 
-        Where there is no room for it, nothing changes.
+        Where there is no room for it, nothing changes.  Nothing is added any more.
         """
         end = 0
         for digest, content in self._memory.items():
@@ -83,8 +83,6 @@ class Contents:
         """Return everything so far, for who writes it; this one begins anew."""
         full = Contents(self._area, self._inline_limit)
         full._memory, self._memory = self._memory, {}
-        full._places, self._places = self._places, {}
-        full._aside, self._aside = self._aside, None
         self.weight = 0
         return full
 

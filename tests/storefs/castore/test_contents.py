@@ -26,10 +26,9 @@ def full() -> Contents:
 
 
 def test_what_was_set_aside_is_what_it_was_and_has_no_name(scratch: Path) -> None:
-    contents = full()
-    contents.set_aside(f"{scratch}/aside")
+    handed = full().hand_over()
+    handed.set_aside(f"{scratch}/aside")
     assert os.listdir(scratch) == []
-    handed = contents.hand_over()
     assert [bytes(handed.inline(digest_bytes(piece))) for piece in PIECES] == PIECES
 
 
@@ -48,8 +47,8 @@ def test_where_there_is_no_room_it_stays_in_memory(scratch: Path) -> None:
 
 def test_its_descriptor_ends_with_it(scratch: Path) -> None:
     before = os.listdir("/proc/self/fd")
-    contents = full()
-    contents.set_aside(f"{scratch}/aside")
-    contents.inline(digest_bytes(b"small"))
-    contents.hand_over()
+    handed = full().hand_over()
+    handed.set_aside(f"{scratch}/aside")
+    handed.inline(digest_bytes(b"small"))
+    del handed
     assert os.listdir("/proc/self/fd") == before
