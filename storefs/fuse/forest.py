@@ -15,9 +15,10 @@ from itertools import islice
 from storefs.fuse.view import GoneError
 from storefs.metadata import path_infos, trees
 from storefs.metadata.entry_search import RecentDirectories, find_entry
-from storefs.metadata.listings import find_directory, listing_of, listing_uses
+from storefs.metadata.listings import find_directory, listing_of
 from storefs.metadata.records import path_of_key, root_of
 from storefs.metadata.schema import KEY
+from storefs.metadata.uses import find_uses
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -136,14 +137,13 @@ class MetadataForest:
 
     def uses(self, inode: Inode) -> int:
         """Return how many names a regular file has; those in directories that share a listing count once."""
-        value = self._snapshot().get(KEY.pack(inode), db=self._environment.uses)
-        return 1 if value is None else int.from_bytes(value, "little")
+        return find_uses(self._environment, self._snapshot(), KEY.pack(inode))
 
     def sharing(self, directory: Inode) -> tuple[bytes, int]:
         """Return what a directory has in common with others, and how many they are with itself."""
         txn = self._snapshot()
         listing = listing_of(self._environment, txn, directory)
-        return listing, listing_uses(self._environment, txn, listing) if listing else 1
+        return listing, find_uses(self._environment, txn, listing) if listing else 1
 
     def name_containing(self, inode: Inode) -> bytes | None:
         """Return the name of a store path whose tree has this inode, None if there is none or it takes too long.

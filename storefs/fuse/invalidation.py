@@ -165,11 +165,12 @@ class Invalidator:
                     if children is None:
                         continue
                     directories.append(inode)
-                    listing, others = self._forest.sharing(inode)
+                    listing, sharers = self._forest.sharing(inode)
+                    others = shared.get(listing, sharers) - 1
                     if listing:
-                        others = shared[listing] = shared.get(listing, others) - 1
+                        shared[listing] = others
                     # Entries that directories share are one name each, which the last of these takes with it.
-                    names = 0 if listing and others else 1
+                    names = 0 if others else 1
                     for child, is_directory in children:
                         if is_directory:
                             pending.append(child)

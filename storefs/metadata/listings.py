@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from storefs.castore.trees import FileNode
 from storefs.metadata.schema import KEY, LISTING_KEY_SIZE, NUMBER
+from storefs.metadata.uses import drop_uses, find_uses
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,15 +45,15 @@ def listing_of(env: Environment, txn: Transaction, inode: int) -> bytes:
     return bytes(record) if len(record) == LISTING_KEY_SIZE else b""
 
 
-def listing_uses(env: Environment, txn: Transaction, key: bytes) -> int:
-    """How many directories have this listing."""
-    value = txn.get(key, db=env.uses)
-    return 1 if value is None else NUMBER.unpack(value)[0]
+def files_to_share(entries: Sequence[tuple[bytes, Node]]) -> list[tuple[bytes, FileNode]]:
+    """The entries of a directory that gets a listing: only regular files have an inode that others use, too.
 
-
-def may_be_shared(entries: Sequence[tuple[bytes, Node]]) -> bool:
-    """Whether a directory with these entries gets a listing: only regular files have an inode that others use, too."""
-    return len(entries) >= _WORTH_SHARING and all(isinstance(node, FileNode) for _, node in entries)
+    None of a directory that gets a record of its own.
+    """
+    if len(entries) < _WORTH_SHARING:
+        return []
+    files = [(name, node) for name, node in entries if isinstance(node, FileNode)]
+    return files if len(files) == len(entries) else []
 
 
 def share_listing(env: Environment, txn: Transaction, key: bytes, record: bytes, repair: bool) -> bool:
@@ -64,23 +65,13 @@ def share_listing(env: Environment, txn: Transaction, key: bytes, record: bytes,
         return True
     if repair and txn.get(key, db=env.listings) != record:
         txn.put(key, record, db=env.listings)
-    txn.put(key, NUMBER.pack(listing_uses(env, txn, key) + 1), db=env.uses)
+    txn.put(key, NUMBER.pack(find_uses(env, txn, key) + 1), db=env.uses)
     return False
 
 
-def give_up_listing(env: Environment, txn: Transaction, inode: int, key: bytes) -> bytes | None:
+def give_up_listing(env: Environment, txn: Transaction, key: bytes) -> bytes | None:
     """Take the listing from a directory that goes.
 
     Returns the record where no other directory has it: it is this one's own then, which is to be taken down.
     """
-    left = listing_uses(env, txn, key) - 1
-    if left > 1:
-        txn.put(key, NUMBER.pack(left), db=env.uses)
-        return None
-    if left:
-        txn.delete(key, db=env.uses)
-        return None
-    record = txn.pop(key, db=env.listings)
-    if record is not None:
-        txn.put(KEY.pack(inode), record, db=env.dirs)
-    return record
+    return None if drop_uses(env, txn, key, 1) > 0 else txn.pop(key, db=env.listings)

@@ -14,6 +14,7 @@ from storefs.castore.trees import file_key
 from storefs.metadata import path_infos, trees
 from storefs.metadata.listings import give_up_listing
 from storefs.metadata.schema import DYING_KEY, KEY, LISTING_KEY_SIZE, NUMBER
+from storefs.metadata.uses import drop_uses
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -132,8 +133,9 @@ def _release_one(
     inode = DYING_KEY.unpack(row_key)[0]
     key = KEY.pack(inode)
     record = txn.get(key, db=env.dirs)
-    if record is not None and len(record) == LISTING_KEY_SIZE:
-        record = give_up_listing(env, txn, inode, record)
+    was_shared = record is not None and len(record) == LISTING_KEY_SIZE
+    if record is not None and was_shared:
+        record = give_up_listing(env, txn, record)
         if record is None:  # others have it, or it is missing
             txn.delete(key, db=env.dirs)
             txn.delete(row_key, db=env.dying)
@@ -162,6 +164,8 @@ def _release_one(
             _release_node(env, txn, child, mode == trees.MODE_SYMLINK, counts)
     result.entries += stop - done
     if stop < count:
+        if was_shared:
+            txn.put(key, record, db=env.dirs)  # its own from now on
         txn.put(row_key, stop.to_bytes(4, "little") + row[4:], db=env.dying)
         return [row_key, *directories]
     txn.delete(key, db=env.dirs)
@@ -178,14 +182,7 @@ def _release_node(env: Environment, txn: Transaction, inode: int, symlink: bool,
 
 def _drop_uses(env: Environment, txn: Transaction, inode: int, count: int, result: Released) -> None:
     key = KEY.pack(inode)
-    value = txn.get(key, db=env.uses)
-    left = (1 if value is None else NUMBER.unpack(value)[0]) - count
-    if left > 1:
-        txn.put(key, NUMBER.pack(left), db=env.uses)
-        return
-    if value is not None:
-        txn.delete(key, db=env.uses)
-    if left == 1:
+    if drop_uses(env, txn, key, count) > 0:
         return
     record = txn.pop(key, db=env.nodes)
     if record is None:

@@ -10,9 +10,10 @@ from __future__ import annotations
 from storefs.castore.digest import digest_bytes
 from storefs.castore.trees import DirectoryNode, FileNode, LinkNode, StoredNode
 from storefs.metadata import trees
-from storefs.metadata.listings import may_be_shared, share_listing
+from storefs.metadata.listings import files_to_share, share_listing
 from storefs.metadata.residency import Residency
 from storefs.metadata.schema import KEY, KEY_NEXT_INODE, NUMBER
+from storefs.metadata.uses import find_uses
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -108,8 +109,9 @@ class TreeWriter:
             queue[position] = (inode, _EMPTY)  # what is written need not be held
             position += 1
             self._release(directory.holders)
-            if may_be_shared(directory.entries):
-                put(KEY.pack(inode), self._listing(directory.entries), append=True, db=dirs)
+            files = files_to_share(directory.entries)
+            if files:
+                put(KEY.pack(inode), self._listing(files), append=True, db=dirs)
                 continue
             entries = []
             for name, node in directory.entries:
@@ -126,19 +128,14 @@ class TreeWriter:
             put(KEY.pack(inode), trees.encode_directory(inode, entries), append=True, db=dirs)
         return root_inode
 
-    def _listing(self, files: Sequence[tuple[bytes, Node]]) -> bytes:
+    def _listing(self, files: Sequence[tuple[bytes, FileNode]]) -> bytes:
         """The key of the listing of a directory with these files."""
-        entries = []
-        keys = []
-        for name, node in files:
-            assert isinstance(node, FileNode)
-            keys.append(node.key)
-            entries.append((name, self._inode(node), node.size, trees.file_mode(node.executable)))
+        entries = [(name, self._inode(node), node.size, trees.file_mode(node.executable)) for name, node in files]
         record = trees.encode_directory(0, entries)
         listing = digest_bytes(record)
         if share_listing(self._env, self._txn, listing, record, self._repair):
-            for key in keys:
-                self._uses[key] = self._uses.get(key, 0) + 1
+            for _, node in files:
+                self._file(node)
         return listing
 
     def finish(self) -> None:
@@ -149,11 +146,7 @@ class TreeWriter:
         txn.cursor(env.files).putmulti(rows)  # into pages that `_find` took into the transaction: none is looked for
         for key, count in self._uses.items():
             inode = KEY.pack(self._inodes[key])
-            if key in self._created:
-                total = count
-            else:
-                value = txn.get(inode, db=env.uses)
-                total = count + (1 if value is None else NUMBER.unpack(value)[0])
+            total = count if key in self._created else count + find_uses(env, txn, inode)
             if total > 1:
                 txn.put(inode, NUMBER.pack(total), db=env.uses)
         if self._residency is not None:

@@ -19,11 +19,13 @@ if TYPE_CHECKING:
     from storefs.stores.local import LocalStore
 
 
-def dying_tree(store: LocalStore, scratch: Path, files: int) -> None:
-    """A removed path whose tree has a directory of so many files, with a directory in their middle."""
+def dying_tree(store: LocalStore, scratch: Path, files: int, *, below: bool = True) -> None:
+    """A removed path whose tree has a directory of so many files, with a directory in their middle or without."""
     tree = scratch / "tree"
-    (tree / "wide" / "f00100-below").mkdir(parents=True)
-    (tree / "wide" / "f00100-below" / "file").write_bytes(b"below")
+    (tree / "wide").mkdir(parents=True)
+    if below:
+        (tree / "wide" / "f00100-below").mkdir()
+        (tree / "wide" / "f00100-below" / "file").write_bytes(b"below")
     for number in range(files):
         (tree / "wide" / f"f{number:05}").write_bytes(b"%d" % (number % 70))
     path = add_host_path(store, str(tree), "tree")
@@ -50,6 +52,23 @@ def test_a_transaction_ends_when_its_time_is_over(local_store: LocalStore, scrat
     assert sum(steps) == 1003
     assert len(steps) >= 5
     assert max(steps) <= 1003 / 5
+    check_nothing_is_left(local_store)
+
+
+def test_the_last_directory_with_a_listing_goes_in_as_many_steps_as_any(local_store: LocalStore, scratch: Path) -> None:
+    dying_tree(local_store, scratch, 1000, below=False)
+    env = local_store.environment
+    with env.snapshot() as txn:
+        assert txn.stat(env.listings)["entries"] == 1
+    steps = []
+    while True:
+        released = env.update(lambda txn: continue_release(env, txn, lambda *_: True, seconds=0))
+        check_invariants(local_store)
+        steps.append(released.entries)
+        if not released.more:
+            break
+    assert sum(steps) == 1001
+    assert len(steps) >= 5
     check_nothing_is_left(local_store)
 
 
