@@ -83,6 +83,8 @@ class Contents:
         """Return everything so far, for who writes it; this one begins anew."""
         full = Contents(self._area, self._inline_limit)
         full._memory, self._memory = self._memory, {}
+        full._aside, self._aside = self._aside, None
+        full._places, self._places = self._places, {}
         self.weight = 0
         return full
 

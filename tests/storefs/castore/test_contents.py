@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from storefs.castore.contents import Contents
 from storefs.castore.digest import digest_bytes
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from storefs.castore.intake_area import IntakeArea
 
 PIECES = [b"", b"small", *(b"%d " % number * number for number in range(1500))]
@@ -52,3 +51,15 @@ def test_its_descriptor_ends_with_it(scratch: Path) -> None:
     handed.inline(digest_bytes(b"small"))
     del handed
     assert os.listdir("/proc/self/fd") == before
+
+
+def test_handing_on_lets_go_of_what_was_set_aside(scratch: Path) -> None:
+    before = os.listdir("/proc/self/fd")
+    handed = full().hand_over()
+    handed.set_aside(f"{scratch}/aside")
+    handed.inline(digest_bytes(b"small"))
+    then = handed.hand_over()
+    assert [bytes(then.inline(digest_bytes(piece))) for piece in PIECES] == PIECES
+    del then
+    assert os.listdir("/proc/self/fd") == before
+    assert "/aside (deleted)" not in Path("/proc/self/maps").read_text()
