@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.harness import BIN, need
+from bench.harness import BIN, need, touch_memory
 
 if TYPE_CHECKING:
     from bench.harness import Bench
@@ -153,6 +153,7 @@ class _Work:
             salt = f"l{next(self._salts)}"
             _write_archive(self._archive, salt)
             os.sync()
+            touch_memory()
 
         def build(folder: Path, settings: str = "", *, synced: bool = False) -> float:
             begun = time.perf_counter()
