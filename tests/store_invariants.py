@@ -35,6 +35,7 @@ def check_invariants(store: LocalStore, *, contents: bool = True) -> None:
                 "listings",
                 "nodes",
                 "files",
+                "unindexed",
                 "uses",
                 "realisations",
                 "realised",
@@ -141,6 +142,7 @@ def _check_trees(
     }
     uses = {KEY.unpack(key)[0]: count for key, count in counts.items() if len(key) != LISTING_KEY_SIZE}
     files = {key: NUMBER.unpack(value)[0] for key, value in tables["files"]}
+    unindexed = {KEY.unpack(key)[0]: value for key, value in tables["unindexed"]}
     blobs: set[bytes] = set()
     seen: dict[bytes, int] = {}
     for inode, node in nodes.items():
@@ -156,8 +158,14 @@ def _check_trees(
             assert store.blobs.size(payload) == trees.node_size(node), "a blob that is missing"
             blobs.add(bytes(payload))
         digest = digest_bytes(payload) if kind == trees.INLINE else payload
-        seen[file_key(digest, trees.node_mode(node) == trees.MODE_EXECUTABLE)] = inode
+        key = file_key(digest, trees.node_mode(node) == trees.MODE_EXECUTABLE)
+        if inode in unindexed:
+            assert kind == trees.INLINE
+            assert unindexed.pop(inode) == key
+        else:
+            seen[key] = inode
     assert seen == files, "the index of files is not that of the nodes"
+    assert not unindexed, "a file without its node"
     assert set(uses) <= set(nodes)
     dead = {key for key, _ in tables["dead_blobs"]}
     assert not dead & blobs, "a blob that is in use is marked as dead"

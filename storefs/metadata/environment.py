@@ -110,6 +110,7 @@ class Environment:
     references: Database
     referrers: Database
     staged: Database | None
+    unindexed: Database | None
     uses: Database
 
     def __init__(self, path: str, map_size: int, sync: bool) -> None:

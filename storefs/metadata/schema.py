@@ -20,6 +20,7 @@ it a new tree; an *inode* belongs to one file system object and is never given o
     nodes         inode                   node record of a file or symbolic link (see trees.py)
     files         content + executable    u64 inode: the node that every tree uses for this content; the key is the
                                           32-byte BLAKE3 digest and one byte, 0 or 1
+    unindexed     inode                   the key in ``files`` of a node in the database that this table does not name
     uses          inode                   u64: how many directory entries and tree roots name this regular file; a file
                                           that is named once has no row. The entries of a listing count once
     uses          key of a listing        u64: how many directories have it; one that has one directory has no row
@@ -39,15 +40,17 @@ Invariants, true after every commit:
   valid; ``referrers`` is the inverse of ``references``, and ``outputs`` of ``makes``;
 * the root of every path, and everything below it, has its row in ``dirs`` or ``nodes``; a directory has one parent;
 * every key of a listing in ``dirs`` has its row in ``listings``, and every listing a directory that has it;
-* ``files`` names exactly the regular files in ``nodes``, each once;
+* ``files`` and ``unindexed`` together name exactly the regular files in ``nodes``, each once; those in ``unindexed``
+  have their contents in the database: an addition that is not registered left them for a later transaction, or another
+  one had the same contents at the same time;
 * a node record of kind BLOB in ``files`` has its blob file, complete and durable, before the commit that adds it; a
   blob file is unlinked only by a process that holds the write lock and sees no row in ``files`` that names it;
 * symbolic links and directories are never shared; inodes of ``dying`` and ``staged`` are named by no valid path;
 * every row in ``realisations`` names a valid path and has its row in ``realised``, and the other way round.
 
-Format 2 has listings, and is otherwise format 1, which is read as it is by whoever may not write.  Three older tables
-came without a new number.  A store without these four has no realisations, nothing staged and no listings, and whoever
-first opens it for writing makes them.
+Format 2 has listings and ``unindexed``, and is otherwise format 1, which is read as it is by whoever may not write.
+Three older tables came without a new number.  A store without these five has no realisations, nothing staged or
+unindexed and no listings, and whoever first opens it for writing makes them.
 """
 
 from __future__ import annotations
@@ -67,6 +70,7 @@ DIRS = "dirs"
 LISTINGS = "listings"
 NODES = "nodes"
 FILES = "files"
+UNINDEXED = "unindexed"
 USES = "uses"
 DYING = "dying"
 DEAD_BLOBS = "dead_blobs"
@@ -87,6 +91,7 @@ DATABASES = (
     LISTINGS,
     NODES,
     FILES,
+    UNINDEXED,
     USES,
     DYING,
     DEAD_BLOBS,
@@ -95,7 +100,7 @@ DATABASES = (
     REALISED,
     STAGED,
 )
-LATER = frozenset({REALISATIONS, REALISED, STAGED, LISTINGS})
+LATER = frozenset({REALISATIONS, REALISED, STAGED, LISTINGS, UNINDEXED})
 SORTED_DUPLICATES = frozenset({REFERRERS, OUTPUTS})
 
 KEY_VERSION = b"version"

@@ -189,6 +189,9 @@ def _drop_uses(env: Environment, txn: Transaction, inode: int, count: int, resul
         return
     payload = trees.node_payload(record)
     executable = trees.node_mode(record) == trees.MODE_EXECUTABLE
+    if txn.delete(key, db=env.unindexed):
+        result.inline_bytes += len(record)
+        return
     if record[0] == trees.INLINE:
         digest = digest_bytes(payload)
         result.inline_bytes += len(record)

@@ -1,8 +1,9 @@
 """From a tree in memory to its rows in dirs, listings, nodes, files and uses, inside the transaction that registers it.
 
 Or, of a large one, to the rows of its parts in earlier transactions: then a directory record of its own *holds* them,
-whose row in ``staged`` says whose they are, until what contains them is written.  Called by the stores only.  The order
-of the steps that make it durable is theirs: contents in blob files before the transaction, everything else in it.
+whose row in ``staged`` says whose they are, until what contains them is written; and small files may be in
+``unindexed`` until the index of files is told of all of them at once.  Called by the stores only.  The order of the
+steps that make it durable is theirs: contents in blob files before the transaction, everything else in it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from storefs.metadata.uses import find_uses
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from storefs.castore.contents import Contents
     from storefs.castore.trees import IngestedTree, Node
@@ -37,21 +38,42 @@ class TreeWriter:
     Inodes are given out in the order of writing and grow for ever, so every row of dirs and nodes is appended.
     """
 
-    def __init__(self, env: Environment, txn: Transaction, contents: Contents, repair: bool = False) -> None:
-        """With ``repair`` a small file that exists already is compared, and overwritten where it is damaged."""
+    def __init__(
+        self,
+        env: Environment,
+        txn: Transaction,
+        contents: Contents,
+        repair: bool = False,
+        unindexed: Mapping[bytes, int] | None = None,
+        defer: bool = False,
+    ) -> None:
+        """Begin to write.
+
+        Args:
+            env, txn: where.
+            contents: has the small files.
+            repair: a small file that exists already is compared, and overwritten where it is damaged.
+            unindexed: the keys and inodes of small files that the same addition has written in earlier transactions,
+                and that the index does not name.
+            defer: leave these, and the small files that are new here, out of the index for now.
+        """
         self._env = env
         self._txn = txn
         self._contents = contents
         self._repair = repair
+        self._unindexed = unindexed or {}
+        self._defer = defer
         value = txn.get(KEY_NEXT_INODE, db=env.meta)
         self.first = self._next = trees.FIRST_INODE if value is None else NUMBER.unpack(value)[0]
         self._inodes: dict[bytes, int] = {}
         self._residency: Residency | None = None  # not before it is needed
-        self._created: set[bytes] = set()  # what the index lacked
+        self._created: set[bytes] = set()  # what was not there
+        self._deferred: set[bytes] = set()  # what of that is left out of the index
         self._compared: set[bytes] = set()  # what repair has looked at
         self._uses: dict[bytes, int] = {}
         self.blobs: list[bytes] = []  # digests of blob files that rows now name for the first time
         self.released: list[int] = []  # inodes of records that held what something else names now
+        self.unindexed: dict[bytes, int] = {}  # small files that are new, and left out of the index
 
     @property
     def inodes(self) -> range:
@@ -142,8 +164,16 @@ class TreeWriter:
         """Write what is shared by all trees: the index of files and how often each is used."""
         env, txn = self._env, self._txn
         txn.put(KEY_NEXT_INODE, NUMBER.pack(self._next), db=env.meta)
-        rows = sorted((key, NUMBER.pack(self._inodes[key])) for key in self._created)
-        txn.cursor(env.files).putmulti(rows)  # into pages that `_find` took into the transaction: none is looked for
+        inodes, deferred = self._inodes, self._deferred
+        # Into pages that `_find` took into the transaction: none is looked for.
+        rows = sorted((key, NUMBER.pack(inodes[key])) for key in self._created if key not in deferred)
+        txn.cursor(env.files).putmulti(rows)
+        if not self._defer:
+            self._index()
+        elif deferred:
+            self.unindexed = {key: inodes[key] for key in deferred}
+            later = sorted((KEY.pack(inode), key) for key, inode in self.unindexed.items())
+            txn.cursor(env.unindexed).putmulti(later, append=True)
         for key, count in self._uses.items():
             inode = KEY.pack(self._inodes[key])
             total = count if key in self._created else count + find_uses(env, txn, inode)
@@ -153,6 +183,18 @@ class TreeWriter:
             self._residency.give_up()
             self._residency.end()
 
+    def _index(self) -> None:
+        """Have the index name what earlier transactions left out; where it has equal contents by now, both stay."""
+        txn, files, unindexed = self._txn, self._env.files, self._env.unindexed
+        put = txn.put
+        named = [
+            KEY.pack(inode)
+            for key, inode in sorted(self._unindexed.items())
+            if put(key, NUMBER.pack(inode), overwrite=False, db=files)
+        ]
+        for row in sorted(named):
+            txn.delete(row, db=unindexed)
+
     def _find(self, nodes: Iterable[Node]) -> None:
         """Look for all files below these in the index; those that it lacks get a row, whose inode `finish` writes.
 
@@ -161,12 +203,13 @@ class TreeWriter:
         """
         known = self._inodes
         created = self._created
-        keys: set[bytes] = set()
+        unindexed, deferred = self._unindexed, self._deferred
+        keys: dict[bytes, bool] = {}  # and whether their rows are deferred
         folders = [nodes]
         while folders:
             for node in folders.pop():
                 if isinstance(node, FileNode):
-                    keys.add(node.key)
+                    keys[node.key] = self._defer and self._contents.is_inline(node.size)
                 elif isinstance(node, DirectoryNode):
                     folders.append([child for _, child in node.entries])
         put, get, files = self._txn.put, self._txn.get, self._env.files
@@ -176,7 +219,17 @@ class TreeWriter:
         for key in sorted(keys):
             if key in known or key in created:
                 continue
-            if put(key, _NO_INODE, overwrite=False, db=files):
+            if key in unindexed:
+                known[key] = unindexed[key]
+                continue
+            if keys[key]:
+                value = get(key, db=files)
+                if value is None:
+                    created.add(key)
+                    deferred.add(key)
+                else:
+                    known[key] = NUMBER.unpack(value)[0]
+            elif put(key, _NO_INODE, overwrite=False, db=files):
                 created.add(key)
             else:
                 known[key] = NUMBER.unpack(get(key, b"", db=files))[0]

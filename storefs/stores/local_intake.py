@@ -242,7 +242,7 @@ class LocalIntake:
     ) -> Registered:
         env = self._env
         result = Registered()
-        writer = TreeWriter(env, txn, self._contents, self._repair)
+        writer = TreeWriter(env, txn, self._contents, self._repair, self._staging.unindexed)
         now = int(time.time())
         written: list[tuple[int, PathInfo]] = []
         for (tree, info), its_outputs in zip(trees, outputs, strict=True):

@@ -5,6 +5,7 @@ of those that are not, are written by a thread in a transaction of their own; wh
 leads to them: a directory record *holds* them for the addition (metadata/tree_writer.py), whose area proves that it
 lives.  Registering names them instead; an addition that fails, or the collector, takes them down.  While the rows of
 one batch are written, the disk takes the files of the next, and contents of later ones wait in a file without a name.
+The index of files is told of small ones late, by the registration, or when there are very many.
 
 So memory is bounded by the largest directory, not by the tree.  For `stores.local_intake`, which is used in one thread.
 """
@@ -35,6 +36,9 @@ _UNDER_WAY = 2  # batches: one whose rows are written, and one whose files the d
 # Batches where that is no long wait: the small contents of all but the first wait in the page cache. Half of the time
 # that writing rows takes is the disk's, and what an addition hashes after many small files, it hashes meanwhile.
 _SET_ASIDE = 8
+# Small files that the index does not name yet. Their rows lie anywhere in it: written once for an addition they cost a
+# page each at most, written with each batch that again and again. With as many the program is still below 100 MB.
+_UNINDEXED = 32_000
 
 
 class Staging:
@@ -54,6 +58,7 @@ class Staging:
         # One for all batches: each of many would have a heap of its own, and keep what LMDB's pages took there.
         self._thread: SideThread | None = None
         self._holders: set[int] = set()
+        self.unindexed: dict[bytes, int] = {}  # keys and inodes of files that were written and not indexed
         self._inodes: list[range] = []  # what was given out to this addition
 
     def write_ahead(self, stack: Sequence[DirectoryNode]) -> None:
@@ -73,7 +78,7 @@ class Staging:
         contents = self._contents.hand_over()
         if self._batches and not many:
             contents.set_aside(area.temporary_name())
-        batch = _Batch(self._env, area, contents, self._repair, digests, durable)
+        batch = _Batch(self._env, area, contents, self._repair, self.unindexed, digests, durable)
         for place, directory in enumerate(stack):
             # The last entry of all but the innermost is the next one.
             batch.add_directory(directory, len(directory.entries) - (place < len(stack) - 1))
@@ -118,7 +123,8 @@ class Staging:
         self._inodes.append(batch.inodes)
 
     def registered(self, trees: Iterable[IngestedTree], released: Iterable[int]) -> None:
-        """These trees have their paths, and the records ``released`` are gone for that."""
+        """These trees have their paths, and the records ``released`` are gone for that; all files are indexed."""
+        self.unindexed.clear()
         self._holders.difference_update(released)
         gone = {id(tree) for tree in trees}
         written, waiting = self.trees[: self._written], self.trees[self._written :]
@@ -158,14 +164,16 @@ class _Batch:
         area: IntakeArea,
         contents: Contents,
         repair: bool,
+        unindexed: dict[bytes, int],
         digests: list[bytes],
         durable: Callable[[], None] | None,
     ) -> None:
-        """``durable`` waits until the files are."""
+        """``unindexed`` is that of the addition, for the thread that writes; ``durable`` waits until the files are."""
         self._env = env
         self._area = area
         self._contents = contents
         self._repair = repair
+        self._unindexed = unindexed
         self._directories: list[tuple[DirectoryNode, int]] = []
         self._durable = durable
         self._under_way = allocate_lock()
@@ -199,7 +207,8 @@ class _Batch:
 
     def _write(self, txn: Transaction) -> Callable[[], None]:
         """Write, and return what is to be done once that is committed."""
-        writer = TreeWriter(self._env, txn, self._contents, self._repair)
+        defer = len(self._unindexed) < _UNINDEXED
+        writer = TreeWriter(self._env, txn, self._contents, self._repair, self._unindexed, defer)
         owner = os.path.basename(self._area.path).encode()
         directories = [(directory, stop) for directory, stop in self._directories if stop > directory.stored]
         parts = [
@@ -221,6 +230,9 @@ class _Batch:
             for tree, (holder, (root,)) in zip(self.trees, roots, strict=True):
                 tree.root = root
                 tree.holder = holder
+            if not defer:
+                self._unindexed.clear()
+            self._unindexed.update(writer.unindexed)
             self.holders = [holder for holder, _ in parts + roots]
             self.released = writer.released
             self.inodes = writer.inodes

@@ -18,6 +18,7 @@ from storefs.formats.derivation import BadDerivationError
 from storefs.formats.nar import write_nar
 from storefs.formats.path_info import PathInfo
 from storefs.formats.store_path import StorePath
+from storefs.stores import staging
 from storefs.stores.local import LocalStore
 from tests.store_invariants import check_invariants, check_nothing_is_left
 from tests.threads import no_new_threads
@@ -83,6 +84,11 @@ def info(tree: Tree, path: StorePath) -> PathInfo:
 def staged(store: LocalStore) -> int:
     with store.environment.snapshot() as txn:
         return int(txn.stat(store.environment.staged)["entries"])
+
+
+def unindexed(store: LocalStore) -> int:
+    with store.environment.snapshot() as txn:
+        return int(txn.stat(store.environment.unindexed)["entries"])
 
 
 def collect(store: LocalStore) -> list[StorePath]:
@@ -153,6 +159,37 @@ class TestWrittenAhead:
         check_invariants(local_store)
         check_nothing_is_left(local_store)
 
+    @pytest.mark.parametrize("first", [PATH, OTHER])
+    def test_equal_files_of_two_additions_at_once_both_stay(
+        self, local_store: LocalStore, tree: Path, first: StorePath
+    ) -> None:
+        with local_store.intake() as one, local_store.intake() as two:
+            ones, twos = one.add_nar(pieces(tree)), two.add_nar(pieces(tree / "a"))
+            one.add_nar(pieces(tree / "e"))  # so that what was taken in before is written, and not indexed
+            two.add_nar(pieces(tree / "e"))
+            two.register([(twos, info(twos, OTHER))])
+            one.register([(ones, info(ones, PATH))])
+        assert unindexed(local_store) > 0
+        check_invariants(local_store)
+        collector = local_store.collector()
+        collector.delete([first])
+        collector.close()
+        check_invariants(local_store)  # the contents of the other one are what its hash says
+        collect(local_store)
+        check_nothing_is_left(local_store)
+        assert unindexed(local_store) == 0
+
+    def test_later_additions_find_what_was_indexed_late(self, local_store: LocalStore, tree: Path) -> None:
+        register(local_store, tree, PATH)
+        assert unindexed(local_store) == 0
+        with local_store.environment.snapshot() as txn:
+            before = txn.stat(local_store.environment.nodes)["entries"]
+        register(local_store, tree / "a/b/c", OTHER)
+        with local_store.environment.snapshot() as txn:
+            links = 1
+            assert txn.stat(local_store.environment.nodes)["entries"] == before + links
+        check_invariants(local_store)
+
     def test_replacing(self, local_store: LocalStore, tree: Path) -> None:
         register(local_store, tree, PATH)
         with local_store.intake(repair=True) as intake:
@@ -219,6 +256,30 @@ def test_it_reads_on_while_rows_wait(local_store: LocalStore, tree: Path, monkey
     assert in_time == [True]
     assert len(aside) > 1
     assert b"".join(local_store.nar(PATH)) == b"".join(pieces(tree))
+    check_invariants(local_store)
+
+
+def test_no_more_than_some_files_wait_for_the_index(
+    local_store: LocalStore, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    most, in_one_batch = 20, 5
+    monkeypatch.setattr(contents, "ROOM", (in_one_batch - 1) * contents.ENTRY_WEIGHT)
+    monkeypatch.setattr(staging, "_UNINDEXED", most)
+    for number in range(100):
+        (scratch / "tree").mkdir(exist_ok=True)
+        (scratch / "tree" / f"f{number:03}").write_bytes(b"%d" % number)
+    waiting: list[int] = []
+
+    def watched() -> Iterator[bytes]:
+        for piece in pieces(scratch / "tree"):
+            yield piece
+            waiting.append(unindexed(local_store))
+
+    with local_store.intake() as intake:
+        taken = intake.add_nar(watched())
+        intake.register([(taken, info(taken, PATH))])
+    assert in_one_batch <= max(waiting) < most + in_one_batch
+    assert unindexed(local_store) == 0
     check_invariants(local_store)
 
 
