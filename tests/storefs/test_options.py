@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,8 +11,6 @@ import pytest
 from storefs.options import split_leading
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.conftest import Runner
     from tests.oracle.real_nix import RealNix
 
@@ -119,4 +118,7 @@ def test_the_levels_of_this_processor_are_those_of_nix(run: Runner, real_nix: Re
         next(each for each in text.splitlines() if each.startswith(line))
         for text in (run("nix", "-v", "--version").stdout, real_nix.run("nix-build", "-v", "--version").decode())
     )
+    if "GenuineIntel" not in Path("/proc/cpuinfo").read_text():
+        # The libcpuid that Nix 2.8 asks does not see AVX-512 in processors of AMD that have it.
+        ours = ours.removesuffix(", x86_64-v4-linux")
     assert ours == theirs
