@@ -20,6 +20,11 @@ _MADV_DONTNEED = 4
 _WORTH_IT = 256 << 20  # bytes: a smaller file may stay resident as a whole
 _PAGE = os.sysconf("SC_PAGESIZE")
 
+# Of who looks here and there, see `scattered_looks`.
+_LOOKS = 8
+_ROOM = 16 << 20  # bytes
+_MAY_STAY = 16 << 20  # bytes
+
 
 class Residency:
     """Gives up the map of one database file now and then: call `tick` once for each row of a scan."""
@@ -98,6 +103,14 @@ class Residency:
     def _resident(self) -> int:
         """How many bytes of files are mapped and present, in this process."""
         return int(os.pread(self._statm, 200, 0).split()[2]) * _PAGE
+
+
+def scattered_looks(database: str) -> Residency:
+    """For looks here and there in a table, a `tick` after each: every few it is looked at whether too much is resident.
+
+    A small database may stay in memory as a whole.
+    """
+    return Residency(database, _LOOKS, _MAY_STAY, _ROOM, scattered=True)
 
 
 def _mappings(file: str) -> list[tuple[int, int]]:

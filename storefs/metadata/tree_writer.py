@@ -11,8 +11,9 @@ from __future__ import annotations
 from storefs.castore.digest import digest_bytes
 from storefs.castore.trees import DirectoryNode, FileNode, LinkNode, StoredNode
 from storefs.metadata import trees
+from storefs.metadata.file_index import index_files
 from storefs.metadata.listings import files_to_share, share_listing
-from storefs.metadata.residency import Residency
+from storefs.metadata.residency import scattered_looks
 from storefs.metadata.schema import KEY, KEY_NEXT_INODE, NUMBER
 from storefs.metadata.uses import find_uses
 
@@ -23,13 +24,9 @@ if TYPE_CHECKING:
     from storefs.castore.contents import Contents
     from storefs.castore.trees import IngestedTree, Node
     from storefs.metadata.environment import Environment, Transaction
+    from storefs.metadata.residency import Residency
 
-# Each look-up in the index of files makes more of it resident. After so many it is looked at whether that is too much,
-# unless the database is small.
-_LOOK_UPS = 8
-_ROOM = 16 << 20  # bytes
-_FEW = 32  # files: where there are no more, nothing is looked at
-_RESIDENT = 16 << 20  # bytes: a smaller database may stay in memory as a whole
+_FEW = 32  # files: where there are no more, what looking for them makes resident is not looked after
 
 
 class TreeWriter:
@@ -169,7 +166,7 @@ class TreeWriter:
         rows = sorted((key, NUMBER.pack(inodes[key])) for key in self._created if key not in deferred)
         txn.cursor(env.files).putmulti(rows)
         if not self._defer:
-            self._index()
+            index_files(env, txn, sorted(self._unindexed.items()))
         elif deferred:
             self.unindexed = {key: inodes[key] for key in deferred}
             later = sorted((KEY.pack(inode), key) for key, inode in self.unindexed.items())
@@ -182,18 +179,6 @@ class TreeWriter:
         if self._residency is not None:
             self._residency.give_up()
             self._residency.end()
-
-    def _index(self) -> None:
-        """Have the index name what earlier transactions left out; where it has equal contents by now, both stay."""
-        txn, files, unindexed = self._txn, self._env.files, self._env.unindexed
-        put = txn.put
-        named = [
-            KEY.pack(inode)
-            for key, inode in sorted(self._unindexed.items())
-            if put(key, NUMBER.pack(inode), overwrite=False, db=files)
-        ]
-        for row in sorted(named):
-            txn.delete(row, db=unindexed)
 
     def _find(self, nodes: Iterable[Node]) -> None:
         """Look for all files below these in the index; those that it lacks get a row, whose inode `finish` writes.
@@ -214,7 +199,7 @@ class TreeWriter:
                     folders.append([child for _, child in node.entries])
         put, get, files = self._txn.put, self._txn.get, self._env.files
         if self._residency is None and len(known) + len(created) + len(keys) > _FEW:
-            self._residency = Residency(self._env.path, _LOOK_UPS, _RESIDENT, _ROOM, scattered=True)
+            self._residency = scattered_looks(self._env.path)
         residency = self._residency
         for key in sorted(keys):
             if key in known or key in created:

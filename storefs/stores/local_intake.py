@@ -187,6 +187,7 @@ class LocalIntake:
             self._check_derivations(derivations)
         outputs = [_output_paths(derivations.get(info.path)) for _, info in trees]
         self.prepare()
+        self._staging.index_ahead()
 
         def write(txn: Transaction) -> Registered:
             written = self._write(txn, trees, outputs, replace)

@@ -18,6 +18,7 @@ from _thread import allocate_lock
 from storefs.castore.side_thread import SideThread
 from storefs.gc.sweep import sweep_blobs, unnamed
 from storefs.metadata.environment import DatabaseError, DiskFullError
+from storefs.metadata.file_index import fits, index_some
 from storefs.metadata.schema import DYING_KEY
 from storefs.metadata.tree_release import continue_release, give_up_staged
 from storefs.metadata.tree_writer import TreeWriter
@@ -38,7 +39,7 @@ _UNDER_WAY = 2  # batches: one whose rows are written, and one whose files the d
 _SET_ASIDE = 8
 # Small files that the index does not name yet. Their rows lie anywhere in it: written once for an addition they cost a
 # page each at most, written with each batch that again and again. With as many the program is still below 100 MB.
-_UNINDEXED = 32_000
+_UNINDEXED = 16_000
 
 
 class Staging:
@@ -93,6 +94,14 @@ class Staging:
         """Wait for what is being written; raises what that met."""
         while self._batches:
             self._wait_for_first()
+
+    def index_ahead(self) -> None:
+        """Tell the index of files that were written, as far as that is too much for the registration's transaction.
+
+        Call `wait` before.
+        """
+        if self.unindexed:
+            _index(self._env, self.unindexed, whole=False)
 
     def _wait_for_first(self) -> None:
         batch, thread = self._batches[0], self._thread
@@ -155,6 +164,17 @@ class Staging:
         return any(inode in each for each in self._inodes)
 
 
+def _index(env: Environment, unindexed: dict[bytes, int], *, whole: bool) -> None:
+    """Tell the index of these in transactions of their own: of all of them, or until one transaction is enough."""
+    while unindexed:
+        if not whole:
+            with env.snapshot() as txn:
+                if fits(env, txn, len(unindexed)):
+                    return
+        for key in env.update(lambda txn: index_some(env, txn, unindexed)):
+            del unindexed[key]
+
+
 class _Batch:
     """What one transaction writes."""
 
@@ -195,6 +215,8 @@ class _Batch:
             if self._durable is not None:
                 self._durable()
             self._env.update(self._write)()
+            if len(self._unindexed) >= _UNINDEXED:
+                _index(self._env, self._unindexed, whole=True)
             self._contents.hand_over()  # what is written need not be held until somebody waits for this
             self.is_written = True
         finally:
@@ -207,8 +229,7 @@ class _Batch:
 
     def _write(self, txn: Transaction) -> Callable[[], None]:
         """Write, and return what is to be done once that is committed."""
-        defer = len(self._unindexed) < _UNINDEXED
-        writer = TreeWriter(self._env, txn, self._contents, self._repair, self._unindexed, defer)
+        writer = TreeWriter(self._env, txn, self._contents, self._repair, self._unindexed, defer=True)
         owner = os.path.basename(self._area.path).encode()
         directories = [(directory, stop) for directory, stop in self._directories if stop > directory.stored]
         parts = [
@@ -230,8 +251,6 @@ class _Batch:
             for tree, (holder, (root,)) in zip(self.trees, roots, strict=True):
                 tree.root = root
                 tree.holder = holder
-            if not defer:
-                self._unindexed.clear()
             self._unindexed.update(writer.unindexed)
             self.holders = [holder for holder, _ in parts + roots]
             self.released = writer.released

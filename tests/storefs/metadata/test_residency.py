@@ -7,7 +7,7 @@ import pytest
 
 from storefs.castore.contents import Contents
 from storefs.castore.trees import DirectoryNode, FileNode
-from storefs.metadata import tree_writer
+from storefs.metadata import residency
 from storefs.metadata.environment import Environment, open_environment
 from storefs.metadata.residency import Residency
 from storefs.metadata.tree_writer import TreeWriter
@@ -120,7 +120,7 @@ def test_writing_many_files_into_a_large_database(scratch: Path, monkeypatch: py
         writer.finish()
         assert resident(env) < 1 << 20
 
-    monkeypatch.setattr(tree_writer, "_ROOM", 8 << 20)
+    monkeypatch.setattr(residency, "_ROOM", 8 << 20)
     env.update(write)
     assert most < _MANY
     env.close()

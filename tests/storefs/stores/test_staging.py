@@ -18,6 +18,7 @@ from storefs.formats.derivation import BadDerivationError
 from storefs.formats.nar import write_nar
 from storefs.formats.path_info import PathInfo
 from storefs.formats.store_path import StorePath
+from storefs.metadata import file_index
 from storefs.stores import staging
 from storefs.stores.local import LocalStore
 from tests.store_invariants import check_invariants, check_nothing_is_left
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from storefs.api import Tree
+    from storefs.metadata.environment import Environment, Transaction
 
 PATH = StorePath("0" * 32 + "-x")
 OTHER = StorePath("1" * 32 + "-y")
@@ -256,6 +258,29 @@ def test_it_reads_on_while_rows_wait(local_store: LocalStore, tree: Path, monkey
     assert in_time == [True]
     assert len(aside) > 1
     assert b"".join(local_store.nar(PATH)) == b"".join(pieces(tree))
+    check_invariants(local_store)
+
+
+def test_a_large_index_is_told_in_several_transactions(
+    local_store: LocalStore, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contents, "ROOM", 9000)
+    steps: list[int] = []
+
+    def noted(env: Environment, txn: Transaction, files: dict[bytes, int]) -> list[bytes]:
+        done = file_index.index_some(env, txn, files)
+        steps.append(len(done))
+        return done
+
+    monkeypatch.setattr(staging, "index_some", noted)
+    few = 3
+    monkeypatch.setattr(file_index, "_PAGES", few)
+    monkeypatch.setattr(file_index, "fits", lambda _env, _txn, count: count <= few)  # whatever the index is
+    monkeypatch.setattr(staging, "fits", file_index.fits)
+    register(local_store, tree, PATH)
+    assert steps
+    assert set(steps) == {few}
+    assert unindexed(local_store) == 0
     check_invariants(local_store)
 
 
