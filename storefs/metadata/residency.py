@@ -22,7 +22,7 @@ _PAGE = os.sysconf("SC_PAGESIZE")
 
 # Of who looks here and there, see `scattered_looks`.
 _LOOKS = 8
-_ROOM = 16 << 20  # bytes
+_ROOM = 8 << 20  # bytes; with twice as many, taking in 4 GB of small files has 94 MB in memory instead of 82
 _MAY_STAY = 16 << 20  # bytes
 
 

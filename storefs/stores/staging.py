@@ -38,7 +38,7 @@ _UNDER_WAY = 2  # batches: one whose rows are written, and one whose files the d
 # that writing rows takes is the disk's, and what an addition hashes after many small files, it hashes meanwhile.
 _SET_ASIDE = 8
 # Small files that the index does not name yet. Their rows lie anywhere in it: written once for an addition they cost a
-# page each at most, written with each batch that again and again. With as many the program is still below 100 MB.
+# page each at most, written with each batch that again and again. With twice as many the program had 100 MB.
 _UNINDEXED = 16_000
 
 
@@ -212,11 +212,11 @@ class _Batch:
     def write(self) -> None:
         """Write it, in another thread than the addition's."""
         try:
+            if len(self._unindexed) >= _UNINDEXED:
+                _index(self._env, self._unindexed, whole=True)
             if self._durable is not None:
                 self._durable()
             self._env.update(self._write)()
-            if len(self._unindexed) >= _UNINDEXED:
-                _index(self._env, self._unindexed, whole=True)
             self._contents.hand_over()  # what is written need not be held until somebody waits for this
             self.is_written = True
         finally:

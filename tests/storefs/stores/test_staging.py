@@ -19,6 +19,7 @@ from storefs.formats.nar import write_nar
 from storefs.formats.path_info import PathInfo
 from storefs.formats.store_path import StorePath
 from storefs.metadata import file_index
+from storefs.metadata.environment import DiskFullError
 from storefs.stores import staging
 from storefs.stores.local import LocalStore
 from tests.store_invariants import check_invariants, check_nothing_is_left
@@ -306,6 +307,23 @@ def test_no_more_than_some_files_wait_for_the_index(
     assert in_one_batch <= max(waiting) < most + in_one_batch
     assert unindexed(local_store) == 0
     check_invariants(local_store)
+
+
+def test_an_index_that_has_no_room_ends_the_addition(
+    local_store: LocalStore, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> list[bytes]:
+        raise DiskFullError("the index")
+
+    monkeypatch.setattr(contents, "ROOM", 1)
+    monkeypatch.setattr(staging, "_UNINDEXED", 1)
+    monkeypatch.setattr(staging, "index_some", full)
+    with local_store.intake() as intake, pytest.raises(DiskFullError, match="the index"):
+        taken = intake.add_nar(pieces(tree))
+        intake.register([(taken, info(taken, PATH))])
+    check_invariants(local_store)
+    check_nothing_is_left(local_store)
+    assert unindexed(local_store) == 0
 
 
 KILLED = """
