@@ -7,7 +7,6 @@ import pytest
 
 from storefs.castore.contents import Contents
 from storefs.castore.trees import DirectoryNode, FileNode
-from storefs.metadata import residency
 from storefs.metadata.environment import Environment, open_environment
 from storefs.metadata.residency import Residency
 from storefs.metadata.tree_writer import TreeWriter
@@ -103,7 +102,7 @@ def test_a_small_file_is_left_alone(scratch: Path) -> None:
     env.close()
 
 
-def test_writing_many_files_into_a_large_database(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_writing_many_files_into_a_large_database(scratch: Path) -> None:
     env = filled(scratch / "db")
     numbers = random.Random(0).sample(range(_ROWS), 2000)
     most = 0
@@ -120,7 +119,6 @@ def test_writing_many_files_into_a_large_database(scratch: Path, monkeypatch: py
         writer.finish()
         assert resident(env) < 1 << 20
 
-    monkeypatch.setattr(residency, "_ROOM", 8 << 20)
     env.update(write)
     assert most < _MANY
     env.close()

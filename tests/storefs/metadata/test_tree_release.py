@@ -39,16 +39,21 @@ def dying_tree(store: LocalStore, scratch: Path, files: int, *, below: bool = Tr
     store.environment.update(remove)
 
 
-def test_a_transaction_ends_when_its_time_is_over(local_store: LocalStore, scratch: Path) -> None:
-    dying_tree(local_store, scratch, 1000)
-    env = local_store.environment
+def take_down(store: LocalStore) -> list[int]:
+    """Take down what is dying, in steps for which there is no time; returns how many entries went with each."""
+    env = store.environment
     steps = []
     while True:
         released = env.update(lambda txn: continue_release(env, txn, lambda *_: True, seconds=0))
-        check_invariants(local_store)
+        check_invariants(store)
         steps.append(released.entries)
         if not released.more:
-            break
+            return steps
+
+
+def test_a_transaction_ends_when_its_time_is_over(local_store: LocalStore, scratch: Path) -> None:
+    dying_tree(local_store, scratch, 1000)
+    steps = take_down(local_store)
     assert sum(steps) == 1003
     assert len(steps) >= 5
     assert max(steps) <= 1003 / 5
@@ -60,13 +65,7 @@ def test_the_last_directory_with_a_listing_goes_in_as_many_steps_as_any(local_st
     env = local_store.environment
     with env.snapshot() as txn:
         assert txn.stat(env.listings)["entries"] == 1
-    steps = []
-    while True:
-        released = env.update(lambda txn: continue_release(env, txn, lambda *_: True, seconds=0))
-        check_invariants(local_store)
-        steps.append(released.entries)
-        if not released.more:
-            break
+    steps = take_down(local_store)
     assert sum(steps) == 1001
     assert len(steps) >= 5
     check_nothing_is_left(local_store)
