@@ -14,30 +14,27 @@ from storefs.metadata.schema import KEY, NUMBER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping, Sequence
 
     from storefs.metadata.environment import Environment, Transaction
 
 _PAGES = 2048  # of the index that one transaction changes: 8 MB
-_FEW = 32  # files: where there are no more, their pages in memory are not looked after
 
 
-def index_files(env: Environment, txn: Transaction, files: Iterable[tuple[bytes, int]]) -> None:
+def index_files(env: Environment, txn: Transaction, files: Sequence[tuple[bytes, int]]) -> None:
     """Tell the index of files, given as keys, ascending, and inodes; where it has equal contents by now, both stay."""
+    if not files:
+        return
     put, index = txn.put, env.files
-    residency = None
+    residency = scattered_looks(env.path)
     named = []
-    for count, (key, inode) in enumerate(files):
+    for key, inode in files:
         if put(key, NUMBER.pack(inode), overwrite=False, db=index):
             named.append(KEY.pack(inode))
-        if count == _FEW:
-            residency = scattered_looks(env.path)
-        if residency is not None:
-            residency.tick()
+        residency.tick()
     for row in sorted(named):
         txn.delete(row, db=env.unindexed)
-    if residency is not None:
-        residency.end()
+    residency.end()
 
 
 def index_some(env: Environment, txn: Transaction, unindexed: Mapping[bytes, int]) -> list[bytes]:

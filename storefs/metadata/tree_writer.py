@@ -181,7 +181,8 @@ class TreeWriter:
             self._residency.end()
 
     def _find(self, nodes: Iterable[Node]) -> None:
-        """Look for all files below these in the index; those that it lacks get a row, whose inode `finish` writes.
+        """Look for all files below these in the index; those that it lacks get a row, whose inode `finish` writes, or
+        are left out of it for now.
 
         In the order of the keys: each page of the index is looked at once, those beside it in the file are looked at
         next, because an earlier addition wrote them in this order, and what is written of it lies together again.
