@@ -53,8 +53,12 @@ class EvalThread:
         self._failure = None
         self._result = None
         self._wake.acquire(False)
-        self._start(function)
-        self._running = True
+        self._running = True  # before the thread, which may ask for something at once
+        try:
+            self._start(function)
+        except BaseException:
+            self._running = False
+            raise
         pending: BaseException | None = None
         while True:
             try:

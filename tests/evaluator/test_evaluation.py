@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+import _thread
+import time
+from _thread import start_new_thread
+from typing import TYPE_CHECKING
+
 import pytest
 
 from evaluator.errors import NixError, ThrownError
@@ -7,6 +12,9 @@ from evaluator.eval_thread import EvalThread
 from evaluator.evaluation import to_python
 from storefs.errors import StoreError
 from tests.evaluator.evaluating import new_state, value
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def test_values_become_plain_python() -> None:
@@ -68,3 +76,14 @@ def test_work_outside_of_the_thread_returns_and_fails_inside() -> None:
         return answers
 
     assert thread.run(body) == [True, False]
+
+
+def test_the_first_request_may_come_before_the_thread_that_begins_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    thread = EvalThread()
+
+    def begin(work: Callable[..., object], words: tuple[object, ...]) -> None:
+        start_new_thread(work, words)
+        time.sleep(0.05)
+
+    monkeypatch.setattr(_thread, "start_new_thread", begin)
+    assert thread.run(lambda: thread.outside(_thread.get_ident)) == _thread.get_ident()
