@@ -33,9 +33,6 @@ _CACHED = f".{sys.implementation.cache_tag}.pyc"
 _CORE = "evaluator.core."
 _TOGETHER = f"evaluator/core/together{_EXTENSION}"  # all of them: each library that is loaded takes 0.1 ms
 _COLLECT_AFTER = 50_000  # objects; Python's own 700 are reached by importing
-# Seconds until a thread that waits for the interpreter lock asks for it; Python's own 0.005 are long beside what our
-# threads do between two system calls, and a processor is idle meanwhile (measured: a large addition took a tenth more).
-_SWITCH_AFTER = 0.0001
 _HEAD = MAGIC_NUMBER + bytes(4)  # without flags: what follows is time and size of the source, not its hash
 
 
@@ -43,7 +40,6 @@ def start() -> NoReturn:
     """Run the program named by argv[0] and end the process with its exit status."""
     # What is imported stays, and looking for cycles in it again and again takes a thirtieth of a small command's time.
     gc.set_threshold(_COLLECT_AFTER)
-    sys.setswitchinterval(_SWITCH_AFTER)
     if not sys.flags.optimize and sys.pycache_prefix is None:  # either gives what is compiled another name
         sys.meta_path.insert(0, Finder(os.path.dirname(__file__)))
     from storefs.cli import main  # noqa: PLC0415  the first that is found by it

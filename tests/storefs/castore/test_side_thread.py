@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import weakref
 
@@ -88,3 +89,14 @@ def test_what_is_done_is_let_go() -> None:
     thread.drain()
     assert seen() is None
     thread.finish()
+
+
+def test_threads_switch_sooner_while_one_lives() -> None:
+    before = sys.getswitchinterval()
+    one, two = SideThread(repr), SideThread(repr)
+    assert sys.getswitchinterval() < before
+    one.finish()
+    one.abort()
+    assert sys.getswitchinterval() < before
+    two.abort()
+    assert sys.getswitchinterval() == before
