@@ -170,6 +170,8 @@ class TestWrittenAhead:
             ones, twos = one.add_nar(pieces(tree)), two.add_nar(pieces(tree / "a"))
             one.add_nar(pieces(tree / "e"))  # so that what was taken in before is written, and not indexed
             two.add_nar(pieces(tree / "e"))
+            for each in (one, two):
+                each.prepare()  # which waits: what is written after the other one's registration is shared
             two.register([(twos, info(twos, OTHER))])
             one.register([(ones, info(ones, PATH))])
         assert unindexed(local_store) > 0
