@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.harness import BIN, need
+from bench.harness import BIN, need, read_tree
 from builder.removal import remove_tree
 
 if TYPE_CHECKING:
@@ -116,13 +116,12 @@ def _start(bench: Bench, peer: Peer) -> None:
 
 def _add(bench: Bench, peer: Peer, files: int) -> None:
     tree = bench.made("tree", lambda path: make_tree(path, files, 1))
-    for file in tree.rglob("file*"):
-        file.read_bytes()  # an earlier run may have made it: nobody is to be the one who reads it from the disk
     folder = tree  # of the round
 
     def fresh() -> None:
         nonlocal folder
         folder = bench.fresh()
+        read_tree(tree)
 
     def mounted() -> None:
         # The first command on a store mounts it, once; this is about adding.

@@ -69,6 +69,19 @@ def touch_memory() -> None:
     mmap.mmap(-1, min(_TOUCHED, free // 4 * 3), flags=flags).close()
 
 
+def read_tree(top: Path) -> None:
+    """Read every file below ``top``, so that whoever is measured next finds them all in the page cache.
+
+    Right before, each time: a virtual machine may have what was not read for seconds taken out of the page cache
+    (DAMON's pageout), though memory is free. How much a command has to read again then is chance.
+    """
+    for folder, _, names in os.walk(top):
+        for name in names:
+            with open(f"{folder}/{name}", "rb", buffering=0) as file:
+                while file.read(1 << 20):
+                    pass
+
+
 class Bench:
     """One topic's run: a scratch directory, the environment of its commands, and the results so far.
 
