@@ -41,6 +41,7 @@ MODULES = (
     "storefs/castore/file_runs.py",
     "storefs/castore/host_tree.py",
     "storefs/castore/ingest.py",
+    "storefs/castore/many_blobs.py",
     "storefs/castore/nar_hash.py",
     "storefs/castore/whole_files.py",
     "storefs/formats/hash_part_search.py",

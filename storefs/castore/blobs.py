@@ -46,6 +46,11 @@ class BlobStore:
         self.cached = 0
         self._digits = _digits_of_folders(self.directory)
 
+    @property
+    def place(self) -> tuple[bytes, int]:
+        """The directory, and how many digits of a name are a folder's in it: for castore/many_blobs.py."""
+        return os.fsencode(self.directory), self._digits
+
     def path(self, digest: bytes) -> str:
         """Where the blob with this digest is, or would be."""
         text = digest.hex()

@@ -223,10 +223,12 @@ class _Ingest:
         text, files = job
         view = memoryview(text)
         area = self._area()
-        for node, executable, start, size in files:
-            content = view[start : start + size]
-            digest = digest_bytes(content)
-            area.put(digest, content)
+        stored = [(digest_bytes(view[start : start + size]), start, size) for _, _, start, size in files]
+        if len(files) == 1:
+            area.put(stored[0][0], view[stored[0][1] : stored[0][1] + stored[0][2]])
+        else:
+            area.put_all(view, stored)
+        for (node, executable, _, _), (digest, _, _) in zip(files, stored, strict=True):
             node.key = file_key(digest, executable)
 
     def _moved(self, event: Regular, stream: Iterator[EventOrRun]) -> bytes:

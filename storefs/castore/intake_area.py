@@ -19,6 +19,7 @@ from itertools import islice
 
 from storefs.castore.blobs import BlobError
 from storefs.castore.left_overs import remove_area
+from storefs.castore.many_blobs import FOUND, REPLACES, first_missing, link_all, unlink_all, write_all
 from storefs.castore.taking_over import take_over
 from storefs.castore.whole_files import write_new
 from storefs.castore.write_behind import WriteBehind
@@ -27,9 +28,10 @@ from storefs.placement import spread_folders
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sized
+    from collections.abc import Callable, Sequence, Sized
 
     from storefs.castore.blobs import BlobStore
+    from storefs.castore.many_blobs import File
 
     Buffer = bytes | bytearray | memoryview
 
@@ -90,7 +92,7 @@ class IntakeArea:
         self._store = store
         self._repair = repair
         self._counter = 0
-        self._links: dict[bytes, str] = {}
+        self._links: dict[bytes, None] = {}  # digests of what has a link here, in order
         self._damaged: set[bytes] = set()
         self._fresh: set[bytes] = set()  # what was written or moved here, and not found among the blobs
         self._handed = 0  # how many of the links, which are in order, somebody else makes durable
@@ -135,7 +137,30 @@ class IntakeArea:
         if not self._adopt_existing(digest, len(content)):
             link = self._link_name(digest)
             self._write(link, content)
-            self._keep_link(digest, link, len(content))
+            self._keep_link(digest)
+            self.behind.wrote(link, len(content))
+
+    def put_all(self, text: memoryview, files: Sequence[File]) -> None:
+        """Make each of these files, whose contents are in ``text``, a blob; together they are small."""
+        if self._repair:
+            for digest, start, size in files:
+                self.put(digest, text[start : start + size])
+            return
+        new = list({file[0]: file for file in files if file[0] not in self._links}.values())
+        try:
+            done = write_all(text, new, os.fsencode(self.path), *self._store.place, BLOB_MODE)
+        except OSError as error:
+            raise write_error(os.fsdecode(error.filename or self.path), error) from error
+        written = 0
+        for (digest, _, size), what in zip(new, done, strict=True):
+            if what == FOUND:
+                self._links[digest] = None
+                continue
+            if what == REPLACES:
+                self._damaged.add(digest)
+            self._keep_link(digest)
+            written += size
+        self.behind.wrote_small(written)
 
     def keep(self, digest: bytes, temporary: str, size: int) -> None:
         """Make the complete file ``temporary``, which lies in the area, the contents with this digest."""
@@ -145,7 +170,8 @@ class IntakeArea:
         # The name tells a collector what a killed process was about to add.
         link = self._link_name(digest)
         os.rename(temporary, link)
-        self._keep_link(digest, link, size)
+        self._keep_link(digest)
+        self.behind.wrote(link, size)
 
     def keep_written(self, digest: bytes, temporary: str, size: int) -> None:
         """Like `keep`, but an equal blob that is there already is used instead."""
@@ -167,12 +193,14 @@ class IntakeArea:
 
     def publish(self) -> None:
         """Give what was taken in its names among the blobs; it takes the place of damaged ones."""
-        for digest in self._fresh - self.published:
-            if digest in self._damaged:
-                self._replace(digest, self._links[digest])
-            else:
-                self._link(self._links[digest], self._store.path(digest))
-            self.published.add(digest)
+        fresh = self._fresh - self.published
+        self.published |= fresh  # before: where this is cut short, whoever takes names back looks for all of them
+        for digest in fresh & self._damaged:
+            self._replace(digest, self._link_name(digest))
+        digests = list(fresh - self._damaged)
+        stop = 0
+        while (stop := link_all(digests, stop, os.fsencode(self.path), *self._store.place)) < len(digests):
+            self._link(digests[stop])  # its folder is not there, or this says what is wrong
 
     def hand_over(self) -> list[bytes]:
         """Publish, and return every blob that this addition relies on and that was not handed over before.
@@ -187,23 +215,25 @@ class IntakeArea:
     def let_go(self, digests: list[bytes]) -> None:
         """Forget blobs that committed rows name: those keep them."""
         for digest in digests:
-            os.unlink(self._links.pop(digest))
-            self._fresh.discard(digest)
-            self.published.discard(digest)
+            del self._links[digest]
+        unlink_all(digests, os.fsencode(self.path))
+        self._fresh.difference_update(digests)
+        self.published.difference_update(digests)
         self._handed -= len(digests)
 
     def read(self, digest: bytes) -> bytes:
         """Contents that this addition relies on."""
-        with open(self._links[digest], "rb") as file:
+        with open(self._link_name(digest), "rb") as file:
             return file.read()
 
-    def ensure(self, digest: bytes) -> bool:
-        """Whether the blob's name had to be restored because a collector removed it meanwhile."""
-        path = self._store.path(digest)
-        if os.path.exists(path):
-            return False
-        self._link(self._links[digest], path)
-        return True
+    def ensure(self, digests: list[bytes]) -> list[bytes]:
+        """Give those of the blobs their names again that a collector has removed meanwhile, and return them."""
+        restored = []
+        stop = 0
+        while (stop := first_missing(digests, stop, *self._store.place)) < len(digests):
+            self._link(digests[stop])
+            restored.append(digests[stop])
+        return restored
 
     def withdraw(self, digest: bytes) -> None:
         """Take a blob that no committed node names out of the store into this area, whose end frees its bytes.
@@ -243,7 +273,7 @@ class IntakeArea:
             self.behind.settle()
             folders = set()
             for digest in digests:
-                sync_file(self._links[digest])
+                sync_file(self._link_name(digest))
                 folders.add(os.path.dirname(self._store.path(digest)))
             for folder in folders:
                 sync_directory(folder)
@@ -270,13 +300,12 @@ class IntakeArea:
             os.unlink(link)
             self._damaged.add(digest)
             return False
-        self._links[digest] = link
+        self._links[digest] = None
         return True
 
-    def _keep_link(self, digest: bytes, link: str, size: int) -> None:
-        self._links[digest] = link
+    def _keep_link(self, digest: bytes) -> None:
+        self._links[digest] = None
         self._fresh.add(digest)
-        self.behind.wrote(link, size)
 
     def _link_name(self, digest: bytes) -> str:
         return f"{self.path}/{digest.hex()}"
@@ -292,10 +321,11 @@ class IntakeArea:
         except OSError as error:
             raise write_error(second, error) from error
 
-    def _link(self, source: str, path: str) -> None:
+    def _link(self, digest: bytes) -> None:
+        path = self._store.path(digest)
         while True:
             try:
-                os.link(source, path)
+                os.link(self._link_name(digest), path)
                 return
             except FileExistsError:
                 return  # another addition was faster with the same contents

@@ -53,7 +53,11 @@ class WriteBehind:
         if size >= _LARGE:
             self._ask(path, max(0, size - self._grown))
             self._grown = 0
-            return
+        else:
+            self.wrote_small(size)
+
+    def wrote_small(self, size: int) -> None:
+        """Files of ``size`` bytes together are complete, as above."""
         self._waiting += size
         if self._waiting >= MANY and not self._syncing:
             self._waiting = 0

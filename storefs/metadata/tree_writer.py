@@ -67,6 +67,7 @@ class TreeWriter:
         self._created: set[bytes] = set()  # what was not there
         self._deferred: set[bytes] = set()  # what of that is left out of the index
         self._compared: set[bytes] = set()  # what repair has looked at
+        self._any_dead = bool(txn.stat(env.dead_blobs)["entries"])  # no others die in this transaction
         self._uses: dict[bytes, int] = {}
         self.blobs: list[bytes] = []  # digests of blob files that rows now name for the first time
         self.released: list[int] = []  # inodes of records that held what something else names now
@@ -248,7 +249,8 @@ class TreeWriter:
             else:
                 record = trees.encode_blob(inode, node.executable, node.size, node.digest)
                 self.blobs.append(node.digest)
-                self._txn.delete(node.digest, db=self._env.dead_blobs)
+                if self._any_dead:
+                    self._txn.delete(node.digest, db=self._env.dead_blobs)
             self._txn.put(KEY.pack(inode), record, append=True, db=self._env.nodes)
         elif self._repair and key not in self._created and key not in self._compared:
             self._compared.add(key)

@@ -158,7 +158,8 @@ class LocalIntake:
             area.publish()
             if not self._blobs.synced:
                 return  # and need not know which would have to be waited for
-            fresh = area.published.union(unnamed(self._env, area.digests)) - self._durable
+            found = [digest for digest in area.digests if digest not in area.published]
+            fresh = area.published.union(unnamed(self._env, found)) - self._durable
             area.sync(list(fresh))
             self._durable |= fresh
 
@@ -272,7 +273,7 @@ class LocalIntake:
         result.released = writer.released
         area = self._area_or_none
         if area is not None:
-            restored = [digest for digest in writer.blobs if area.ensure(digest)]
+            restored = area.ensure(writer.blobs)
             if restored:
                 area.sync(restored)
         return result

@@ -118,7 +118,7 @@ class Staging:
 
     def _not_durable(self, area: IntakeArea, digests: list[bytes]) -> list[bytes]:
         published = [digest for digest in digests if digest in area.published]
-        return list({*published, *unnamed(self._env, digests)})
+        return published + unnamed(self._env, [digest for digest in digests if digest not in area.published])
 
     def _end_thread(self) -> None:
         thread, self._thread = self._thread, None
@@ -238,7 +238,7 @@ class _Batch:
         ]
         roots = [writer.hold([tree.root], owner) for tree in self.trees]
         writer.finish()
-        restored = [digest for digest in writer.blobs if self._area.ensure(digest)]
+        restored = self._area.ensure(writer.blobs)
         if restored:
             self._area.sync(restored)
 

@@ -91,8 +91,8 @@ def test_what_an_addition_relies_on_comes_back(blobs: BlobStore) -> None:
     collector.withdraw(DIGEST)
     collector.close()
     assert blobs.size(DIGEST) is None
-    assert area.ensure(DIGEST)
-    assert not area.ensure(DIGEST)
+    assert area.ensure([DIGEST]) == [DIGEST]
+    assert area.ensure([DIGEST]) == []
     area.close()
     assert b"".join(blobs.read(DIGEST)) == CONTENT
 
