@@ -43,6 +43,7 @@ MODULES = (
     "storefs/castore/ingest.py",
     "storefs/castore/many_blobs.py",
     "storefs/castore/nar_hash.py",
+    "storefs/castore/trees.py",
     "storefs/castore/whole_files.py",
     "storefs/formats/hash_part_search.py",
     "storefs/formats/nar.py",
@@ -58,6 +59,7 @@ MODULES = (
     "storefs/metadata/nar_reader.py",
     "storefs/metadata/page_scan.py",
     "storefs/metadata/tree_writer.py",
+    "storefs/metadata/trees.py",
     "storefs/stores/blob_sizes.py",
     "storefs/stores/presence.py",
 )  # fmt: skip

@@ -10,13 +10,15 @@ from __future__ import annotations
 import os
 from itertools import chain
 
+import cython
+
 from storefs.castore.contents import ENTRY_WEIGHT
 from storefs.castore.digest import Digester, digest_bytes
 from storefs.castore.host_tree import WHOLE_LIMIT, HostRegular
 from storefs.castore.intake_area import BLOB_MODE, write_error
 from storefs.castore.nar_hash import BATCH, LARGE, THREAD_PAYS, NarHash, kept
 from storefs.castore.side_thread import SideThread
-from storefs.castore.trees import DirectoryNode, FileNode, IngestedTree, LinkNode, file_key
+from storefs.castore.trees import IngestedTree
 from storefs.formats.hashes import Hash, new_hashlib
 from storefs.formats.nar import (
     BadNarError,
@@ -28,6 +30,11 @@ from storefs.formats.nar import (
     Symlink,
     check_entry_name,
 )
+
+if cython.compiled:
+    from cython.cimports.storefs.castore.trees import DirectoryNode, FileNode, LinkNode, file_key
+else:
+    from storefs.castore.trees import DirectoryNode, FileNode, LinkNode, file_key
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

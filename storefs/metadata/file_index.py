@@ -9,7 +9,7 @@ For stores/staging.py, and tree_writer.py, which registers.
 
 from __future__ import annotations
 
-from storefs.metadata.residency import scattered_looks
+from storefs.metadata.residency import LOOKS, scattered_looks
 from storefs.metadata.schema import KEY, NUMBER
 
 TYPE_CHECKING = False
@@ -25,15 +25,22 @@ def index_files(env: Environment, txn: Transaction, files: Sequence[tuple[bytes,
     """Tell the index of files, given as keys, ascending, and inodes; where it has equal contents by now, both stay."""
     if not files:
         return
-    put, index = txn.put, env.files
+    cursor = txn.cursor(env.files)
     residency = scattered_looks(env.path)
     named = []
-    for key, inode in files:
-        if put(key, NUMBER.pack(inode), overwrite=False, db=index):
-            named.append(KEY.pack(inode))
-        residency.tick()
-    for row in sorted(named):
-        txn.delete(row, db=env.unindexed)
+    for start in range(0, len(files), LOOKS):
+        some = files[start : start + LOOKS]
+        _, added = cursor.putmulti([(key, NUMBER.pack(inode)) for key, inode in some], overwrite=False)
+        if added < len(some):
+            some = [(key, inode) for key, inode in some if cursor.get(key) == NUMBER.pack(inode)]
+        named += [KEY.pack(inode) for _, inode in some]
+        residency.tick(LOOKS)
+    unindexed = env.unindexed
+    if unindexed is not None and int(txn.stat(unindexed)["entries"]) == len(named):  # nobody else has rows there
+        txn.drop(unindexed, delete=False)
+    else:
+        for row in sorted(named):
+            txn.delete(row, db=env.unindexed)
     residency.end()
 
 

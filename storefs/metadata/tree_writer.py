@@ -8,14 +8,20 @@ steps that make it durable is theirs: contents in blob files before the transact
 
 from __future__ import annotations
 
+import cython
+
 from storefs.castore.digest import digest_bytes
-from storefs.castore.trees import DirectoryNode, FileNode, LinkNode, StoredNode
 from storefs.metadata import trees
 from storefs.metadata.file_index import index_files
 from storefs.metadata.listings import files_to_share, share_listing
 from storefs.metadata.residency import scattered_looks
 from storefs.metadata.schema import KEY, KEY_NEXT_INODE, NUMBER
 from storefs.metadata.uses import find_uses
+
+if cython.compiled:
+    from cython.cimports.storefs.castore.trees import DirectoryNode, FileNode, LinkNode, StoredNode
+else:
+    from storefs.castore.trees import DirectoryNode, FileNode, LinkNode, StoredNode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -83,7 +89,8 @@ class TreeWriter:
         if tree.holder:
             self._release((tree.holder,))
         self._find((tree.root,))
-        return self._node(tree.root).inode
+        inode: int = self._node(tree.root).inode
+        return inode
 
     def hold(self, nodes: Iterable[Node], owner: bytes) -> tuple[int, list[StoredNode]]:
         """Write these, and a directory record that holds them for the addition whose area is ``owner``.

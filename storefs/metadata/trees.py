@@ -27,7 +27,12 @@ from __future__ import annotations
 from _struct import Struct, pack
 from _struct import error as struct_error  # type: ignore[attr-defined]
 
+import cython
+
 from storefs.errors import StoreError
+
+if cython.compiled:
+    from cython.cimports.storefs.metadata.trees import verglas_encode_directory, verglas_encode_node
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -114,14 +119,16 @@ def encode_dirent(inode: Inode, size: int, mode: int, name: bytes, offset: int) 
 
 def encode_directory(inode: Inode, entries: Iterable[tuple[bytes, Inode, int, int]]) -> bytes:
     """A directory record of (name, inode, size, mode) entries, which the caller has sorted by name."""
+    if cython.compiled:
+        record: bytes = verglas_encode_directory(inode, list(entries), MODE_DIRECTORY, FOREVER)
+        return record
     records = []
     offsets = []
     offset = 0
     for name, child, size, mode in entries:
-        record = encode_dirent(child, size, mode, name, offset)
-        records.append(record)
+        records.append(encode_dirent(child, size, mode, name, offset))
         offsets.append(offset)
-        offset += len(record)
+        offset += len(records[-1])
     count = len(records)
     head = pack("<II", count, 0) + encode_attr(inode, 0, MODE_DIRECTORY) + pack(f"<{count}I", *offsets)
     return b"".join((head, _ZEROS[: 4 * (count & 1)], *records))
@@ -198,19 +205,24 @@ def file_mode(executable: bool) -> int:
 
 def encode_inline(inode: Inode, executable: bool, content: bytes | memoryview) -> bytes:
     """The node record of a small regular file."""
-    size = len(content)
-    mode = MODE_EXECUTABLE if executable else MODE_REGULAR
-    return b"".join((b"I", _ATTR_HEAD.pack(inode, size, (size + 511) >> 9), _TAILS[mode], content))
+    return _encode_node(INLINE, inode, len(content), file_mode(executable), content)
 
 
 def encode_blob(inode: Inode, executable: bool, size: int, digest: bytes) -> bytes:
     """The node record of a regular file whose contents are a blob file."""
-    return b"B" + encode_attr(inode, size, file_mode(executable)) + digest
+    return _encode_node(BLOB, inode, size, file_mode(executable), digest)
 
 
 def encode_symlink(inode: Inode, target: bytes) -> bytes:
     """The node record of a symbolic link."""
-    return b"L" + encode_attr(inode, len(target), MODE_SYMLINK) + target
+    return _encode_node(SYMLINK, inode, len(target), MODE_SYMLINK, target)
+
+
+def _encode_node(kind: int, inode: Inode, size: int, mode: int, payload: bytes | memoryview) -> bytes:
+    if cython.compiled:
+        record: bytes = verglas_encode_node(kind, inode, size, mode, payload)
+        return record
+    return b"".join((bytes((kind,)), encode_attr(inode, size, mode), payload))
 
 
 def node_kind(record: Record) -> int:
