@@ -38,6 +38,7 @@ COMMANDS = (
 #: What is compiled besides all of evaluator/core: single modules that every request or every file passes through.
 #: `dev` and the structure tests read this list.
 MODULES = (
+    "storefs/castore/contents.py",
     "storefs/castore/file_runs.py",
     "storefs/castore/host_tree.py",
     "storefs/castore/ingest.py",

@@ -9,6 +9,8 @@ from __future__ import annotations
 import errno
 import os
 
+import cython
+
 from storefs.castore.digest import digest_bytes
 
 TYPE_CHECKING = False
@@ -54,9 +56,9 @@ class Contents:
             self.weight += size
         return digest
 
-    def is_inline(self, size: int) -> bool:
+    def is_inline(self, size: cython.Py_ssize_t) -> bool:
         """Whether contents of this size live in the database."""
-        return size <= self._inline_limit
+        return bool(size <= self._inline_limit)
 
     def inline(self, digest: bytes) -> Buffer:
         """Small contents that were added."""
@@ -72,7 +74,9 @@ class Contents:
         """
         end = 0
         for digest, content in self._memory.items():
-            self._places[digest] = (end, end := end + len(content))
+            start = end
+            end += len(content)
+            self._places[digest] = (start, end)
         try:
             self._aside = _Aside(path, list(self._memory.values()), end)
         except OSError:
@@ -81,7 +85,7 @@ class Contents:
 
     def hand_over(self) -> Contents:
         """Return everything so far, for who writes it; this one begins anew."""
-        full = Contents(self._area, self._inline_limit)
+        full: Contents = Contents(self._area, self._inline_limit)
         full._memory, self._memory = self._memory, {}
         full._aside, self._aside = self._aside, None
         full._places, self._places = self._places, {}

@@ -32,6 +32,7 @@ from storefs.formats.nar import (
 )
 
 if cython.compiled:
+    from cython.cimports.storefs.castore.contents import Contents
     from cython.cimports.storefs.castore.trees import DirectoryNode, FileNode, LinkNode, file_key
 else:
     from storefs.castore.trees import DirectoryNode, FileNode, LinkNode, file_key
@@ -121,7 +122,7 @@ class _Ingest:
         stream = iter(events)
         writer = NarWriter()
         add, add_file = self._nar.add, self._nar.add_file
-        contents = self._contents
+        contents: Contents = self._contents
         stack: list[DirectoryNode] = []
         root: FileNode | LinkNode | DirectoryNode | None = None
         for event in stream:
@@ -182,7 +183,7 @@ class _Ingest:
 
     def _run_of_files(self, run: FileRun, entries: list[tuple[bytes, Node]]) -> None:
         text = run.text
-        contents = self._contents
+        contents: Contents = self._contents
         large: list[tuple[FileNode, bool, int, int]] = []
         for name, executable, size, start, links in run.files:
             if contents.is_inline(size):

@@ -25,7 +25,7 @@ else:
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from storefs.castore.contents import Contents
     from storefs.castore.trees import IngestedTree, Node
@@ -47,7 +47,7 @@ class TreeWriter:
         txn: Transaction,
         contents: Contents,
         repair: bool = False,
-        unindexed: Mapping[bytes, int] | None = None,
+        unindexed: dict[bytes, int] | None = None,
         defer: bool = False,
     ) -> None:
         """Begin to write.
@@ -143,7 +143,8 @@ class TreeWriter:
             entries = []
             for name, node in directory.entries:
                 if isinstance(node, FileNode):
-                    entries.append((name, self._file(node), node.size, trees.file_mode(node.executable)))
+                    file: FileNode = node
+                    entries.append((name, self._file(file), file.size, trees.file_mode(file.executable)))
                 elif isinstance(node, DirectoryNode):
                     child = self._allocate()
                     queue.append((child, node))
@@ -203,7 +204,8 @@ class TreeWriter:
         while folders:
             for node in folders.pop():
                 if isinstance(node, FileNode):
-                    keys[node.key] = self._defer and self._contents.is_inline(node.size)
+                    file: FileNode = node
+                    keys[file.key] = self._defer and self._contents.is_inline(file.size)
                 elif isinstance(node, DirectoryNode):
                     folders.append([child for _, child in node.entries])
         put, get, files = self._txn.put, self._txn.get, self._env.files

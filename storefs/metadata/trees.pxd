@@ -61,12 +61,12 @@ cdef extern from *:
         PyObject *record;
         char *base;
         for (index = 0; index < count; index++) {
-            PyObject *name = PyTuple_GET_ITEM(PyList_GET_ITEM(entries, index), 0);
-            if (!PyBytes_Check(name)) {
-                PyErr_SetString(PyExc_TypeError, "a name is bytes");
+            PyObject *fields = PyList_GET_ITEM(entries, index);
+            if (!PyTuple_Check(fields) || PyTuple_GET_SIZE(fields) != 4 || !PyBytes_Check(PyTuple_GET_ITEM(fields, 0))) {
+                PyErr_SetString(PyExc_TypeError, "an entry is its name, its inode, its size and its mode");
                 return NULL;
             }
-            offset += (Py_ssize_t)sizeof entry + verglas_padded(PyBytes_GET_SIZE(name));
+            offset += (Py_ssize_t)sizeof entry + verglas_padded(PyBytes_GET_SIZE(PyTuple_GET_ITEM(fields, 0)));
         }
         if (!(record = PyBytes_FromStringAndSize(NULL, start + offset))) return NULL;
         base = PyBytes_AS_STRING(record);

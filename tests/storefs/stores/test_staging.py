@@ -233,13 +233,13 @@ class TestWrittenAhead:
 def test_it_reads_on_while_rows_wait(local_store: LocalStore, tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(contents, "ROOM", 40_000)
     aside: list[str] = []
-    set_aside = contents.Contents.set_aside
 
-    def noted(self: contents.Contents, path: str) -> None:
-        set_aside(self, path)
-        aside.append(path)
+    class Noted(contents._Aside):
+        def __init__(self, path: str, pieces: list[bytes], size: int) -> None:
+            super().__init__(path, pieces, size)
+            aside.append(path)
 
-    monkeypatch.setattr(contents.Contents, "set_aside", noted)
+    monkeypatch.setattr(contents, "_Aside", Noted)
     began, all_read = Event(), Event()
     in_time: list[bool] = []
 
