@@ -47,9 +47,11 @@ if TYPE_CHECKING:
     from storefs.formats.nar import EventOrRun
 
     Buffer = bytes | bytearray | memoryview
-    # Bytes, and of each file in them that becomes a blob the node, whether it is executable, where it begins, its size.
-    _Job = tuple[bytes | memoryview, list[tuple[FileNode, bool, int, int]]]
+    # Bytes, and of each file in them that becomes a blob the node, whether it is executable, where it begins, its size;
+    # of files that may be moved the folder and their names.
+    _Job = tuple[bytes | memoryview, list[tuple[FileNode, bool, int, int]], bytes, list[bytes]]
 
+_OPEN_FOLDER = b"/proc/self/fd/"  # what is deeper than paths can be long; open while it is read, see host_tree.py
 # Files up to WHOLE_LIMIT are held in memory once. Larger ones go to disk piece by piece, each hashed and written while
 # it is in the processor's cache: twice as fast as doing one after the other with megabytes.
 _WRITE_BEHIND = 32 << 20  # bytes of a large file after which the disk begins to write them
@@ -184,23 +186,27 @@ class _Ingest:
     def _run_of_files(self, run: FileRun, entries: list[tuple[bytes, Node]]) -> None:
         text = run.text
         contents: Contents = self._contents
-        large: list[tuple[FileNode, bool, int, int]] = []
+        written: list[tuple[FileNode, bool, int, int]] = []
+        moved: list[tuple[FileNode, bool, int, int]] = []
+        names: list[bytes] = []
         for name, executable, size, start, links in run.files:
             if contents.is_inline(size):
                 node = FileNode(file_key(contents.add(bytes(text[start : start + size])), executable), size)
             else:
                 node = FileNode(b"", size)
                 if self._move and links == 1:
-                    self._settle()
-                    digest = digest_bytes(text[start : start + size])
-                    self._area().keep_moved(digest, os.fsdecode(run.folder + b"/" + name), size)
-                    node.key = file_key(digest, executable)
+                    moved.append((node, executable, start, size))
+                    names.append(name)
                 else:
-                    large.append((node, executable, start, size))
+                    written.append((node, executable, start, size))
             entries.append((name, node))
         contents.weight += ENTRY_WEIGHT * len(run.files)
-        if large:
-            self._store_aside((text, large))
+        if written:
+            self._store_aside((text, written, b"", []))
+        if moved:
+            self._store_aside((text, moved, run.folder, names))
+            if run.folder.startswith(_OPEN_FOLDER):
+                self._settle()
 
     def _regular(self, node: FileNode, event: Regular, stream: Iterator[EventOrRun]) -> None:
         """Consume the contents that follow ``event``, and give the node its key, now or soon."""
@@ -216,7 +222,7 @@ class _Ingest:
         if is_inline:
             node.key = file_key(self._contents.add(content), event.executable)
         else:
-            self._store_aside((content, [(node, event.executable, 0, size)]))
+            self._store_aside((content, [(node, event.executable, 0, size)], b"", []))
 
     def _store_aside(self, job: _Job) -> None:
         """Make blobs of files that are in memory, and give their nodes their keys, now or soon."""
@@ -228,11 +234,13 @@ class _Ingest:
         self._storing.put(job)
 
     def _store(self, job: _Job) -> None:
-        text, files = job
+        text, files, folder, names = job
         view = memoryview(text)
         area = self._area()
         stored = [(digest_bytes(view[start : start + size]), start, size) for _, _, start, size in files]
-        if len(files) == 1:
+        if folder:
+            area.move_all(folder, [(digest, name, size) for (digest, _, size), name in zip(stored, names, strict=True)])
+        elif len(files) == 1:
             area.put(stored[0][0], view[stored[0][1] : stored[0][1] + stored[0][2]])
         else:
             area.put_all(view, stored)

@@ -19,7 +19,7 @@ from itertools import islice
 
 from storefs.castore.blobs import BlobError
 from storefs.castore.left_overs import remove_area
-from storefs.castore.many_blobs import FOUND, REPLACES, first_missing, link_all, unlink_all, write_all
+from storefs.castore.many_blobs import FOUND, REPLACES, first_missing, link_all, move_all, unlink_all, write_all
 from storefs.castore.taking_over import take_over
 from storefs.castore.whole_files import write_new
 from storefs.castore.write_behind import WriteBehind
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence, Sized
 
     from storefs.castore.blobs import BlobStore
-    from storefs.castore.many_blobs import File
+    from storefs.castore.many_blobs import File, MovableFile
 
     Buffer = bytes | bytearray | memoryview
 
@@ -151,16 +151,7 @@ class IntakeArea:
             done = write_all(text, new, os.fsencode(self.path), *self._store.place, BLOB_MODE)
         except OSError as error:
             raise write_error(os.fsdecode(error.filename or self.path), error) from error
-        written = 0
-        for (digest, _, size), what in zip(new, done, strict=True):
-            if what == FOUND:
-                self._links[digest] = None
-                continue
-            if what == REPLACES:
-                self._damaged.add(digest)
-            self._keep_link(digest)
-            written += size
-        self.behind.wrote_small(written)
+        self._keep_all([(digest, size) for digest, _, size in new], done)
 
     def keep(self, digest: bytes, temporary: str, size: int) -> None:
         """Make the complete file ``temporary``, which lies in the area, the contents with this digest."""
@@ -190,6 +181,19 @@ class IntakeArea:
         except OSError as error:
             raise write_error(source, error) from error
         self.keep(digest, temporary, size)
+
+    def move_all(self, folder: bytes, files: Sequence[MovableFile]) -> None:
+        """Like `keep_moved` with each of these files of a folder; together they are small."""
+        if self._repair:
+            for digest, name, size in files:
+                self.keep_moved(digest, os.fsdecode(folder + b"/" + name), size)
+            return
+        new = list({file[0]: file for file in files if file[0] not in self._links}.values())
+        try:
+            done = move_all(folder, new, os.fsencode(self.path), *self._store.place, BLOB_MODE)
+        except OSError as error:
+            raise write_error(os.fsdecode(error.filename or folder), error) from error
+        self._keep_all([(digest, size) for digest, _, size in new], done)
 
     def publish(self) -> None:
         """Give what was taken in its names among the blobs; it takes the place of damaged ones."""
@@ -302,6 +306,18 @@ class IntakeArea:
             return False
         self._links[digest] = None
         return True
+
+    def _keep_all(self, files: Sequence[tuple[bytes, int]], done: Sequence[int]) -> None:
+        written = 0
+        for (digest, size), what in zip(files, done, strict=True):
+            if what == FOUND:
+                self._links[digest] = None
+                continue
+            if what == REPLACES:
+                self._damaged.add(digest)
+            self._keep_link(digest)
+            written += size
+        self.behind.wrote_small(written)
 
     def _keep_link(self, digest: bytes) -> None:
         self._links[digest] = None

@@ -13,10 +13,14 @@ import os
 
 import cython
 
+from storefs.castore.taking_over import take_over
+from storefs.castore.whole_files import write_new
+
 if cython.compiled:
     from cython.cimports.storefs.castore.many_blobs import (
         verglas_first_missing,
         verglas_link_all,
+        verglas_move_all,
         verglas_unlink_all,
         verglas_write_all,
     )
@@ -27,11 +31,14 @@ if TYPE_CHECKING:
 
     # The digest of a file, where its contents begin in the text, and their size.
     File = tuple[bytes, int, int]
+    # The digest of a file, its name in a folder, and its size.
+    MovableFile = tuple[bytes, bytes, int]
 
 # What there is in the area now, under the name of a file:
 WRITTEN = 0  # the file
 FOUND = 1  # a link to a blob of the same size
 REPLACES = 2  # the file; there was a blob that can't be what its name says
+_ELSEWHERE = 4  # not the file yet, which is on another file system
 
 
 def write_all(text: memoryview, files: Sequence[File], area: bytes, blobs: bytes, digits: int, mode: int) -> list[int]:
@@ -42,10 +49,34 @@ def write_all(text: memoryview, files: Sequence[File], area: bytes, blobs: bytes
     if cython.compiled:
         done: list[int] = verglas_write_all(text, files, area, blobs, digits, mode)
         return done
-    return [
-        _write(text[start : start + size], area + b"/" + digest.hex().encode(), _name(digest, blobs, digits), mode)
-        for digest, start, size in files
-    ]
+    done = []
+    for digest, start, size in files:
+        link = area + b"/" + digest.hex().encode()
+        done.append(_find(_name(digest, blobs, digits), link, size))
+        if done[-1] != FOUND:
+            try:
+                write_new(link, text[start : start + size], mode)
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, link) from error
+    return done
+
+
+def move_all(
+    folder: bytes, files: Sequence[MovableFile], area: bytes, blobs: bytes, digits: int, mode: int
+) -> list[int]:
+    """The same with files of a folder, which have one name each and become ours, see `take_over`."""
+    if cython.compiled:
+        done: list[int] = verglas_move_all(folder, files, area, blobs, digits, mode)
+    else:
+        found = [
+            _find(_name(digest, blobs, digits), area + b"/" + digest.hex().encode(), size) for digest, _, size in files
+        ]
+        done = [what if what == FOUND else what | _ELSEWHERE for what in found]
+    for place, (digest, name, _) in enumerate(files):
+        if done[place] & _ELSEWHERE:
+            take_over(os.fsdecode(folder + b"/" + name), f"{os.fsdecode(area)}/{digest.hex()}", mode)
+            done[place] -= _ELSEWHERE
+    return done
 
 
 def link_all(digests: Sequence[bytes], start: int, area: bytes, blobs: bytes, digits: int) -> int:
@@ -91,22 +122,15 @@ def _name(digest: bytes, folder: bytes, digits: int) -> bytes:
     return b"%b/%b/%b" % (folder, text[:digits], text[digits:])
 
 
-def _write(content: memoryview, link: bytes, blob: bytes, mode: int) -> int:
-    result = WRITTEN
+def _find(blob: bytes, link: bytes, size: int) -> int:
     try:
         os.link(blob, link)
-        if os.lstat(link).st_size == len(content):
-            return FOUND
-        os.unlink(link)
-        result = REPLACES
     except OSError as error:
         # Tens of thousands of additions at once: this one's becomes a second copy for a moment.
         if error.errno not in (errno.ENOENT, errno.EMLINK):
             raise
-    fd = os.open(link, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-    try:
-        while content:
-            content = content[os.write(fd, content) :]
-    finally:
-        os.close(fd)
-    return result
+        return WRITTEN
+    if os.lstat(link).st_size == size:
+        return FOUND
+    os.unlink(link)
+    return REPLACES

@@ -22,15 +22,17 @@ _AROUND_FILE = 176  # bytes of NAR for each file of a directory, besides its nam
 
 
 class NarHash:
-    """SHA-256 of the NAR as it goes by, and what else wants to see it; of a large one on a thread of its own."""
+    """SHA-256 of the NAR as it goes by, and what else wants to see it; of a large one on a thread for each."""
 
     def __init__(self, sink: Callable[[Buffer], object] | None) -> None:
         self.size = 0
         self._hash = new_hashlib("sha256")
-        self._sink = sink
+        self._looks: list[Callable[[Buffer], object]] = [self._hash.update]
+        if sink is not None:
+            self._looks.append(sink)
         self._pending: list[Buffer] = []
         self._pending_size = 0
-        self._thread: SideThread | None = None
+        self._threads: list[SideThread] = []
 
     def add(self, piece: Buffer) -> None:
         """Add what comes next."""
@@ -58,16 +60,14 @@ class NarHash:
     def finish(self) -> tuple[Hash, int]:
         """The hash and how many bytes were added; raises what the sink raised."""
         self._flush()
-        if self._thread is not None:
-            thread, self._thread = self._thread, None
-            thread.finish()
+        while self._threads:
+            self._threads.pop().finish()
         return Hash("sha256", self._hash.digest()), self.size
 
     def abort(self) -> None:
-        """End the thread, if there is one, whatever happened."""
-        if self._thread is not None:
-            self._thread.abort()
-            self._thread = None
+        """End the threads, if there are any, whatever happened."""
+        while self._threads:
+            self._threads.pop().abort()
 
     def _flush(self) -> None:
         if not self._pending:
@@ -79,17 +79,16 @@ class NarHash:
 
     def _feed(self, batch: Buffer) -> None:
         self.size += len(batch)
-        if self._thread is None and self.size < THREAD_PAYS:
-            self._see(batch)
+        if not self._threads and self.size >= THREAD_PAYS:
+            for look in self._looks:
+                self._threads.append(SideThread(look))
+        if not self._threads:
+            for look in self._looks:
+                look(batch)
             return
-        if self._thread is None:
-            self._thread = SideThread(self._see)
-        self._thread.put(kept(batch))
-
-    def _see(self, batch: Buffer) -> None:
-        self._hash.update(batch)
-        if self._sink is not None:
-            self._sink(batch)
+        batch = kept(batch)
+        for thread in self._threads:
+            thread.put(batch)
 
 
 def kept(piece: Buffer) -> Buffer:

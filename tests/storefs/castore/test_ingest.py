@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from storefs.castore import ingest, nar_hash
 from storefs.castore.blobs import BlobError
 from storefs.castore.host_tree import HostTreeError, host_events
 from storefs.castore.restore import RestoreError, restore
@@ -114,6 +115,34 @@ def test_files_with_two_names_are_copied_and_not_moved(local_store: LocalStore, 
     assert not (source / "b").exists()
     (scratch / "outside").write_bytes(b"changed")
     check_invariants(local_store)
+
+
+@pytest.mark.parametrize("depth", [1, 30])
+def test_files_of_folders_are_moved_beside_the_reading(
+    local_store: LocalStore, scratch: Path, monkeypatch: pytest.MonkeyPatch, depth: int
+) -> None:
+    """Also below where paths are too long, and folders are read through a descriptor that is closed soon."""
+    for module in (ingest, nar_hash):
+        monkeypatch.setattr(module, "THREAD_PAYS", 0)
+    source = scratch / "built"
+    source.mkdir()
+    deep(source, depth, "n" * 200)
+    folder = os.open(source, os.O_RDONLY)
+    for _ in range(depth):
+        for number in range(20):
+            name = f"file-{number}"
+            with open(name, "wb", opener=lambda path, flags: os.open(path, flags, dir_fd=folder)) as file:  # noqa: B023
+                file.write(b"%d" % number * 3000)
+        inner = os.open("n" * 200, os.O_RDONLY, dir_fd=folder)
+        os.close(folder)
+        folder = inner
+    os.close(folder)
+    nar = b"".join(write_nar(host_events(str(source))))
+    add(local_store, source, move=True)
+    assert b"".join(local_store.nar(PATH)) == nar
+    assert os.listdir(source) == ["n" * 200]
+    check_invariants(local_store)
+    subprocess.run(["rm", "-rf", source], check=True)
 
 
 def test_a_file_that_shrinks_while_it_is_read_is_an_error(scratch: Path) -> None:

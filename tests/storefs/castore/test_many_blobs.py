@@ -6,6 +6,8 @@ import shutil
 import stat
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +19,7 @@ from storefs.castore.many_blobs import FOUND, REPLACES, WRITTEN
 from tests.variants import VARIANTS, variant
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
     from types import ModuleType
 
     from storefs.castore.intake_area import IntakeArea
@@ -42,6 +44,12 @@ def blobs(request: pytest.FixtureRequest, scratch: Path) -> BlobStore:
 def area(scratch: Path) -> bytes:
     (scratch / "area").mkdir()
     return os.fsencode(scratch / "area")
+
+
+@pytest.fixture
+def tmp_path_of_memory() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        yield Path(folder)
 
 
 def in_one_text(contents: list[bytes]) -> tuple[memoryview, list[tuple[bytes, int, int]]]:
@@ -105,6 +113,72 @@ def test_an_error_says_what_it_is_about(many: ModuleType, blobs: BlobStore, area
     assert len(os.listdir("/proc/self/fd")) == descriptors
 
 
+def in_a_folder(folder: Path, contents: list[bytes]) -> tuple[bytes, list[tuple[bytes, bytes, int]]]:
+    folder.mkdir()
+    files = []
+    for number, content in enumerate(contents):
+        (folder / str(number)).write_bytes(content)
+        (folder / str(number)).chmod(0o755 if number % 2 else 0o600)
+        files.append((digest_bytes(content), b"%d" % number, len(content)))
+    return os.fsencode(folder), files
+
+
+@pytest.mark.parametrize("contents", [[], SOME, MANY], ids=len)
+def test_files_are_moved(many: ModuleType, blobs: BlobStore, area: bytes, scratch: Path, contents: list[bytes]) -> None:
+    folder, files = in_a_folder(scratch / "folder", contents)
+    inodes = [os.stat(folder + b"/" + file[1]).st_ino for file in files]
+    if os.geteuid() == 0:
+        for _, entry, _ in files:
+            os.chown(folder + b"/" + entry, 12345, 12345)
+    assert many.move_all(folder, files, area, *blobs.place, 0o444) == [WRITTEN] * len(contents)
+    assert os.listdir(folder) == []
+    for (digest, _, size), inode in zip(files, inodes, strict=True):
+        status = os.stat(name(area, digest))
+        assert (status.st_ino, status.st_size, stat.S_IMODE(status.st_mode)) == (inode, size, 0o444)
+        assert status.st_uid == os.geteuid()
+
+
+def test_what_is_there_is_linked_and_its_equal_stays(
+    many: ModuleType, blobs: BlobStore, area: bytes, scratch: Path
+) -> None:
+    folder, files = in_a_folder(scratch / "folder", SOME)
+    there = plant(blobs, files[1][0], SOME[1])
+    plant(blobs, files[3][0], SOME[3][:-1])
+    assert many.move_all(folder, files, area, *blobs.place, 0o444) == [WRITTEN, FOUND, WRITTEN, REPLACES, WRITTEN]
+    assert os.listdir(folder) == [b"1"]
+    assert os.path.samefile(there, name(area, files[1][0]))
+    assert os.stat(name(area, files[3][0])).st_size == len(SOME[3])
+
+
+def test_files_of_another_file_system_are_copied(
+    many: ModuleType, blobs: BlobStore, area: bytes, scratch: Path, tmp_path_of_memory: Path
+) -> None:
+    if os.stat(tmp_path_of_memory).st_dev == os.stat(scratch).st_dev:
+        pytest.skip("there is one file system only")
+    folder, files = in_a_folder(tmp_path_of_memory / "folder", SOME)
+    plant(blobs, files[3][0], SOME[3][:-1])
+    assert many.move_all(folder, files, area, *blobs.place, 0o444) == [WRITTEN, WRITTEN, WRITTEN, REPLACES, WRITTEN]
+    for (digest, _, _), content in zip(files, SOME, strict=True):
+        with open(name(area, digest), "rb") as file:
+            assert file.read() == content
+
+
+def test_a_file_with_a_second_name_is_not_taken(many: ModuleType, blobs: BlobStore, area: bytes, scratch: Path) -> None:
+    folder, files = in_a_folder(scratch / "folder", SOME)
+    os.link(folder + b"/2", scratch / "second")
+    mode = os.stat(scratch / "second").st_mode
+    descriptors = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(OSError) as caught:
+        many.move_all(folder, files, area, *blobs.place, 0o444)
+    assert caught.value.errno == errno.EMLINK
+    assert os.stat(scratch / "second").st_mode == mode
+    with pytest.raises(FileNotFoundError):
+        many.move_all(folder, files, area, *blobs.place, 0o444)  # the first are gone
+    with pytest.raises(FileNotFoundError):
+        many.move_all(folder + b"/missing", files, area, *blobs.place, 0o444)
+    assert len(os.listdir("/proc/self/fd")) == descriptors
+
+
 def test_names_are_given_until_one_can_not_be(many: ModuleType, blobs: BlobStore, area: bytes) -> None:
     text, files = in_one_text(MANY)
     many.write_all(text, files, area, *blobs.place, 0o444)
@@ -158,6 +232,18 @@ def test_an_area_replaces_what_is_damaged(blobs: BlobStore, repair: bool) -> Non
     assert area.published == set(digests) - {digests[1]}  # whose name is another addition's
     area.close()
     assert all(blobs.is_intact(digest) for digest in digests)
+
+
+@pytest.mark.parametrize("repair", [False, True])
+def test_an_area_takes_files_of_a_folder(blobs: BlobStore, scratch: Path, repair: bool) -> None:
+    folder, files = in_a_folder(scratch / "folder", [*SOME, SOME[0]])
+    area = new_area(blobs, repair)
+    area.move_all(folder, files)
+    assert area.digests == [file[0] for file in files[:5]]
+    assert len(os.listdir(folder)) == 1
+    area.publish()
+    area.close()
+    assert all(blobs.is_intact(file[0]) for file in files)
 
 
 def test_an_area_says_what_it_could_not_write(blobs: BlobStore) -> None:

@@ -335,13 +335,14 @@ from storefs.config import load_config
 from storefs.stores.local import LocalStore
 
 contents.ROOM = 3000
+def end(txn):  # while the thread that writes rows waits, whose next batch may take some away
+    if txn.stat(store.environment.staged)["entries"] > 1:
+        os.kill(os.getpid(), 9)
+
 def pieces():
     yield sys.stdin.buffer.read(int(sys.argv[1]))
-    while True:  # rows are written by a thread
-        with store.environment.snapshot() as txn:
-            if txn.stat(store.environment.staged)["entries"] > 1:
-                break
-    os.kill(os.getpid(), 9)
+    while True:
+        store.environment.update(end)
 
 with LocalStore(load_config(), map_size=1 << 20, inline_limit=64) as store, store.intake() as intake:
     intake.add_nar(pieces())
