@@ -4,6 +4,7 @@ import hashlib
 import os
 import resource
 import subprocess
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ import pytest
 from storefs.castore import ingest, nar_hash
 from storefs.castore.blobs import BlobError
 from storefs.castore.host_tree import HostTreeError, host_events
+from storefs.castore.intake_area import IntakeArea
 from storefs.castore.restore import RestoreError, restore
 from storefs.formats.byte_reader import ByteReader
 from storefs.formats.nar import BadNarError, Directory, EndDirectory, NarWriter, Regular, parse_nar, write_nar
@@ -24,6 +26,7 @@ from tests.store_invariants import check_invariants
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from storefs.castore.many_blobs import MovableFile
     from storefs.formats.nar import Event
 
 PATH = StorePath("0" * 32 + "-x")
@@ -124,15 +127,22 @@ def test_files_of_folders_are_moved_beside_the_reading(
     """Also below where paths are too long, and folders are read through a descriptor that is closed soon."""
     for module in (ingest, nar_hash):
         monkeypatch.setattr(module, "THREAD_PAYS", 0)
+    move_all = IntakeArea.move_all
+
+    def late(area: IntakeArea, folder: bytes, files: list[MovableFile]) -> None:
+        time.sleep(0.005)
+        move_all(area, folder, files)
+
+    monkeypatch.setattr(IntakeArea, "move_all", late)
     source = scratch / "built"
     source.mkdir()
     deep(source, depth, "n" * 200)
     folder = os.open(source, os.O_RDONLY)
-    for _ in range(depth):
+    for level in range(depth):
         for number in range(20):
             name = f"file-{number}"
             with open(name, "wb", opener=lambda path, flags: os.open(path, flags, dir_fd=folder)) as file:  # noqa: B023
-                file.write(b"%d" % number * 3000)
+                file.write(b"%d %d" % (level, number) * 3000)
         inner = os.open("n" * 200, os.O_RDONLY, dir_fd=folder)
         os.close(folder)
         folder = inner
