@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from storefs.formats.store_path import StorePath
 
 _FETCHES = 16  # at once; the connections they share are limited elsewhere
+_LOOK_SECONDS = 0.05  # how often it is looked at whether jobs have ended whose report may have been lost
 _BUSY_SECONDS = 0.1  # how often a lock that another process holds is tried again
 
 _Report = tuple[Goal, BuildStatus | BaseException, CpuTime | None, bool]
@@ -79,7 +80,9 @@ class Run:
         self._ready = ReadyBuilds()
         self._fetches: list[Goal] = []
         self._busy: list[Goal] = []
-        self._running = 0
+        self._running = 0  # jobs whose report was not taken in
+        self._threads: list[int] = []  # of all jobs that ever began
+        self._ended: list[None] = []  # one for each that is over
         self._building = 0
         self._fetching = 0
         self._exit_codes: list[int] = []
@@ -123,9 +126,18 @@ class Run:
             self._cancellation.cancel()
             raise
         finally:
-            while self._running:
-                self._take(self._reports.get())
+            self._wait()
         return [self._result(target, goal) for target, goal in zip(targets, goals, strict=True)]
+
+    def _wait(self) -> None:
+        """Wait until every job has returned, also where ^C came between two steps of starting one or of its report."""
+        while self._running and len(self._ended) < len(self._threads):
+            try:
+                self._take(self._reports.get(timeout=_LOOK_SECONDS))
+            except Empty:
+                pass
+        while not self._reports.empty():
+            self._take(self._reports.get())
 
     def _loop(self, targets: Sequence[Goal]) -> None:
         while not self._cancellation.cancelled:
@@ -242,8 +254,10 @@ class Run:
             except BaseException as error:
                 outcome = error
             self._reports.put((goal, outcome, used, local))
+            self._ended.append(None)
 
-        start_new_thread(job, ())
+        # One call: ^C comes before both or after. Who waits for a thread that never began would wait for ever.
+        self._threads.extend(map(start_new_thread, (job,), ((),)))
 
     def _copy_evaluated(self, paths: list[StorePath]) -> None:
         """Copy sources of a build from the store in which its derivation was evaluated."""

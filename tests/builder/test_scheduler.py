@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
+from builder import scheduler
 from builder.cancellation import Cancellation
 from builder.open import open_builder
 from storefs.api import BuildMode, BuildStatus
@@ -236,6 +237,38 @@ def test_cancelling_leaves_nothing(bench: Workbench) -> None:
     assert os.listdir(f"{bench.config.verglas_dir}/builds") == []
     assert os.listdir(f"{bench.config.verglas_dir}/locks") == []
     assert os.listdir(bench.config.variable("TMPDIR")) == []
+
+
+@pytest.mark.parametrize("step", ["before a job begins", "before its report is counted"])
+def test_an_interrupt_between_two_steps_is_not_waited_for(
+    bench: Workbench, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    targets = [bench.derive("quick", "echo > $out"), bench.derive("slow", f"{SLEEP} 4716; echo > $out")]
+    name, owner = ("start_new_thread", scheduler) if step == "before a job begins" else ("_take", scheduler.Run)
+    real = getattr(owner, name)
+    calls = 0
+
+    def interrupted(*arguments: object) -> object:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(owner, name, interrupted)
+    raised: list[BaseException] = []
+
+    def build() -> None:
+        try:
+            bench.build(*targets, max_jobs="2")
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=build, daemon=True)
+    thread.start()
+    thread.join(20)
+    assert [type(error) for error in raised] == [KeyboardInterrupt]
+    assert not running(b"4716")
 
 
 def test_a_cancelled_task_ends_its_builds(bench: Workbench) -> None:
