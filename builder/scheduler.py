@@ -12,8 +12,6 @@ coordinator still waits until every job has returned: so nothing is left behind.
 from __future__ import annotations
 
 import time
-from _queue import Empty, SimpleQueue  # `queue` imports `threading`, which a small build need not wait for
-from _thread import start_new_thread
 from itertools import islice
 
 from builder import progress as told
@@ -23,6 +21,7 @@ from builder.failed_builds import build_unless_failed
 from builder.failures import BuildError, CancelledError, combined_exit_code
 from builder.goal import Goal, Phase
 from builder.goals import GoalGraph
+from builder.jobs import Jobs
 from builder.ready import Attempt, ReadyBuilds
 from builder.request import BusyError, Request
 from storefs import logs
@@ -42,7 +41,6 @@ if TYPE_CHECKING:
     from storefs.formats.store_path import StorePath
 
 _FETCHES = 16  # at once; the connections they share are limited elsewhere
-_LOOK_SECONDS = 0.05  # how often it is looked at whether jobs have ended whose report may have been lost
 _BUSY_SECONDS = 0.1  # how often a lock that another process holds is tried again
 
 _Report = tuple[Goal, BuildStatus | BaseException, CpuTime | None, bool]
@@ -76,13 +74,10 @@ class Run:
         self._slots = config.max_jobs
         self._floating_allowed = has_feature(config, CA_DERIVATIONS)
         self._graph = GoalGraph(machine.store, fetcher, machine.evaluated, floating_allowed=self._floating_allowed)
-        self._reports: SimpleQueue[_Report] = SimpleQueue()
+        self._jobs = Jobs()
         self._ready = ReadyBuilds()
         self._fetches: list[Goal] = []
         self._busy: list[Goal] = []
-        self._running = 0  # jobs whose report was not taken in
-        self._threads: list[int] = []  # of all jobs that ever began
-        self._ended: list[None] = []  # one for each that is over
         self._building = 0
         self._fetching = 0
         self._exit_codes: list[int] = []
@@ -126,18 +121,9 @@ class Run:
             self._cancellation.cancel()
             raise
         finally:
-            self._wait()
+            for report in self._jobs.rest():
+                self._take(report)
         return [self._result(target, goal) for target, goal in zip(targets, goals, strict=True)]
-
-    def _wait(self) -> None:
-        """Wait until every job has returned, also where ^C came between two steps of starting one or of its report."""
-        while self._running and len(self._ended) < len(self._threads):
-            try:
-                self._take(self._reports.get(timeout=_LOOK_SECONDS))
-            except Empty:
-                pass
-        while not self._reports.empty():
-            self._take(self._reports.get())
 
     def _loop(self, targets: Sequence[Goal]) -> None:
         while not self._cancellation.cancelled:
@@ -149,13 +135,12 @@ class Run:
             self._start_some()
             if len(self._failed) > settled:
                 continue  # what something was resolved to can't be had
-            if not self._running and not self._busy and not self._ready.postponed:
+            if not self._jobs and not self._busy and not self._ready.postponed:
                 if self._slots == 0 and self._ready:
                     raise BuildError("unable to start any build; either increase '--max-jobs' or enable remote builds")
                 raise AssertionError("goals remain, and nothing can be done for them")
-            try:
-                report = self._reports.get(timeout=self._patience())
-            except Empty:
+            report = self._jobs.report(self._patience())
+            if report is None:
                 busy, self._busy = self._busy, []
                 for goal in busy:
                     self._add_if_ready(goal)
@@ -236,11 +221,10 @@ class Run:
         )
 
     def _start(self, goal: Goal, work: Callable[[], CpuTime | None], *, local: bool) -> None:
-        self._running += 1
         self._active.add(goal)
         self._started.setdefault(goal.path, int(time.time()))
 
-        def job() -> None:
+        def job() -> _Report:
             outcome: BuildStatus | BaseException
             used = None
             try:
@@ -253,11 +237,9 @@ class Run:
                 outcome = BuildStatus.SUBSTITUTED if goal.phase is Phase.FETCH else BuildStatus.BUILT
             except BaseException as error:
                 outcome = error
-            self._reports.put((goal, outcome, used, local))
-            self._ended.append(None)
+            return goal, outcome, used, local
 
-        # One call: ^C comes before both or after. Who waits for a thread that never began would wait for ever.
-        self._threads.extend(map(start_new_thread, (job,), ((),)))
+        self._jobs.start(job)
 
     def _copy_evaluated(self, paths: list[StorePath]) -> None:
         """Copy sources of a build from the store in which its derivation was evaluated."""
@@ -298,7 +280,6 @@ class Run:
         goal, outcome, used, local = report
         goal.cpu_time = used
         self._active.discard(goal)
-        self._running -= 1
         self._building -= local
         self._fetching -= goal.phase is Phase.FETCH
         self._stopped[goal.path] = int(time.time())

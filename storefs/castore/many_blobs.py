@@ -52,8 +52,9 @@ def write_all(text: memoryview, files: Sequence[File], area: bytes, blobs: bytes
     done = []
     for digest, start, size in files:
         link = area + b"/" + digest.hex().encode()
-        done.append(_find(_name(digest, blobs, digits), link, size))
-        if done[-1] != FOUND:
+        found = _find(_name(digest, blobs, digits), link, size)
+        done.append(found)
+        if found != FOUND:
             try:
                 write_new(link, text[start : start + size], mode)
             except OSError as error:

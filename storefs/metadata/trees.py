@@ -126,9 +126,10 @@ def encode_directory(inode: Inode, entries: Iterable[tuple[bytes, Inode, int, in
     offsets = []
     offset = 0
     for name, child, size, mode in entries:
-        records.append(encode_dirent(child, size, mode, name, offset))
+        entry = encode_dirent(child, size, mode, name, offset)
+        records.append(entry)
         offsets.append(offset)
-        offset += len(records[-1])
+        offset += len(entry)
     count = len(records)
     head = pack("<II", count, 0) + encode_attr(inode, 0, MODE_DIRECTORY) + pack(f"<{count}I", *offsets)
     return b"".join((head, _ZEROS[: 4 * (count & 1)], *records))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from builder import scheduler
+from builder import jobs
 from builder.cancellation import Cancellation
 from builder.open import open_builder
 from storefs.api import BuildMode, BuildStatus
@@ -244,18 +244,24 @@ def test_an_interrupt_between_two_steps_is_not_waited_for(
     bench: Workbench, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     targets = [bench.derive("quick", "echo > $out"), bench.derive("slow", f"{SLEEP} 4716; echo > $out")]
-    name, owner = ("start_new_thread", scheduler) if step == "before a job begins" else ("_take", scheduler.Run)
-    real = getattr(owner, name)
+    report = jobs.Jobs.report
     calls = 0
 
-    def interrupted(*arguments: object) -> object:
+    def before_it_begins(*_: object) -> int:
+        raise KeyboardInterrupt
+
+    def before_it_is_counted(self: jobs.Jobs, seconds: float | None) -> object:
         nonlocal calls
         calls += 1
-        if calls == 1:
-            raise KeyboardInterrupt
-        return real(*arguments)
+        if calls > 1:
+            return report(self, seconds)
+        self._reports.get()
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr(owner, name, interrupted)
+    if step == "before a job begins":
+        monkeypatch.setattr(jobs, "start_new_thread", before_it_begins)
+    else:
+        monkeypatch.setattr(jobs.Jobs, "report", before_it_is_counted)
     raised: list[BaseException] = []
 
     def build() -> None:

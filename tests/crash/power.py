@@ -28,13 +28,14 @@ _CALL = re.compile(r"^(?P<pid>\d+) +(?P<name>\w+)\((?P<arguments>.*)\) += (?P<re
 _UNFINISHED = re.compile(r"^(?P<pid>\d+) +(?P<name>\w+)\((?P<arguments>.*) <unfinished \.\.\.>$")
 _RESUMED = re.compile(r"^(?P<pid>\d+) +<\.\.\. (?P<name>\w+) resumed>(?P<rest>.*)$")
 _SYNCS = ("fsync", "fdatasync", "syncfs")
+_BENEATH = re.compile(r'(AT_FDCWD|\d+), "((?:\\x[0-9a-f]{2})*)"')  # a path, and the open folder that it begins in
 _STRING = re.compile(r'"((?:\\x[0-9a-f]{2})*)"(\.\.\.)?')
 _PROCESS = "the program"  # whose threads share descriptors; it starts no others
 _NUMBER = re.compile(r", (\d+)\)?$")
 
 TRACED = (
-    "openat,close,write,writev,lseek,pwrite64,pwritev,fsync,fdatasync,syncfs,link,symlink,rename,unlink,mkdir,rmdir,"
-    "ftruncate"
+    "openat,close,write,writev,lseek,pwrite64,pwritev,fsync,fdatasync,syncfs,link,linkat,symlink,rename,renameat,"
+    "unlink,unlinkat,mkdir,rmdir,ftruncate"
 )
 
 
@@ -120,7 +121,7 @@ class Disk:
         return path.startswith(self.top + "/")
 
     def _openat(self, process: str, arguments: str, result: int) -> bool:
-        path = _strings(arguments)[0].decode()
+        (path,) = self._paths(process, arguments)
         self.open_paths[process, result] = path
         self.open_files.pop((process, result), None)
         self.positions[process, result] = 0
@@ -243,8 +244,22 @@ class Disk:
                 del self.durable_names[name]
         self.durable_names.update({name: file for name, file in moment.names.items() if those(name)})
 
+    def _paths(self, process: str, arguments: str) -> list[str]:
+        """The absolute paths of a call that names them beneath open folders, or absolutely."""
+        found = []
+        for folder, text in _BENEATH.findall(arguments):
+            path = bytes.fromhex(text.replace("\\x", "")).decode()
+            beneath = folder != "AT_FDCWD" and not path.startswith("/")
+            found.append(f"{self.open_paths[process, int(folder)]}/{path}" if beneath else path)
+        return found
+
     def _link(self, process: str, arguments: str, result: int) -> bool:
-        old, new = (path.decode() for path in _strings(arguments))
+        return self._named(*(path.decode() for path in _strings(arguments)))
+
+    def _linkat(self, process: str, arguments: str, result: int) -> bool:
+        return self._named(*self._paths(process, arguments))
+
+    def _named(self, old: str, new: str) -> bool:
         if not self._inside(new):
             return False
         self.names[new] = self.names[old]
@@ -258,7 +273,12 @@ class Disk:
         return True
 
     def _rename(self, process: str, arguments: str, result: int) -> bool:
-        old, new = (path.decode() for path in _strings(arguments))
+        return self._renamed(*(path.decode() for path in _strings(arguments)))
+
+    def _renameat(self, process: str, arguments: str, result: int) -> bool:
+        return self._renamed(*self._paths(process, arguments))
+
+    def _renamed(self, old: str, new: str) -> bool:
         if not self._inside(new) or old not in self.names or self.names[old] == self.names.get(new, -1):
             return False
         self.names[new] = self.names.pop(old)
@@ -268,6 +288,10 @@ class Disk:
         return self.names.pop(_strings(arguments)[0].decode(), "none") != "none"
 
     _rmdir = _unlink
+
+    def _unlinkat(self, process: str, arguments: str, result: int) -> bool:
+        (path,) = self._paths(process, arguments)
+        return self.names.pop(path, "none") != "none"
 
     def _mkdir(self, process: str, arguments: str, result: int) -> bool:
         path = _strings(arguments)[0].decode()

@@ -20,7 +20,8 @@ from tests.store_invariants import check_invariants, check_nothing_is_left
 
 HERE = Path(__file__).parent
 # What changes files: LMDB's commits are pwrite64, pwritev and fdatasync; the rest is ours.
-CALLS = ("write", "pwrite64", "pwritev", "fsync", "fdatasync", "syncfs", "link", "rename", "unlink", "mkdir", "symlink")
+CALLS = ("write", "pwrite64", "pwritev", "fsync", "fdatasync", "syncfs", "mkdir", "symlink",
+         "link", "linkat", "rename", "renameat", "unlink", "unlinkat")  # fmt: skip
 WORKLOADS = ("add", "add, not waiting", "ahead", "ahead together", "import", "text", "replace", "collect", "delete")
 
 pytestmark = pytest.mark.slow
