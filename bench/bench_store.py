@@ -144,7 +144,7 @@ def _add(bench: Bench, peer: Peer, files: int) -> None:
         bench.compare,
         before_ours=mounted,
         before_peer=fresh,
-        pairs=3,
+        pairs=5,
         warm_up=False,
     )
     add = f"{peer.nix_store} --add {tree}"

@@ -334,12 +334,16 @@ class Run:
         """Let a change give a goal more needs, and start on those."""
         goals = self._graph.goals
         before = len(goals)
+        needs = set(goal.needs)
         change()
+        goal.failed_needs += sum(need in self._failed for need in goal.needs - needs)
         for added in list(islice(reversed(goals.values()), len(goals) - before)):  # dicts keep the order of additions
             if added.phase is Phase.FAILED:
                 self._settle_failure(added)
             else:
                 self._add_if_ready(added)
+        if goal.failed_needs:
+            self._give_up(goal)
         self._add_if_ready(goal)
         if goal.phase is Phase.FAILED and goal not in self._failed:
             self._settle_failure(goal)
@@ -375,7 +379,8 @@ class Run:
     def _give_up(self, goal: Goal) -> None:
         """Let a goal fail that lacks what failed; with `keep-going` when it is known of everything that it needs."""
         unsettled = any(need.phase not in {Phase.DONE, Phase.FAILED} for need in goal.needs)
-        if goal.phase is Phase.BUILD and not (self._keep_going and unsettled):
+        waits = goal.phase is Phase.BUILD or (goal.phase is Phase.FETCH and goal.refetched)
+        if waits and not (self._keep_going and unsettled):
             goal.phase = Phase.FAILED
             shown = self._store.directory.print(goal.path)
             text = f"{goal.failed_needs} dependencies of derivation '{shown}' failed to build"

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from storefs.stores.copying import Trust
     from storefs.stores.offer_query import Source
 
-    _Claims = dict[StorePath, threading.Event]  # what one fetch makes valid; each is set when that is over
+    _Claims = dict[StorePath, "_Claim"]  # what one fetch makes valid; each is set when that is over
 
 _WORKERS = 8  # threads wait for the network and the disk; Python runs one of them at a time
 
@@ -48,6 +48,14 @@ class SubstitutionError(StoreError):
         super().__init__(text)
         self.path = path
         self.missing = missing
+
+
+class _Claim(threading.Event):
+    """One path that a fetch is to make valid; set when that is over."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failure: SubstitutionError | None = None  # for who waits: why no source had it
 
 
 class Substitution:
@@ -77,7 +85,7 @@ class Substitution:
         self._on_path = on_path or self._report
         self.pause_before_each: Callable[[], object] | None = None
         self._found: dict[StorePath, tuple[Source, NarInfo]] = {}
-        self._under_way: dict[StorePath, threading.Event] = {}
+        self._under_way: dict[StorePath, _Claim] = {}
         self._lock = threading.Lock()
         self._asking = threading.Lock()
 
@@ -157,16 +165,16 @@ class Substitution:
                 errors = []
         finally:
             self._release(claims)
-        for event in others:
-            event.wait()
+        for other in others:
+            other.wait()
         for error in errors:
             if error is not None:
                 raise error
         for path in paths:
             if not self._store.is_valid(path):
-                raise SubstitutionError(
-                    f"path '{self._store.directory.print(path)}' could not be fetched", path, missing=False
-                )
+                failures = [other.failure for other in others if other.failure is not None]
+                shown = self._store.directory.print(path)
+                raise failures[0] if failures else SubstitutionError(f"path '{shown}' was lost", path, missing=False)
 
     def take(self, intake: Intake, path: StorePath) -> tuple[Tree, PathInfo]:
         """Take one path in from the first substituter that has it whole and intact. Nothing is registered.
@@ -225,7 +233,7 @@ class Substitution:
             todo.extend((reference, path) for reference in answer[1].info.references)
         return topological(wanted.values())
 
-    def _claim(self, plan: Sequence[PathInfo], *, alone: bool) -> tuple[_Claims, list[threading.Event]]:
+    def _claim(self, plan: Sequence[PathInfo], *, alone: bool) -> tuple[_Claims, list[_Claim]]:
         """Take what nobody else is fetching; whoever claims later waits, so nobody waits in a circle.
 
         With `alone` all of it is taken, and there is nobody to wait for.
@@ -236,14 +244,14 @@ class Substitution:
             for info in plan:
                 event = self._under_way.get(info.path)
                 if event is None:
-                    self._under_way[info.path] = claims[info.path] = threading.Event()
+                    self._under_way[info.path] = claims[info.path] = _Claim()
                 elif alone:
-                    claims[info.path] = threading.Event()
+                    claims[info.path] = _Claim()
                 else:
                     others.append(event)
         return claims, others
 
-    def _release(self, claims: Mapping[StorePath, threading.Event]) -> None:
+    def _release(self, claims: Mapping[StorePath, _Claim]) -> None:
         with self._lock:
             for path, event in claims.items():
                 if self._under_way.get(path) is event:
@@ -265,10 +273,12 @@ class Substitution:
                     try:
                         if not failed.isdisjoint(info.references):
                             failed.add(info.path)
+                            claims[info.path].failure = failure
                             continue
                         taken = self.take(intake, info.path)
                     except SubstitutionError as error:
                         failed.add(info.path)
+                        claims[info.path].failure = error
                         failure = failure or error
                         continue
                     done.append(taken)

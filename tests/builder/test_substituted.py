@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from builder import scheduler
 from storefs.api import BuildStatus
 from storefs.formats.derived_path import DerivedPath
+from storefs.stores.substitution import Substitution, SubstitutionError
 from tests.builder.workbench import Workbench
 
 if TYPE_CHECKING:
@@ -67,6 +70,43 @@ def test_a_damaged_cache_is_an_error_or_a_reason_to_build(
     assert "try '--fallback' to build derivation from source" in result.message
     assert result.status is BuildStatus.TRANSIENT_FAILURE
     assert bench.build(target, fallback="true", **settings(uri))[0].status is BuildStatus.BUILT
+
+
+@pytest.mark.parametrize("first", ["lower", "upper"])
+def test_what_depends_on_what_failed_while_it_was_fetched_fails(
+    bench: Workbench, run: Runner, scratch: Path, monkeypatch: pytest.MonkeyPatch, expects_warnings: list[object],
+    first: str,
+) -> None:  # fmt: skip
+    """The fetch of one is repeated when what it refers to is there, which can't be had; whichever is told first."""
+    lower = bench.derive("lower", "echo > $out")
+    text = f"read line < {bench.shown(lower)}; echo {bench.store.directory.print(bench.out(lower))} > $out"
+    upper = bench.derive("upper", text, inputs={lower: ("out",)})
+    results = bench.build(lower, upper)
+    paths = [path for result in results for path in result.outputs.values()]
+    uri = f"file://{scratch}/cache"
+    run("verglas", "push", uri, *map(bench.store.directory.print, paths))
+    bench.forget_temporary_roots()
+    collector = bench.store.collector()
+    collector.delete(paths)
+    collector.close()
+    is_told = {"lower": threading.Event(), "upper": threading.Event()}
+    take = scheduler.Run._take
+
+    def fetch(self: Substitution, path: StorePath) -> None:
+        name = path.name
+        if name != first:
+            is_told[first].wait(20)
+        missing = name == "upper"
+        raise SubstitutionError("it can't be had", bench.out(lower), missing=missing)
+
+    def taken(self: scheduler.Run, report: Any) -> None:
+        take(self, report)
+        is_told[report[0].path.name.removesuffix(".drv")].set()
+
+    monkeypatch.setattr(Substitution, "fetch", fetch)
+    monkeypatch.setattr(scheduler.Run, "_take", taken)
+    results = bench.build(lower, upper, keep_going="true", **settings(uri))
+    assert [result.status for result in results] == [BuildStatus.TRANSIENT_FAILURE, BuildStatus.DEPENDENCY_FAILED]
 
 
 def test_a_cache_that_is_not_there_is_a_miss(

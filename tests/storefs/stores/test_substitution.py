@@ -7,6 +7,7 @@ import threading
 import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -269,6 +270,39 @@ def test_two_groups_that_learn_of_references_late_do_not_wait_for_each_other(
         assert not fetching.is_alive()
     assert (outcome == [None]) == (not bottom)
     assert len(list(store.all_valid_paths())) == (0 if bottom else 6)
+
+
+@pytest.mark.parametrize("missing", [True, False])
+def test_who_waits_for_another_fetch_is_told_why_it_failed(
+    cache: HandMadeCache, server: HttpServer, opened: Open, monkeypatch: pytest.MonkeyPatch, missing: bool
+) -> None:
+    diamond(cache)
+    substitution = opened(server.url)
+    top, bottom = path_named("top"), path_named("bottom")
+    claims, _ = substitution._claim(substitution._plan([bottom]), alone=False)
+    claim, waiting = substitution._claim, threading.Event()
+
+    def claimed(*arguments: Any, **options: Any) -> Any:
+        found = claim(*arguments, **options)
+        waiting.set()
+        return found
+
+    monkeypatch.setattr(substitution, "_claim", claimed)
+    raised: list[SubstitutionError] = []
+
+    def fetch() -> None:
+        try:
+            substitution.fetch(bottom)
+        except SubstitutionError as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=fetch)
+    thread.start()
+    waiting.wait()
+    claims[bottom].failure = SubstitutionError("it has gone", top, missing=missing)
+    substitution._release(claims)
+    thread.join()
+    assert [(str(error), error.path, error.missing) for error in raised] == [("it has gone", top, missing)]
 
 
 def test_caches_of_other_stores_are_not_asked(
