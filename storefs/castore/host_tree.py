@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 WHOLE_LIMIT = 256 << 10  # bytes: files up to this size are one piece, read with one call
 PIECE_SIZE = 1 << 20
+OPEN_FOLDER = b"/proc/self/fd/"  # paths that begin with it hold as long as that folder is being visited
 _LONGEST_PATH = 1500  # bytes; a longer one is continued relative to an open directory, which is also faster
 
 
@@ -156,7 +157,7 @@ def _visit(
         anchor = -1
         if len(path) > _LONGEST_PATH:
             anchor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            path = b"/proc/self/fd/%d" % anchor
+            path = OPEN_FOLDER + b"%d" % anchor
         try:
             with os.scandir(path) as found:
                 entries = [(entry.name, entry.is_file(follow_symlinks=False)) for entry in found]

@@ -14,7 +14,7 @@ import cython
 
 from storefs.castore.contents import ENTRY_WEIGHT
 from storefs.castore.digest import Digester, digest_bytes
-from storefs.castore.host_tree import WHOLE_LIMIT, HostRegular
+from storefs.castore.host_tree import OPEN_FOLDER, WHOLE_LIMIT, HostRegular
 from storefs.castore.intake_area import BLOB_MODE, write_error
 from storefs.castore.nar_hash import BATCH, LARGE, THREAD_PAYS, NarHash, kept
 from storefs.castore.side_thread import SideThread
@@ -51,7 +51,6 @@ if TYPE_CHECKING:
     # of files that may be moved the folder and their names.
     _Job = tuple[bytes | memoryview, list[tuple[FileNode, bool, int, int]], bytes, list[bytes]]
 
-_OPEN_FOLDER = b"/proc/self/fd/"  # what is deeper than paths can be long; open while it is read, see host_tree.py
 # Files up to WHOLE_LIMIT are held in memory once. Larger ones go to disk piece by piece, each hashed and written while
 # it is in the processor's cache: twice as fast as doing one after the other with megabytes.
 _WRITE_BEHIND = 32 << 20  # bytes of a large file after which the disk begins to write them
@@ -205,7 +204,7 @@ class _Ingest:
             self._store_aside((text, written, b"", []))
         if moved:
             self._store_aside((text, moved, run.folder, names))
-            if run.folder.startswith(_OPEN_FOLDER):
+            if run.folder.startswith(OPEN_FOLDER):
                 self._settle()
 
     def _regular(self, node: FileNode, event: Regular, stream: Iterator[EventOrRun]) -> None:

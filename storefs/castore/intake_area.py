@@ -29,11 +29,13 @@ from storefs.placement import spread_folders
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence, Sized
+    from typing import TypeVar
 
     from storefs.castore.blobs import BlobStore
     from storefs.castore.many_blobs import File, MovableFile
 
     Buffer = bytes | bytearray | memoryview
+    F = TypeVar("F", File, MovableFile)
 
 BLOB_MODE = 0o444
 # Up to this many new files are synced one by one; more, and one syncfs is cheaper, though it also writes back what
@@ -146,12 +148,7 @@ class IntakeArea:
             for digest, start, size in files:
                 self.put(digest, text[start : start + size])
             return
-        new = list({file[0]: file for file in files if file[0] not in self._links}.values())
-        try:
-            done = write_all(text, new, os.fsencode(self.path), *self._store.place, BLOB_MODE)
-        except OSError as error:
-            raise write_error(os.fsdecode(error.filename or self.path), error) from error
-        self._keep_all([(digest, size) for digest, _, size in new], done)
+        self._take_all(files, lambda new, area, blobs, digits: write_all(text, new, area, blobs, digits, BLOB_MODE))
 
     def keep(self, digest: bytes, temporary: str, size: int) -> None:
         """Make the complete file ``temporary``, which lies in the area, the contents with this digest."""
@@ -188,12 +185,7 @@ class IntakeArea:
             for digest, name, size in files:
                 self.keep_moved(digest, os.fsdecode(folder + b"/" + name), size)
             return
-        new = list({file[0]: file for file in files if file[0] not in self._links}.values())
-        try:
-            done = move_all(folder, new, os.fsencode(self.path), *self._store.place, BLOB_MODE)
-        except OSError as error:
-            raise write_error(os.fsdecode(error.filename or folder), error) from error
-        self._keep_all([(digest, size) for digest, _, size in new], done)
+        self._take_all(files, lambda new, area, blobs, digits: move_all(folder, new, area, blobs, digits, BLOB_MODE))
 
     def publish(self) -> None:
         """Give what was taken in its names among the blobs; it takes the place of damaged ones."""
@@ -307,9 +299,14 @@ class IntakeArea:
         self._links[digest] = None
         return True
 
-    def _keep_all(self, files: Sequence[tuple[bytes, int]], done: Sequence[int]) -> None:
+    def _take_all(self, files: Sequence[F], take: Callable[[list[F], bytes, bytes, int], list[int]]) -> None:
+        new = list({file[0]: file for file in files if file[0] not in self._links}.values())
+        try:
+            done = take(new, os.fsencode(self.path), *self._store.place)
+        except OSError as error:
+            raise write_error(os.fsdecode(error.filename or self.path), error) from error
         written = 0
-        for (digest, size), what in zip(files, done, strict=True):
+        for (digest, _, size), what in zip(new, done, strict=True):
             if what == FOUND:
                 self._links[digest] = None
                 continue

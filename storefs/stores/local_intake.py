@@ -26,7 +26,7 @@ from storefs.metadata.tree_release import begin_release
 from storefs.metadata.tree_writer import TreeWriter
 from storefs.metadata.trees import MODE_EXECUTABLE, MODE_REGULAR
 from storefs.stores.mismatch import HashMismatchError
-from storefs.stores.staging import Staging
+from storefs.stores.staging import Staging, not_durable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -158,8 +158,7 @@ class LocalIntake:
             area.publish()
             if not self._blobs.synced:
                 return  # and need not know which would have to be waited for
-            found = [digest for digest in area.digests if digest not in area.published]
-            fresh = area.published.union(unnamed(self._env, found)) - self._durable
+            fresh = set(not_durable(self._env, area, area.digests)) - self._durable
             area.sync(list(fresh))
             self._durable |= fresh
 

@@ -75,7 +75,7 @@ class Staging:
             self._batches[0].is_written or len(self._batches) >= (_UNDER_WAY if many else _SET_ASIDE)
         ):
             self._wait_for_first()
-        durable = area.begin_sync(self._not_durable(area, digests)) if self._blobs.synced else None
+        durable = area.begin_sync(not_durable(self._env, area, digests)) if self._blobs.synced else None
         contents = self._contents.hand_over()
         if self._batches and not many:
             contents.set_aside(area.temporary_name())
@@ -115,10 +115,6 @@ class Staging:
             thread.drain()  # raises what it met
         finally:
             self._end_thread()
-
-    def _not_durable(self, area: IntakeArea, digests: list[bytes]) -> list[bytes]:
-        published = [digest for digest in digests if digest in area.published]
-        return published + unnamed(self._env, [digest for digest in digests if digest not in area.published])
 
     def _end_thread(self) -> None:
         thread, self._thread = self._thread, None
@@ -162,6 +158,12 @@ class Staging:
     def _is_ours(self, row: bytes, is_root: bool) -> bool:
         inode = DYING_KEY.unpack(row)[0]
         return any(inode in each for each in self._inodes)
+
+
+def not_durable(env: Environment, area: IntakeArea, digests: list[bytes]) -> list[bytes]:
+    """Those of an addition's blobs that are its own, or that no committed row names yet."""
+    published = [digest for digest in digests if digest in area.published]
+    return published + unnamed(env, [digest for digest in digests if digest not in area.published])
 
 
 def _index(env: Environment, unindexed: dict[bytes, int], *, whole: bool) -> None:

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from storefs.metadata import trees
 from storefs.metadata.entry_search import find_entry
+from tests.variants import VARIANTS, variant
 
+AS_INSTALLED, AS_PYTHON = (variant("storefs.metadata.trees", which) for which in VARIANTS)
 _NAMES = st.binary(min_size=1, max_size=20).filter(lambda name: not set(name) & {0, 47})
 _MODES = st.sampled_from(
     [trees.MODE_REGULAR, trees.MODE_EXECUTABLE, trees.MODE_DIRECTORY, trees.MODE_SYMLINK],
@@ -34,6 +36,18 @@ def test_directories_round_trip_and_are_searched(entries: dict[bytes, tuple[int,
         assert find_entry(memoryview(record), entry[0]) == position
     if other not in entries:
         assert find_entry(record, other) is None
+
+
+@given(_ENTRIES, st.binary(max_size=20), st.booleans())
+def test_records_are_the_same_compiled_or_not(
+    entries: dict[bytes, tuple[int, int, int]], content: bytes, executable: bool
+) -> None:
+    one, other = AS_INSTALLED, AS_PYTHON
+    assert one.encode_directory(77, as_list(entries)) == other.encode_directory(77, as_list(entries))
+    assert one.encode_inline(2**63, executable, content) == other.encode_inline(2**63, executable, content)
+    assert one.encode_inline(17, executable, memoryview(content)) == other.encode_inline(17, executable, content)
+    assert one.encode_blob(17, executable, 2**40, bytes(32)) == other.encode_blob(17, executable, 2**40, bytes(32))
+    assert one.encode_symlink(17, content) == other.encode_symlink(17, content)
 
 
 def test_an_entry_is_what_the_kernel_reads() -> None:
